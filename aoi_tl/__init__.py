@@ -1,0 +1,1 @@
+"""Transfer learning for automatic optical inspection around Ultralytics YOLO."""

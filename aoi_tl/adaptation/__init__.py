@@ -1,0 +1,1 @@
+"""A source made to fit its target: which one, which classes, how many of each."""

@@ -1,0 +1,1 @@
+"""Classifiers trained across two domains: CDG and two-stage transfer."""

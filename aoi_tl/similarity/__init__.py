@@ -1,0 +1,1 @@
+"""Measures: colour signatures, transport between them, long-tailedness, domain discrepancy."""
