@@ -1,0 +1,223 @@
+"""Run folders: whose they are, what is done in them, and writes that are whole or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from aoi_tl.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas
+
+PACKAGES = (
+    "ultralytics", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "opencv-python",
+    "albumentations", "pandas", "POT",
+)
+
+
+class RunFolder:
+    """A folder that belongs to one run.
+
+    Opened by ``open_run``, which locks it; all that is written through it is written whole.
+
+    Attributes
+    ----------
+    path : Path
+        The folder, absolute.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended: its marker is the last file written."""
+        return (self.path / "done").is_file()
+
+    def mark_done(self) -> None:
+        """Write the marker, as the last file of the run."""
+        write_atomically(self.path / "done", "")
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write one file of the run, whole or not at all."""
+        return write_atomically(self.path / name, content)
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Write a JSON file of the run."""
+        return self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run, or ``None`` where it has not been written."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def write_table(self, name: str, table: pandas.DataFrame) -> Path:
+        """Write a CSV table of the run."""
+        return self.write(name, table.to_csv(index=False, lineterminator="\n"))
+
+
+@contextmanager
+def open_run(
+    path: str | Path, fingerprint: Mapping[str, Any], resume: bool = False
+) -> Iterator[RunFolder]:
+    """Open a run folder, alone.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder; made where it does not exist.
+    fingerprint : mapping
+        What makes two runs the same: settings and data. Compared key by key on resuming.
+    resume : bool
+        Go on in a folder that already holds this run.
+
+    Yields
+    ------
+    RunFolder
+        Locked until the block ends.
+
+    Raises
+    ------
+    RunError
+        When the folder cannot be written, is in use, holds files and ``resume`` is not asked, or
+        holds another experiment's run.
+    """
+    folder = Path(path).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"expected a run folder at {folder}, got a file; choose another --out")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(
+            f"expected a new run folder, got {folder}, which holds files; add --resume to go on "
+            "with that run, or choose another --out"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock: IO[str] = (folder / ".lock").open("w")
+    except OSError as error:
+        raise RunError(
+            f"expected a folder that can be written at {folder}, got {error.strerror}; "
+            "choose another --out or free the place"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"expected {folder} to be free, got a run at work in it; wait for it to end, or "
+                "choose another --out"
+            ) from None
+        run = RunFolder(folder)
+        _claim(run, json.loads(json.dumps(fingerprint)))
+        try:
+            yield run
+        except OSError as error:
+            if error.filename and str(error.filename).startswith(str(folder)):
+                raise RunError(
+                    f"expected to write {error.filename}, got {error.strerror}; free the place "
+                    "and go on with --resume"
+                ) from error
+            raise
+
+
+def _claim(run: RunFolder, fingerprint: dict[str, Any]) -> None:
+    before = run.read_json("fingerprint.json")
+    if before is None:
+        run.write_json("fingerprint.json", fingerprint)
+        return
+    differing = sorted(
+        key for key in before.keys() | fingerprint.keys()
+        if before.get(key) != fingerprint.get(key)
+    )
+    if differing:
+        key = differing[0]
+        raise RunError(
+            f"expected {run.path} to hold this run, got one that differs in "
+            f"{', '.join(differing)} ({key}: {_brief(before.get(key))} there, "
+            f"{_brief(fingerprint.get(key))} here); choose another --out"
+        )
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write a file so that it is there whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where; its folder is made where it does not exist.
+    content : str or bytes
+        Text is written as UTF-8.
+
+    Returns
+    -------
+    Path
+        The same path.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def environment(**extra: object) -> dict[str, Any]:
+    """Describe what a run ran on, so that it can be repeated.
+
+    Parameters
+    ----------
+    **extra
+        Seeds, device, fingerprints of data and checkpoints.
+
+    Returns
+    -------
+    dict
+        Versions of Python and of the packages that matter, the machine, threads, and ``extra``;
+        nothing in it changes between two equal runs on one machine.
+    """
+    import importlib.metadata
+    import platform
+
+    versions = {}
+    for package in ("aoi-tl", *PACKAGES):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        },
+        **extra,
+    }
+
+
+def file_hash(path: Path) -> str:
+    """Give the SHA-256 of a file as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
