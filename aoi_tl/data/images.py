@@ -1,0 +1,317 @@
+"""An image file: its pixels, its size, whether it is whole, and what it hashes to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from aoi_tl.errors import DataError
+
+# What Ultralytics picks up from a folder, less what OpenCV cannot read.
+ULTRALYTICS_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
+# What OpenCV reads besides; such images are handed to Ultralytics as PNG.
+OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".sr"})
+IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
+
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
+_EXIF_ORIENTATION = 274
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
+    """Read the pixels of an image, upright, without its alpha.
+
+    Parameters
+    ----------
+    path : path-like
+        An image in a format that OpenCV reads; any Unicode path.
+
+    Returns
+    -------
+    uint8 or uint16 array of shape (height, width) or (height, width, 3)
+        Grey where the file is grey, else RGB; the bit depth is the file's.
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated, no image, or of another bit depth.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "fläche.png")
+    ...     write_image(file, np.full((4, 6), 7, dtype=np.uint16))
+    ...     pixels = read_image(file)
+    >>> pixels.shape, pixels.dtype, int(pixels.max())
+    ((4, 6), dtype('uint16'), 7)
+    """
+    # These flags turn the image upright by its EXIF tag, as Ultralytics' reading does.
+    pixels = _decode(Path(path), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., :3]
+    if pixels.ndim == 3 and pixels.shape[2] in (1, 2):
+        pixels = pixels[..., 0]
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)) if pixels.ndim == 3 else pixels
+
+
+def read_stored(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
+    """Read an image with all its channels in OpenCV's order, upright, to be changed and written.
+
+    Parameters
+    ----------
+    path : path-like
+        An image in a format that OpenCV reads; any Unicode path.
+
+    Returns
+    -------
+    uint8 or uint16 array of shape (height, width), (height, width, 3) or (height, width, 4)
+        Grey, BGR or BGRA, at the file's bit depth.
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated, no image, or of another bit depth.
+    """
+    pixels = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    # This flag, alone of all, leaves the EXIF orientation to the caller.
+    return np.ascontiguousarray(_upright(pixels, _orientation(Path(path))))
+
+
+def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
+    """Write grey, BGR or BGRA pixels in the format that the path's suffix names.
+
+    Parameters
+    ----------
+    path : path-like
+        Where to; any Unicode path. PNG and TIFF keep 16 bits, PNG keeps alpha.
+    pixels : uint8 or uint16 array of shape (height, width[, 3 or 4])
+        OpenCV's channel order.
+
+    Raises
+    ------
+    DataError
+        OpenCV cannot write such pixels in that format.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix == ".png" else []
+    try:
+        done, encoded = cv2.imencode(suffix, pixels, settings)
+    except cv2.error:
+        done = False
+    if not done:
+        raise DataError(
+            f"{path}: expected a format that holds {pixels.dtype} pixels of shape {pixels.shape}, "
+            f"got {suffix!r}; write a .png"
+        )
+    path.write_bytes(encoded.tobytes())
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read an image's size, as it stands upright, from its header.
+
+    Parameters
+    ----------
+    path : path-like
+        An image file.
+
+    Returns
+    -------
+    tuple of int
+        Height and width in pixels.
+
+    Raises
+    ------
+    DataError
+        The file is missing or no image.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_image(Path(folder, "a.png"), np.zeros((4, 6), dtype=np.uint8))
+    ...     image_size(Path(folder, "a.png"))
+    (4, 6)
+    """
+    from PIL import Image
+
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a large image is not yet a decompression bomb
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception:  # Pillow raises many kinds on broken headers, and misses formats of OpenCV's
+        height, width = read_image(path).shape[:2]
+        turned = False
+    return (width, height) if turned else (height, width)
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Parameters
+    ----------
+    path : path-like
+        Any file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a").write_bytes(b"")
+    ...     content_hash(Path(folder, "a"))[:8]
+    'e3b0c442'
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(_unreadable(Path(path), error.strerror or "no readable file")) from error
+
+
+def image_fault(path: str | os.PathLike[str]) -> str | None:
+    """Say what is wrong with an image file, decoding it only where its first or last bytes are odd.
+
+    Parameters
+    ----------
+    path : path-like
+        An image file.
+
+    Returns
+    -------
+    str or None
+        "no such file", "empty file", "truncated", "not an image", or None for a whole image.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(16)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 12))
+            end = file.read()
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return error.strerror or "no readable file"
+    if start.startswith(_JPEG_START) and end.endswith(_JPEG_END):
+        return None
+    if start.startswith(_PNG_START) and end.endswith(_PNG_END):
+        return None
+    return _bytes_fault(Path(path).read_bytes())
+
+
+def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is no JPEG, or one whose last bytes are the end marker FFD9.
+
+    Ultralytics rewrites all other JPEGs where they lie.
+
+    Parameters
+    ----------
+    path : path-like
+        An image file.
+    """
+    with open(path, "rb") as file:
+        if not file.read(3).startswith(_JPEG_START[:2]):
+            return True
+        file.seek(-2, os.SEEK_END)
+        return file.read() == _JPEG_END
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
+    # OpenCV fills what a truncated file lacks with grey and says nothing.
+    whole = (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)) or (
+        content.startswith(_PNG_START) and content.endswith(_PNG_END)
+    )
+    fault = None if whole else _bytes_fault(content)
+    pixels = None if fault else _imdecode(content, flags)
+    if pixels is None:
+        raise DataError(_unreadable(path, fault or "not an image"))
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path}: expected 8 or 16 bits a channel, got {pixels.dtype}; convert the image"
+        )
+    return pixels
+
+
+def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:
+        return None
+
+
+def _bytes_fault(content: bytes) -> str | None:
+    from PIL import Image, ImageFile
+
+    if not content:
+        return "empty file"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+                image.load()
+        return None
+    except Exception as error:  # Pillow raises many kinds on broken files
+        started_well = content.startswith((_JPEG_START, _PNG_START))
+        if "truncated" in str(error).lower() or started_well:
+            return "truncated"
+    # Pillow does not know the format: OpenCV has the last word.
+    return "not an image" if _imdecode(content, cv2.IMREAD_UNCHANGED) is None else None
+
+
+def _unreadable(path: Path, fault: str) -> str:
+    return f"{path}: expected a whole image, got {fault}; replace the file or take it off the list"
+
+
+def _orientation(path: Path) -> int:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # a format that Pillow does not know has no orientation that OpenCV would use
+        return 1
+
+
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    # https://exiftool.org/TagNames/EXIF.html, tag 0x0112
+    if orientation in (2, 3, 4):
+        return {2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}[orientation]
+    if orientation in (5, 6, 7, 8):
+        turned = pixels.swapaxes(0, 1)
+        return {
+            5: turned,
+            6: turned[:, ::-1],
+            7: turned[::-1, ::-1],
+            8: turned[::-1],
+        }[orientation]
+    return pixels

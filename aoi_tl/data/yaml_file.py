@@ -1,0 +1,87 @@
+"""A YAML file of a user's, read as plain values and never executed."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from aoi_tl.errors import DataError
+
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file safely.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text, with or without a byte-order mark.
+
+    Returns
+    -------
+    Any
+        Plain values: maps, lists, text, numbers, None.
+
+    Raises
+    ------
+    DataError
+        No such file (the nearest existing name is told), a folder, not UTF-8, or broken YAML (the
+        line is told).
+
+    Examples
+    --------
+    >>> read_yaml(Path("no-such.yaml"))
+    Traceback (most recent call last):
+    ...
+    aoi_tl.errors.DataError: no-such.yaml: expected a YAML file, got no such file; check the path
+    """
+    import yaml
+
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (".yaml", ".yml"))
+        cure = f"name {path / inside[0]}" if inside else "name the YAML file of a dataset"
+        raise DataError(f"{path}: expected a YAML file, got a folder; {cure}")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected a YAML file, got no such file; {_nearest(path)}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a YAML file, got {error}; check the path") from error
+    if len(content) > _MAX_BYTES:
+        raise DataError(
+            f"{path}: expected a YAML file of at most {_MAX_BYTES} bytes, got {len(content)}; "
+            "name a data.yaml"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} line {line}: expected UTF-8 text, got byte 0x{content[error.start]:02x}; "
+            "save the file as UTF-8"
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}" if mark else ""
+        raise DataError(
+            f"{path}{where}: expected valid YAML, got: {error.problem or error.context}; "
+            "correct the line"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path}: expected valid YAML, got: {reason}; correct the file") from error
+
+
+def _nearest(path: Path) -> str:
+    try:
+        siblings = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else "check the path"

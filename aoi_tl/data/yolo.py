@@ -1,0 +1,527 @@
+"""Ultralytics datasets: a ``data.yaml`` in, a ``data.yaml`` out, the user's folders untouched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aoi_tl.data.dataset import SPLITS, Dataset, Sample
+from aoi_tl.data.images import (
+    IMAGE_SUFFIXES,
+    ULTRALYTICS_SUFFIXES,
+    ends_as_jpeg_should,
+    image_fault,
+    read_stored,
+    write_image,
+)
+from aoi_tl.data.label_file import LabelFault, LabelFile, format_labels, read_label_file
+from aoi_tl.data.labels import apply_aliases, normal_name
+from aoi_tl.data.yaml_file import read_yaml
+from aoi_tl.errors import DataError
+
+_MARK = "# Written by aoi-tl:"
+_NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
+
+
+def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None = None) -> Dataset:
+    """Load a detection dataset from an Ultralytics ``data.yaml``, reading only.
+
+    ``train``, ``val`` and ``test`` are folders, lists of folders, or ``.txt`` lists; ``path`` is
+    absolute, relative to the YAML (else to the working folder), or absent; ``names`` is a list or a
+    map. Labels lie where Ultralytics looks for them: the last ``images`` folder of the path becomes
+    ``labels``. Polygons count as their box. ``download`` is never run, no label cache is read.
+
+    Parameters
+    ----------
+    path : path-like
+        The YAML file.
+    aliases : mapping of str to str, optional
+        Class names and the canonical ones that replace them.
+
+    Returns
+    -------
+    Dataset
+        Samples ordered by split and path. What was left out is counted in ``notes``: missing and
+        broken images, images without a label file, boxes without area.
+
+    Raises
+    ------
+    DataError
+        The YAML, the images as a whole, or a label row cannot be used.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_image(Path(folder, "a.png"), np.zeros((32, 32), np.uint8))
+    ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
+    ...     dataset = Dataset("line-1", Path("data.yaml"), ("dent",), (sample,))
+    ...     written = write_dataset(dataset, Path(folder, "line-1"))
+    ...     load_dataset(written).counts
+    {'dent': 1}
+    """
+    path = Path(path)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: expected a map with train, val and names, got {_kind(content)}; "
+            "see the dataset page of Ultralytics"
+        )
+    notes: list[str] = []
+    names = _read_names(content, path)
+    root = _find_root(content, path, notes)
+    reading = _Reading(path, len(names), _keypoint_columns(content))
+    samples: list[Sample] = []
+    train_images: list[Path] = []
+    for split in SPLITS:
+        entry = content.get("validation") if split == "val" and "val" not in content else None
+        entry = content.get(split, entry)
+        if not entry:
+            if split == "train":
+                raise DataError(
+                    f"{path}: expected a train entry, got none; "
+                    "add 'train:' with a folder of images or a .txt list"
+                )
+            continue
+        images = _find_images(split, entry, root, path, notes)
+        if split == "val" and images == train_images:
+            # Ultralytics asks for a val entry; naming train again says that there is none.
+            notes.append("'val' names the images of 'train'; it is taken as absent")
+            continue
+        train_images = images if split == "train" else train_images
+        samples += reading.read_split(split, images)
+    reading.refuse_faults()
+    notes += reading.notes()
+    reading.refuse_unlabelled(len(samples))
+    notes += _overlap_notes(samples)
+    name = path.stem if path.stem not in ("data", "dataset") else path.resolve().parent.name
+    # A name given twice has one meaning; its boxes are merged under its first id.
+    positions = list(dict.fromkeys(names))
+    if len(positions) < len(names):
+        notes.append(f"{len(names) - len(positions)} class names given twice were merged")
+    dataset = apply_aliases(Dataset(name, path, names, tuple(samples), tuple(notes)), {})
+    return apply_aliases(dataset, aliases) if aliases else dataset
+
+
+def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
+    """Write a dataset that plain Ultralytics trains on: links to the images, own label files.
+
+    Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
+    without its end marker, which Ultralytics would save again through the link, is copied and
+    completed; an image in a format that only OpenCV reads becomes a PNG. A split without images is
+    left out; without ``val``, the YAML names ``train`` in its place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        At least one sample.
+    folder : path-like
+        A new folder, or one that this function wrote before (it is replaced). It appears at once,
+        complete.
+
+    Returns
+    -------
+    Path
+        The new ``data.yaml``.
+
+    Raises
+    ------
+    DataError
+        No samples, a missing image, or a folder with somebody's files in it.
+
+    Examples
+    --------
+    See ``load_dataset``.
+    """
+    folder = Path(folder)
+    if not dataset.samples:
+        raise DataError(
+            f"{dataset.name}: expected images to write, got none; choose a dataset with images"
+        )
+    _refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        linked = copied = 0
+        for split in dataset.splits:
+            images, labels = building / "images" / split, building / "labels" / split
+            images.mkdir(parents=True)
+            labels.mkdir(parents=True)
+            samples = dataset.split(split).samples
+            for sample, stem in zip(samples, _unique_stems(samples), strict=True):
+                as_link = _place_image(sample.image, images, stem, near=folder.parent)
+                linked, copied = linked + as_link, copied + (not as_link)
+                rows = format_labels(sample.classes, sample.boxes)
+                (labels / f"{stem}.txt").write_text(rows, encoding="utf-8")
+        text = _yaml_text(dataset, linked, copied)
+        (building / "data.yaml").write_text(text, encoding="utf-8")
+        building.chmod(0o755)  # mkdtemp's folders are closed to everybody else
+        _swap_in(building, folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return folder / "data.yaml"
+
+
+@dataclass
+class _Reading:
+    """The samples read so far, and what was wrong with the rest."""
+
+    yaml: Path
+    n_classes: int
+    keypoint_columns: int
+    faults: list[LabelFault] = field(default_factory=list)
+    broken: Counter[str] = field(default_factory=Counter)
+    first_broken: dict[str, Path] = field(default_factory=dict)
+    unlabelled: Counter[str] = field(default_factory=Counter)
+    labelled: int = 0
+    without_area: int = 0
+    missing_label: Path | None = None
+
+    def read_split(self, split: str, images: list[Path]) -> Iterator[Sample]:
+        found: list[Path] = []
+        missing: list[Path] = []
+        for image in images:
+            fault = image_fault(image)
+            if fault is None:
+                found.append(image)
+                continue
+            if fault == "no such file":
+                missing.append(image)
+            self.broken[f"{fault} ({split})"] += 1
+            self.first_broken.setdefault(f"{fault} ({split})", image)
+        if len(missing) * 2 > len(images):
+            raise DataError(
+                f"{self.yaml}: expected the images of {split}, got {len(missing)} missing of "
+                f"{len(images)}, the first {missing[0]}; correct 'path' or the list"
+            )
+        if images and not found:
+            fault, first = next(iter(self.first_broken.items()))
+            raise DataError(
+                f"{self.yaml}: expected images for {split}, got none that can be read, the first "
+                f"{first}: {fault}; replace the files"
+            )
+        for image in found:
+            label = label_path(image)
+            rows = read_label_file(label, self.n_classes, self.keypoint_columns)
+            if rows is None:
+                self.unlabelled[split] += 1
+                self.missing_label = self.missing_label or label
+                rows = _NO_ROWS
+            else:
+                self.labelled += 1
+            self.faults += rows.faults
+            self.without_area += rows.without_area
+            yield Sample(image, split, rows.classes, rows.boxes)
+
+    def refuse_faults(self) -> None:
+        if not self.faults:
+            return
+        more = len(self.faults) - 1
+        files = len({fault.file for fault in self.faults})
+        rest = f" (and {more} more such rows, {files} files in all)" if more else ""
+        raise DataError(f"{self.faults[0]}{rest}")
+
+    def refuse_unlabelled(self, images: int) -> None:
+        if images and not self.labelled:
+            raise DataError(
+                f"{self.yaml}: expected label files beside the images, got none for {images} "
+                f"images, the first would be {self.missing_label}; put the labels there (an empty "
+                "file marks an image without defects)"
+            )
+
+    def notes(self) -> list[str]:
+        notes = [
+            f"{count} images left out: {fault}, the first {self.first_broken[fault]}"
+            for fault, count in self.broken.items()
+        ]
+        if self.unlabelled:
+            where = ", ".join(f"{split} {count}" for split, count in self.unlabelled.items())
+            notes.append(f"{self.unlabelled.total()} images without a label file ({where})")
+        if self.without_area:
+            notes.append(f"{self.without_area} boxes without area left out")
+        return notes
+
+
+def label_path(image: Path) -> Path:
+    """Where Ultralytics looks for the label file of an image.
+
+    Parameters
+    ----------
+    image : Path
+        An image file.
+
+    Returns
+    -------
+    Path
+        The last folder called ``images`` becomes ``labels``, the suffix ``.txt``.
+
+    Examples
+    --------
+    >>> label_path(Path("/data/images/old/images/train/a.b.png")).as_posix()
+    '/data/images/old/labels/train/a.b.txt'
+    """
+    old, new = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
+    return Path(new.join(os.fspath(image).rsplit(old, 1)).rsplit(".", 1)[0] + ".txt")
+
+
+def _read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+    names = content.get("names")
+    cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
+    if names is None:
+        raise DataError(f"{path}: expected class names, got no 'names'; {cure}")
+    if isinstance(names, dict):
+        try:
+            numbered = {int(key): name for key, name in names.items()}
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{path}: expected class ids as keys of names, got {list(names)[:3]}; {cure}"
+            ) from None
+        if sorted(numbered) != list(range(len(names))):
+            raise DataError(
+                f"{path}: expected class ids 0 to {len(names) - 1} in names, got "
+                f"{sorted(numbered)[:20]}; {cure}"
+            )
+        names = [numbered[i] for i in range(len(numbered))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
+    if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
+        raise DataError(f"{path}: expected every class name to be text; {cure}")
+    count = content.get("nc")
+    if isinstance(count, int) and count != len(names):
+        raise DataError(
+            f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"
+        )
+    return tuple(normal_name(name) for name in names)
+
+
+def _find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
+    here = Path(os.path.abspath(path)).parent
+    entry = content.get("path")
+    if entry is None or entry == "":
+        return here
+    if not isinstance(entry, str):
+        raise DataError(f"{path}: expected 'path' to be a folder, got {_kind(entry)}; correct it")
+    for root in (here / entry, Path.cwd() / entry):
+        if _exists(root):
+            return root
+    # Datasets are copied between machines with the old machine's 'path' in them.
+    train = content.get("train")
+    first = train[0] if isinstance(train, list) and train else train
+    if isinstance(first, str) and _exists(here / first):
+        notes.append(f"'path: {entry}' does not exist; the folder of the YAML was taken instead")
+        return here
+    raise DataError(
+        f"{path}: expected the folder 'path: {entry}', got no such folder in {here}; correct 'path'"
+    )
+
+
+def _keypoint_columns(content: dict[Any, Any]) -> int:
+    shape = content.get("kpt_shape")
+    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape):
+        return max(0, shape[0] * shape[1])
+    return 0
+
+
+def _find_images(split: str, entry: object, root: Path, yaml: Path, notes: list[str]) -> list[Path]:
+    entries = entry if isinstance(entry, list) else [entry]
+    images: list[Path] = []
+    for item in entries:
+        if not isinstance(item, str) or "\0" in item:
+            raise DataError(
+                f"{yaml}: expected {split} to be a folder, a .txt list or a list of them, got "
+                f"{_kind(item)}; correct '{split}'"
+            )
+        place = root / item
+        if not _exists(place) and item.startswith("../"):
+            place = root / item[3:]  # Roboflow writes one folder too high; Ultralytics forgives it
+        # Ultralytics resolves folders before it looks for /images/ in them.
+        place = place.resolve()
+        if place.is_dir():
+            images += _scan(place)
+        elif place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(place)
+        elif place.is_file():
+            images += _read_list(place, root, notes)
+        elif split == "test":
+            notes.append(f"'test: {item}' does not exist; there is no such part of the test split")
+        else:
+            raise DataError(
+                f"{yaml}: expected a folder or .txt list for {split}, got nothing at {place}; "
+                f"correct '{split}' or 'path'"
+            )
+    if not images and split != "test":
+        raise DataError(
+            f"{yaml}: expected images for {split}, got none in {entry!r}; "
+            f"name a folder or list with images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        )
+    ordered = sorted(set(images))
+    if len(ordered) < len(images):
+        count = len(images) - len(ordered)
+        notes.append(f"{count} images named more than once in {split} were taken once")
+    return ordered
+
+
+def _scan(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder, as Ultralytics' ``**/*.*`` does: nothing hidden."""
+    seen: set[str] = set()
+    waiting = [os.fspath(folder)]
+    while waiting:
+        current = waiting.pop()
+        real = os.path.realpath(current)
+        if real in seen:  # a link to a folder above would never end
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        waiting.append(entry.path)
+                    elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                        yield Path(entry.path)
+        except OSError as error:
+            raise DataError(
+                f"{current}: expected a readable folder, got {error.strerror}; change its rights"
+            ) from error
+
+
+def _read_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
+            "save the list as UTF-8"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: expected a list, got {error.strerror}; check it") from error
+    images: list[Path] = []
+    others = 0
+    for line in text.splitlines():
+        entry = line.strip().replace("\\", "/") if os.sep == "/" else line.strip()
+        if not entry:
+            continue
+        if "\0" in entry or os.path.splitext(entry)[1].lower() not in IMAGE_SUFFIXES:
+            others += 1
+        elif entry.startswith("./"):
+            images.append(path.parent / entry[2:])
+        else:
+            images.append(
+                next((p for p in (root / entry, path.parent / entry) if _exists(p)), root / entry)
+            )
+    if others:
+        notes.append(f"{others} lines of {path.name} name no image and were passed over")
+    return [Path(os.path.normpath(image)) for image in images]
+
+
+def _overlap_notes(samples: list[Sample]) -> list[str]:
+    by_split = {split: {s.image for s in samples if s.split == split} for split in SPLITS}
+    return [
+        f"{len(by_split[a] & by_split[b])} images are in both {a} and {b}"
+        for a, b in (("train", "val"), ("train", "test"), ("val", "test"))
+        if by_split[a] & by_split[b]
+    ]
+
+
+def _unique_stems(samples: tuple[Sample, ...]) -> list[str]:
+    """Name label files apart, also on file systems that do not tell A from a."""
+    taken: set[str] = set()
+    stems: list[str] = []
+    for sample in samples:
+        # A name that is no Unicode cannot go into Ultralytics' cache, a hidden one is not found.
+        stem = sample.image.stem.encode("utf-8", "replace").decode().lstrip(".") or "image"
+        unique, number = stem, 2
+        while unique.casefold() in taken:
+            unique, number = f"{stem}-{number}", number + 1
+        taken.add(unique.casefold())
+        stems.append(unique)
+    return stems
+
+
+def _place_image(image: Path, folder: Path, stem: str, near: Path) -> bool:
+    """Put an image into a folder; return whether as a link."""
+    original = Path(os.path.realpath(image))
+    suffix = image.suffix.lower()
+    try:
+        whole = ends_as_jpeg_should(original)
+        if suffix not in ULTRALYTICS_SUFFIXES:
+            write_image(folder / f"{stem}.png", read_stored(original))
+            return False
+        place = folder / f"{stem}{image.suffix}"
+        if not whole:
+            # The end marker is all that Ultralytics asks for; the pixels stay as they are.
+            place.write_bytes(original.read_bytes() + b"\xff\xd9")
+            return False
+        try:
+            place.symlink_to(original)
+            return True
+        except (OSError, NotImplementedError):  # Windows without the right to link
+            shutil.copyfile(original, place)
+            return False
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{image}: expected the image, got no such file; load the dataset again"
+        ) from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a new folder, got a file; name another folder")
+    ours = folder / "data.yaml"
+    if ours.is_file():
+        with open(ours, "rb") as file:
+            if file.read(len(_MARK)) == _MARK.encode():
+                return
+    if any(folder.iterdir()):
+        raise DataError(
+            f"{folder}: expected a new folder, got one with other files in it; name another folder"
+        )
+
+
+def _swap_in(building: Path, folder: Path) -> None:
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+        os.replace(folder, old)
+        os.replace(building, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(building, folder)
+
+
+def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:
+    import yaml
+
+    lines: dict[str, object] = {split: f"images/{split}" for split in dataset.splits}
+    comment = f"{_MARK} {linked} links to the original images, {copied} new image files.\n"
+    for needed in ("train", "val"):
+        if needed not in lines:
+            stand_in = "train" if needed == "val" else dataset.splits[0]
+            lines[needed] = f"images/{stand_in}" if stand_in in dataset.splits else lines["train"]
+            comment += (
+                f"# No {needed} split: Ultralytics asks for one, {lines[needed]} stands in.\n"
+            )
+    ordered = {split: lines[split] for split in SPLITS if split in lines}
+    ordered["names"] = dict(enumerate(dataset.names))
+    return comment + yaml.safe_dump(ordered, allow_unicode=True, sort_keys=False)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or with a null in it
+        return False
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value in (None, "", [], {}) else f"a {type(value).__name__}"
