@@ -45,6 +45,11 @@ class SettingsFile(Settings):
         """The name of what is described: the file's stem."""
         return self._path.stem if self._path else "experiment"
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the file lies in; ``None`` for settings made in Python."""
+        return self._path.parent if self._path else None
+
     def where(self, *keys: str | int) -> str:
         """Say where a setting stands: ``file.yaml, line 3, train.epochs``."""
         return _where(self._path, self._lines, keys)

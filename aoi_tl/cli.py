@@ -1,0 +1,239 @@
+"""The command line: words in, words out. All work is done by the workflows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aoi_tl.errors import AoiTlError
+
+if TYPE_CHECKING:
+    from aoi_tl.report.tables import Table
+    from aoi_tl.workflows.transfer import Outcome
+
+app = typer.Typer(
+    name="aoi-tl",
+    help="Which of your old defect datasets should the new detector learn from, and did it pay?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[Path, typer.Option(help="The run folder: new, or with --resume the one to go on "
+                                        "with.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON here too.")]
+Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names to common ones.")]
+Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
+                                                          "or a number.")]
+Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
+Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
+DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
+                                                    "experiment's paths stands for.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
+                                                             "train.epochs=3.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 2."""
+    try:
+        app()
+    except AoiTlError as error:
+        typer.echo(f"aoi-tl: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("aoi-tl: interrupted; a run goes on with --resume", err=True)
+        sys.exit(130)
+
+
+@app.command(
+    epilog="Example: aoi-tl score datasets/dc-1/data.yaml datasets/*/data.yaml --out runs/score"
+)
+def score(
+    datasets: Annotated[list[Path], typer.Argument(metavar="TARGET.yaml SOURCE.yaml...",
+                                                   show_default=False)],
+    out: Out = Path("runs/score"),
+    matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
+                                                          "other.")] = False,
+    clusters: Clusters = "auto",
+    solver: Solver = "slsqp",
+    sample: Sample = "all",
+    aliases: Aliases = None,
+    resume: Resume = False,
+    json_file: Json = None,
+) -> None:
+    """Rank the sources for a target: the closest first, and which one to learn from."""
+    from aoi_tl.report.tables import matrix_table, ranking_table
+    from aoi_tl.workflows.score import run_score, run_score_matrix
+
+    settings: dict[str, Any] = {"n_clusters": clusters, "solver": solver, "sample": sample}
+    with _progress() as tell:
+        if matrix:
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell)
+        else:
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell)
+    if matrix:
+        for quantity in ("discrepancy", "emd", "gini"):
+            _show(matrix_table(rows, quantity))
+    else:
+        _show(ranking_table(rows))
+        _say_picked(rows)
+    _write_json(json_file, rows)
+    typer.echo(f"written to {out}")
+
+
+@app.command(
+    epilog="Example: aoi-tl transfer datasets/dc-1/data.yaml datasets/*/data.yaml "
+           "--weights yolo11n.pt --out runs/t1"
+)
+def transfer(
+    target: Annotated[Path, typer.Argument(metavar="TARGET.yaml", show_default=False)],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE.yaml...", show_default=False)],
+    weights: Annotated[str, typer.Option(help="Checkpoint: a name or a path.")] = "yolo11n.pt",
+    out: Out = Path("runs/transfer"),
+    aliases: Aliases = None,
+    set_: Set = None,
+    resume: Resume = False,
+    json_file: Json = None,
+) -> None:
+    """Train a detector from the best source, beside what you would have done without it."""
+    from aoi_tl.workflows.transfer import experiment_of, run_experiment
+
+    experiment = experiment_of(target, sources, weights, aliases, set_ or [])
+    with _progress() as tell:
+        outcome = run_experiment(experiment, out, resume=resume, tell=tell)
+    _show_outcome(outcome, json_file)
+
+
+@app.command(epilog="Example: aoi-tl run experiments/dc-1.yaml --set train.epochs=3")
+def run(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
+                                                  "otherwise.")] = None,
+    set_: Set = None,
+    data_root: DataRoot = None,
+    resume: Resume = False,
+    json_file: Json = None,
+) -> None:
+    """Run an experiment file: score, adapt, train every arm with every seed, compare."""
+    from aoi_tl.workflows.transfer import run_experiment
+
+    with _progress() as tell:
+        outcome = run_experiment(
+            experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
+            overrides=set_ or [], tell=tell,
+        )
+    _show_outcome(outcome, json_file)
+
+
+@app.command(epilog="Example: aoi-tl demo")
+def demo(
+    out: Out = Path("runs/demo"),
+    data: Annotated[Path, typer.Option(help="Where the drawn datasets go.")] = Path(
+        "datasets/demo"
+    ),
+    set_: Set = None,
+    json_file: Json = None,
+) -> None:
+    """Draw eleven small datasets and do the whole job on them; needs no download."""
+    from aoi_tl.workflows.demo import run_demo
+
+    with _progress() as tell:
+        outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
+    for note in notes:
+        typer.echo(note)
+    _show_outcome(outcome, json_file)
+
+
+@app.command(epilog="Example: aoi-tl report runs/dc-1")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+) -> None:
+    """Write a run's page and figures again from its tables."""
+    from aoi_tl.errors import RunError
+    from aoi_tl.report.page import write_page
+    from aoi_tl.runs import RunFolder
+
+    if not folder.is_dir():
+        raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
+    typer.echo(f"written to {write_page(RunFolder(folder.absolute()))}")
+
+
+# ------------------------------------------------------------------------------------ words out
+
+
+def _show_outcome(outcome: Outcome, json_file: Path | None) -> None:
+    from aoi_tl.report.tables import arms_table, ranking_table, verdict
+    from aoi_tl.workflows.transfer import BASELINES
+
+    scores = json.loads((outcome.folder / "scores.json").read_text(encoding="utf-8"))
+    _show(ranking_table(scores))
+    _say_picked(scores, outcome.picked)
+    for metric in ("map50", "f1"):
+        _show(arms_table(outcome.summary, metric, BASELINES))
+    arms = list(dict.fromkeys(outcome.arms["arm"]))
+    for baseline in reversed(BASELINES):
+        for arm in arms:
+            if baseline in arms and arm not in (*BASELINES, "scratch"):
+                typer.echo(verdict(outcome.summary, "map50", arm, baseline))
+    _write_json(json_file, {
+        "scores": scores,
+        "arms": json.loads(outcome.arms.to_json(orient="records")),
+        "summary": json.loads(outcome.summary.to_json(orient="records")),
+    })
+    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+
+
+def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -> None:
+    if picked and picked != (scores["selected"],):
+        typer.echo(f"Learned from: {', '.join(picked)} (the score picks {scores['selected']})")
+    elif scores["selected"]:
+        typer.echo(f"Picked source: {scores['selected']} (of the three lowest scores, the one with "
+                   "the most instances)")
+    else:
+        typer.echo("No source is picked: none has a defined score.")
+
+
+def _show(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    shown = RichTable(*table.headings, title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*row)
+    # A pipe has no width of its own: give it enough that no cell is cut.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(shown)
+
+
+def _write_json(file: Path | None, value: object) -> None:
+    if file is not None:
+        from aoi_tl.runs import write_atomically
+
+        write_atomically(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn(
+        "{task.completed}/{task.total}"), TimeElapsedColumn(), console=Console(stderr=True),
+        transient=True)
+    with bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )

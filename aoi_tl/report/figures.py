@@ -1,0 +1,123 @@
+"""Figures of a run: curves of all arms, and what each arm gained, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+# Okabe and Ito's palette: told apart by colour-blind readers as well.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+ARM_COLOURS = {
+    "scratch": "#999999", "coco": "#000000", "stock": "#D55E00", "full-source": "#0072B2",
+    "subset-source": "#56B4E9", "method": "#CC79A7", "method-all": "#009E73",
+}
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """Give every arm its colour: the same in every figure, and in every run for the known arms.
+
+    Examples
+    --------
+    >>> arm_colours(["coco", "mine"])["coco"]
+    '#000000'
+    """
+    spare = iter(colour for colour in PALETTE * (len(arms) + 1)
+                 if colour not in {ARM_COLOURS.get(arm) for arm in arms})
+    return {arm: ARM_COLOURS.get(arm) or next(spare, "#999999") for arm in arms}
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]],
+    xlabel: str,
+    ylabel: str,
+) -> bytes:
+    """Draw one curve per arm: the mean over its seeds, with the seeds' range behind it.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of (x, y)
+        For each arm and seed, arrays of shape (n,); all on one grid ``x``.
+    xlabel, ylabel : str
+        What the axes show.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, axes = _canvas(6.4, 4.6)
+    colours = arm_colours(list(curves))
+    for arm, seeds in curves.items():
+        x = seeds[0][0]
+        y = np.stack([values for _, values in seeds])
+        axes.plot(x, y.mean(axis=0), color=colours[arm], linewidth=2, label=arm)
+        if len(seeds) > 1:
+            axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colours[arm], alpha=0.12,
+                              linewidth=0)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) -> bytes:
+    """Draw every seed of every arm as a dot, with mean and 95 % interval beside it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A row per arm and seed.
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it.
+    metric : str
+        The column of ``rows`` to draw.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    arms = list(dict.fromkeys(rows["arm"]))
+    figure, axes = _canvas(6.4, 0.9 + 0.5 * len(arms))
+    colours = arm_colours(arms)
+    table = summary[summary["metric"] == metric].set_index("arm")
+    for place, arm in enumerate(arms):
+        values = rows.loc[rows["arm"] == arm, metric].to_numpy(float)
+        row = table.loc[arm]
+        if np.isfinite(row["low"]):
+            axes.plot([row["low"], row["high"]], [place, place], color=colours[arm], linewidth=5,
+                      alpha=0.3, solid_capstyle="round")
+        axes.plot([row["mean"]] * 2, [place - 0.22, place + 0.22], color=colours[arm], linewidth=2)
+        axes.scatter(values, np.full(len(values), place), color=colours[arm], s=22, zorder=3)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set(xlabel=f"{metric} on the target's test split", ylim=(len(arms) - 0.5, -0.5))
+    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    return _png(figure)
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    # Without the date and version, equal runs give equal files.
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

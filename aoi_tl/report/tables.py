@@ -1,0 +1,154 @@
+"""Results as plain tables: what the terminal, a Markdown file and the page show alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings, ready to be shown anywhere.
+
+    Attributes
+    ----------
+    title : str
+    headings : tuple of str
+    rows : tuple of tuple of str
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_markdown(self) -> str:
+        """Give the table in Markdown."""
+        lines = [self.headings, tuple("---" for _ in self.headings), *self.rows]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        ) + "\n"
+
+
+def ranking_table(scores: Mapping[str, Any]) -> Table:
+    """Show the sources in their order.
+
+    Parameters
+    ----------
+    scores : mapping
+        The content of ``scores.json``.
+
+    Returns
+    -------
+    Table
+        Rank, source, EMD, Gini, shared classes, discrepancy and size; undefined scores with why.
+    """
+    rows = []
+    for row in scores["sources"]:
+        value = row["discrepancy"]
+        remark = row["undefined"] or row.get("note") or ""
+        if row["name"] == scores["selected"]:
+            remark = "picked" + (f"; {remark}" if remark else "")
+        rows.append((
+            "" if row["rank"] is None else str(row["rank"]), row["name"], f"{row['emd']:.2f}",
+            f"{row['gini']:.4f}", str(len(row["shared_classes"])),
+            "undefined" if value is None else f"{value:.4f}",
+            str(row["images"]), str(row["instances"]), remark,
+        ))
+    return Table(
+        f"Sources for {scores['target']}, the closest first",
+        ("rank", "source", "EMD", "Gini", "shared", "discrepancy", "images", "instances", ""),
+        tuple(rows),
+    )
+
+
+def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -> Table:
+    """Show the arms with intervals and paired differences.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it.
+    metric : str
+        Which of its metrics.
+    baselines : sequence of str
+        The arms compared with, where they were trained.
+
+    Returns
+    -------
+    Table
+    """
+    kept = summary[summary["metric"] == metric]
+    known = [name for name in baselines if f"minus_{name}" in kept]
+    rows = []
+    for _, row in kept.iterrows():
+        cells = [str(row["arm"]), str(row["n"]), _with_interval(row["mean"], row["low"],
+                                                                row["high"]), _number(row["sd"])]
+        for name in known:
+            cells.append(_with_interval(
+                row[f"minus_{name}"], row[f"minus_{name}_low"], row[f"minus_{name}_high"], "+"
+            ))
+        rows.append(tuple(cells))
+    return Table(
+        f"{metric} on the target's test split, mean [95 % interval] over seeds",
+        ("arm", "seeds", metric, "sd", *(f"minus {name}" for name in known)),
+        tuple(rows),
+    )
+
+
+def plain_table(title: str, frame: pandas.DataFrame) -> Table:
+    """Show a DataFrame as it is, numbers to four places."""
+    rows = tuple(tuple(_cell(value) for value in row) for row in frame.itertuples(index=False))
+    return Table(title, tuple(map(str, frame.columns)), rows)
+
+
+def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> str:
+    """Say in one sentence whether an arm beats a baseline, and no more than was measured.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it.
+    metric, arm, baseline : str
+        What is compared.
+
+    Returns
+    -------
+    str
+        "better" or "worse" only where the 95 % interval of the paired difference excludes 0.
+    """
+    row = summary[(summary["metric"] == metric) & (summary["arm"] == arm)].iloc[0]
+    mean, low, high = (row[f"minus_{baseline}{end}"] for end in ("", "_low", "_high"))
+    n = int(row[f"minus_{baseline}_n"])
+    if n == 0 or math.isnan(mean):
+        return f"{arm} and {baseline} share no seed: they cannot be compared."
+    if math.isnan(low):
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which tells nothing yet."
+    span = f"{mean:+.3f} {metric} [{low:+.3f}, {high:+.3f}] over {n} seeds"
+    if low > 0:
+        return f"{arm} is better than {baseline}: {span}."
+    if high < 0:
+        return f"{arm} is worse than {baseline}: {span}."
+    return f"No difference is shown between {arm} and {baseline}: {span}."
+
+
+def _number(value: float, sign: str = "") -> str:
+    return "" if math.isnan(value) else f"{value:{sign}.3f}"
+
+
+def _with_interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    if math.isnan(mean):
+        return ""
+    if math.isnan(low):
+        return _number(mean, sign)
+    return f"{_number(mean, sign)} [{_number(low, sign)}, {_number(high, sign)}]"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4f}".rstrip("0").rstrip(".")
+    return str(value)

@@ -1,0 +1,617 @@
+"""COCO -> source -> target: rank the sources, adapt the best, train in a chain, weigh the arms."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.images import content_hash
+from aoi_tl.data.labels import apply_aliases, load_aliases
+from aoi_tl.data.yolo import load_dataset, write_dataset
+from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.experiment import SOURCE_ARMS, Experiment, locate
+from aoi_tl.runs import RunFolder, environment, file_hash, open_run
+from aoi_tl.settings import did_you_mean, read_settings
+from aoi_tl.workflows.score import Ranking, score_sources
+
+if TYPE_CHECKING:
+    import pandas
+
+    from aoi_tl.transfer.chain import Stage
+
+METRICS = ("f1", "map50", "map50_95")
+BASELINES = ("coco", "stock")
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how many steps are done, and of how many."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    ranking : Ranking
+        Every source, scored.
+    picked : tuple of str
+        The sources that were learned from.
+    arms : DataFrame
+        A row per arm and seed, as in ``arms.csv``.
+    summary : DataFrame
+        Means, intervals and paired differences, as in ``summary.csv``.
+    """
+
+    folder: Path
+    ranking: Ranking
+    picked: tuple[str, ...]
+    arms: pandas.DataFrame
+    summary: pandas.DataFrame
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One arm from one source: which data it sees and which tensors it hands on."""
+
+    arm: str
+    modules: str
+    source: str | None = None
+    source_data: Path | None = None
+    target_data: Path = Path()
+
+
+def run_experiment(
+    experiment: Experiment | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    data_root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    tell: Tell = silent,
+) -> Outcome:
+    """Find out which source the target's detector should learn from, and whether it pays.
+
+    Parameters
+    ----------
+    experiment : Experiment, str or Path
+        What is to be done, or the YAML file that says so.
+    out : str or Path
+        The run folder: new, or the one to go on with.
+    resume : bool
+        Go on from the last finished stage, and within a stage from its last epoch.
+    data_root : str or Path, optional
+        The folder that a leading ``../datasets/`` of the experiment's paths stands for.
+    overrides : sequence of str
+        ``"train.epochs=3"`` and the like, for an experiment given as a file.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
+
+    Returns
+    -------
+    Outcome
+        Also written in the run folder, with curves, ledgers and a report.
+
+    Raises
+    ------
+    AoiTlError
+        For settings, data, checkpoints or folders that cannot be used.
+
+    Examples
+    --------
+    >>> outcome = run_experiment("experiments/dc-1.yaml", "runs/dc-1")  # doctest: +SKIP
+    >>> outcome.ranking.selected  # doctest: +SKIP
+    'lc-101'
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = read_settings(experiment, Experiment, overrides)
+    weights_folders = _weights_folders(experiment)
+    experiment = locate(experiment, data_root)
+    checkpoint = check_training(experiment, weights_folders)
+    target, sources, notes = read_data(experiment)
+    fingerprint = {
+        "experiment": experiment.model_dump(mode="json", exclude={"target", "sources", "aliases"}),
+        "data": {dataset.name: dataset.fingerprint() for dataset in (target, *sources)},
+        "weights": file_hash(checkpoint) if checkpoint.is_file() else str(checkpoint),
+    }
+    with open_run(out, fingerprint, resume) as run:
+        record(run, experiment, fingerprint, notes)
+        ranking = rank(run, experiment, target, sources, tell)
+        picked = pick_sources(experiment, ranking, sources)
+        chains = adapt(run, experiment, target, picked, tell)
+        arms = train_arms(run, experiment, target, chains, checkpoint, tell)
+        summary = compare(run, experiment, ranking, arms, notes)
+        run.mark_done()
+    return Outcome(run.path, ranking, tuple(source.name for source in picked), arms, summary)
+
+
+# ------------------------------------------------------------------------------- what comes in
+
+
+def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]]:
+    """Load target and sources under common class names, none holding another's test images.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        With absolute paths.
+
+    Returns
+    -------
+    target : Dataset
+    sources : list of Dataset
+        Without the target's validation and test images where ``overlap: drop`` says so.
+    notes : list of str
+        What was left out or looks odd, one line each.
+
+    Raises
+    ------
+    DataError, ExperimentError
+        When a dataset cannot be read or used.
+    """
+    aliases = load_aliases(Path(experiment.aliases)) if experiment.aliases else {}
+    target = apply_aliases(load_dataset(experiment.target), aliases)
+    sources = [apply_aliases(load_dataset(source), aliases) for source in experiment.sources]
+    names = [target.name, *(source.name for source in sources)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ExperimentError(
+            f"{experiment.where('sources')}: expected datasets of different names, got {twice!r} "
+            "twice; rename one's YAML or folder"
+        )
+    notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
+    for split, why in (("train", "to train on"), ("test", "to weigh the arms on")):
+        found = target.split(split)
+        if not found.samples:
+            raise DataError(
+                f"{target.path}: expected a {split} split {why}, got none; add '{split}:' to it"
+            )
+        if not found.instances:
+            raise DataError(
+                f"{target.path}: expected boxes in the {split} split {why}, got "
+                f"{len(found.samples)} images without any; label some"
+            )
+    kept = []
+    for source in sources:
+        apart, note = without_overlap(target, source, experiment)
+        notes += [note] if note else []
+        kept.append(apart)
+    return target, kept, notes
+
+
+def without_overlap(
+    target: Dataset, source: Dataset, experiment: Experiment
+) -> tuple[Dataset, str | None]:
+    """Keep the images that the target is validated and tested on out of a source.
+
+    Parameters
+    ----------
+    target, source : Dataset
+        Compared by the content of their image files.
+    experiment : Experiment
+        Whose ``overlap`` says whether to refuse, drop or keep the shared images.
+
+    Returns
+    -------
+    source : Dataset
+    note : str or None
+        What was found.
+
+    Raises
+    ------
+    DataError
+        When images are shared and ``overlap`` is ``refuse``.
+    """
+    unseen = {content_hash(sample.image) for sample in target.split("val", "test").samples}
+    kept = tuple(s for s in source.samples if content_hash(s.image) not in unseen)
+    n_shared = len(source.samples) - len(kept)
+    if not n_shared:
+        return source, None
+    what = f"{source.name}: {n_shared} of {len(source.samples)} images are also in the " \
+           f"validation or test split of {target.name}"
+    if experiment.overlap == "refuse":
+        raise DataError(
+            f"expected sources without the target's validation and test images, got {what}; "
+            "set 'overlap: drop' to leave them out (or 'keep', and trust no result)"
+        )
+    if experiment.overlap == "keep":
+        return source, f"{what}, and were kept: no result of a source arm can be trusted"
+    return source.with_samples(kept), f"{what}, and were left out"
+
+
+def check_training(experiment: Experiment, weights_folders: Sequence[Path]) -> Path:
+    """Check what only the detection room can judge, before any work; find the checkpoint."""
+    from aoi_tl.transfer.yolo import check_train_arguments, find_checkpoint
+
+    for keys in (("train",), ("train", "source"), ("train", "target")):
+        settings: Any = experiment.train.model_dump(exclude={"source", "target"})
+        if len(keys) > 1:
+            settings = getattr(experiment.train, keys[-1])
+        try:
+            check_train_arguments(settings)
+        except ExperimentError as error:
+            name = next((key for key in settings if f"{key!r}" in str(error)), None)
+            raise ExperimentError(f"{experiment.where(*keys, *([name] if name else []))}: {error}"
+                                  ) from None
+    return find_checkpoint(experiment.weights, weights_folders)
+
+
+def _weights_folders(experiment: Experiment) -> list[Path]:
+    beside = [experiment.folder, experiment.folder.parent / "weights"] if experiment.folder else []
+    return [Path("weights"), *beside]
+
+
+def record(
+    run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any], notes: Sequence[str]
+) -> None:
+    """Write down the resolved experiment and all that a repetition needs."""
+    import yaml
+
+    resolved = experiment.model_dump(mode="json")
+    run.write("experiment.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    run.write_json(
+        "environment.json",
+        environment(
+            device=experiment.device,
+            seeds=list(experiment.seeds),
+            data=fingerprint["data"],
+            weights={"name": experiment.weights, "sha256": fingerprint["weights"]},
+            repeat="aoi-tl run experiment.yaml --out ANOTHER_FOLDER",
+        ),
+    )
+    run.write_json("notes.json", list(notes))
+
+
+# ------------------------------------------------------------------------- score, pick and adapt
+
+
+def rank(
+    run: RunFolder, experiment: Experiment, target: Dataset, sources: Sequence[Dataset], tell: Tell
+) -> Ranking:
+    """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
+    score = experiment.score
+    ranking = score_sources(
+        target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
+        sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
+    )
+    run.write("scores.json", ranking.to_json())
+    run.write_table("scores.csv", ranking.to_frame())
+    return ranking
+
+
+def pick_sources(
+    experiment: Experiment, ranking: Ranking, sources: Sequence[Dataset]
+) -> list[Dataset]:
+    """Choose the sources to learn from: the selection rule's for ``auto``, or those named."""
+    if not any(arm.removesuffix("-all") in SOURCE_ARMS for arm in experiment.arms):
+        return []
+    by_name = {source.name: source for source in sources}
+    picked = []
+    for index, name in enumerate(experiment.pick):
+        place = experiment.where("pick", index)
+        if name == "auto":
+            if ranking.selected is None:
+                why = "; ".join(f"{row.name}: {row.undefined}" for row in ranking.sources)
+                raise ExperimentError(
+                    f"{place}: expected a source with a defined score, got none ({why}); map class "
+                    "names with aliases, or name a source under 'pick'"
+                )
+            name = ranking.selected
+        if name not in by_name:
+            raise ExperimentError(
+                f"{place}: expected 'auto' or a source's name out of {', '.join(by_name)}, got "
+                f"{name!r}" + did_you_mean(name, list(by_name))
+            )
+        picked.append(by_name[name])
+    return list(dict.fromkeys(picked))
+
+
+def adapt(
+    run: RunFolder,
+    experiment: Experiment,
+    target: Dataset,
+    picked: Sequence[Dataset],
+    tell: Tell,
+) -> list[Chain]:
+    """Write the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
+
+    Parameters
+    ----------
+    run : RunFolder
+        New images go to ``samples/``, the datasets (links and labels) to ``data/``.
+    experiment : Experiment
+        Its arms, subset and balance settings.
+    target : Dataset
+    picked : sequence of Dataset
+        The sources to learn from.
+    tell : callable
+        Told what is being written.
+
+    Returns
+    -------
+    list of Chain
+        One for each arm and source.
+    """
+    from aoi_tl.adaptation.balance import balance
+    from aoi_tl.adaptation.subset import subset_to_label_space
+
+    seed = experiment.seeds[0]
+    knobs = {
+        "minority_to": experiment.balance.minority.to,
+        "majority_at_most": experiment.balance.majority.at_most,
+    }
+    methods = {arm.removesuffix("-all") for arm in experiment.arms}
+    label_space = target.split("train", "val").label_space
+    steps: dict[str, dict[str, Dataset]] = {}
+
+    def written(name: str, make: Callable[[Path], Dataset]) -> Path:
+        tell(f"writing {name}", 0, 0)
+        return _written(run, name, make)
+
+    def step(dataset: str, what: str, file: Path) -> Path:
+        steps.setdefault(dataset, {})[what] = load_dataset(file)
+        return file
+
+    raw = step(target.name, "before", written("target", lambda _: target))
+    balanced = raw
+    if "method" in methods:
+        balanced = step(target.name, "balanced", written(
+            "target-balanced", lambda folder: balance(target, folder, seed=seed, **knobs).dataset
+        ))
+    chains = []
+    for arm in experiment.arms:
+        method = arm.removesuffix("-all")
+        if method not in SOURCE_ARMS:
+            modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
+            chains.append(Chain(arm, modules, target_data=raw))
+            continue
+        modules = "all" if arm.endswith("-all") else experiment.transfer.modules
+        for source in picked:
+            label = arm if len(picked) == 1 else f"{arm}@{source.name}"
+            data = step(source.name, "before", written(
+                f"source-{source.name}", lambda _, source=source: source
+            ))
+            if method in ("subset-source", "method"):
+                def subset(folder: Path, source: Dataset = source) -> Dataset:
+                    return subset_to_label_space(
+                        source, label_space, mixed=experiment.subset.mixed, folder=folder
+                    )
+
+                data = step(source.name, "subset", written(f"source-{source.name}-subset", subset))
+            if method == "method":
+                whole = data
+                data = step(source.name, "balanced", written(
+                    f"source-{source.name}-balanced",
+                    lambda folder, whole=whole: balance(
+                        load_dataset(whole), folder, seed=seed, **knobs
+                    ).dataset,
+                ))
+            _check_source(load_dataset(data), source)
+            chains.append(Chain(
+                label, modules, source.name, data, balanced if method == "method" else raw
+            ))
+    run.write_table("counts.csv", counts_table(steps))
+    return chains
+
+
+def _written(run: RunFolder, name: str, make: Callable[[Path], Dataset]) -> Path:
+    file = run.path / "data" / name / "data.yaml"
+    if not file.is_file():
+        samples = run.path / "samples" / name
+        # Left over from a run that was killed while it made them: nothing points to them yet.
+        shutil.rmtree(samples, ignore_errors=True)
+        write_dataset(make(samples), file.parent)
+    return file
+
+
+def _check_source(adapted: Dataset, source: Dataset) -> None:
+    if not adapted.split("train").instances:
+        raise DataError(
+            f"{source.path}: expected boxes of the target's classes in its train split, got none; "
+            "choose another source under 'pick', or map class names with aliases"
+        )
+
+
+def counts_table(steps: Mapping[str, Mapping[str, Dataset]]) -> pandas.DataFrame:
+    """Count the training instances of every class before and after each step of adaptation.
+
+    Parameters
+    ----------
+    steps : mapping of str to mapping of str to Dataset
+        For each dataset, its state ``before`` and, where made, as ``subset`` and ``balanced``.
+
+    Returns
+    -------
+    DataFrame
+        ``dataset, class, before, subset, balanced``; a row per class, then ``images`` and
+        ``gini`` (of the classes present at that step).
+    """
+    import pandas as pd
+
+    from aoi_tl.similarity.gini import gini
+
+    rows = []
+    for dataset, states in steps.items():
+        trains = {what: state.split("train") for what, state in states.items()}
+        for name in states["before"].names:
+            rows.append({"dataset": dataset, "class": name}
+                        | {what: train.counts.get(name, 0) for what, train in trains.items()})
+        rows.append({"dataset": dataset, "class": "images"}
+                    | {what: len(train.samples) for what, train in trains.items()})
+        rows.append({"dataset": dataset, "class": "gini"} | {
+            what: round(gini([n for n in train.counts.values() if n]), 6)
+            for what, train in trains.items()
+        })
+    table = pd.DataFrame(rows).reindex(columns=["dataset", "class", "before", "subset", "balanced"])
+    return table.astype(object).where(table.notna(), "")
+
+
+# -------------------------------------------------------------------------------- train and weigh
+
+
+def train_arms(
+    run: RunFolder,
+    experiment: Experiment,
+    target: Dataset,
+    chains: Sequence[Chain],
+    checkpoint: Path,
+    tell: Tell,
+) -> pandas.DataFrame:
+    """Train every arm with every seed and test it once; kept as ``arms.csv``.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Stages lie under ``stages/``.
+    experiment : Experiment
+        Its training arguments, seeds and device.
+    target : Dataset
+        Whose test split every arm is weighed on.
+    chains : sequence of Chain
+        What each arm learns from.
+    checkpoint : Path
+        Where every chain but ``scratch`` begins.
+    tell : callable
+        Told which stage is at work.
+
+    Returns
+    -------
+    DataFrame
+        A row per arm and seed.
+    """
+    import pandas as pd
+
+    total = len(experiment.seeds) * sum(1 + (chain.source is not None) for chain in chains)
+    done = 0
+    rows, per_class = [], []
+    for seed in experiment.seeds:
+        for chain in chains:
+            start = checkpoint
+            for stage in stages_of(run, experiment, chain, seed, start):
+                tell(stage.folder.name, done, total)
+                start = finish_stage(run, stage)
+                done += 1
+            row, classes = weigh(run, experiment, chain, seed, start)
+            rows.append(row)
+            per_class += classes
+            run.write_table("arms.csv", pd.DataFrame(rows))
+            run.write_table("per_class.csv", pd.DataFrame(per_class))
+    tell("stages", total, total)
+    return pd.DataFrame(rows)
+
+
+def stages_of(
+    run: RunFolder, experiment: Experiment, chain: Chain, seed: int, checkpoint: Path
+) -> Iterator[Stage]:
+    """Give the stages of one arm and seed: source (where it has one), then target."""
+    from aoi_tl.transfer.chain import Stage
+
+    def stage(which: str, data: Path, start: Path) -> Stage:
+        arguments = experiment.train.arguments("source" if which == "source" else "target")
+        return Stage(
+            folder=run.path / "stages" / f"{chain.arm}-s{seed}-{which}",
+            data=data,
+            checkpoint=start,
+            modules=chain.modules,
+            freeze=experiment.transfer.freeze if which == "target" else 0,
+            seed=seed,
+            arguments={**arguments, "device": experiment.device},
+        )
+
+    if chain.source_data is not None:
+        first = stage("source", chain.source_data, checkpoint)
+        yield first
+        checkpoint = first.best
+    yield stage("target", chain.target_data, checkpoint)
+
+
+def finish_stage(run: RunFolder, stage: Stage) -> Path:
+    """Train a stage unless it is done; its cost goes to ``timings.csv``."""
+    from aoi_tl.transfer.chain import train_stage
+
+    record_name = f"stages/{stage.folder.name}/done.json"
+    if run.read_json(record_name) is None:
+        began = time.monotonic()
+        trained = train_stage(stage, resume=(stage.folder / "weights" / "last.pt").is_file())
+        run.write_json(record_name, {
+            "seconds": round(time.monotonic() - began, 1),
+            "epochs": trained.epochs,
+            "notes": list(trained.notes),
+        })
+        _write_timings(run)
+    return stage.best
+
+
+def _write_timings(run: RunFolder) -> None:
+    import pandas as pd
+
+    files = sorted((run.path / "stages").glob("*/done.json"), key=lambda file: file.stat().st_mtime)
+    records = [(file.parent.name, json.loads(file.read_text())) for file in files]
+    table = pd.DataFrame(
+        [(stage, found["seconds"], found["epochs"]) for stage, found in records],
+        columns=["stage", "seconds", "epochs"],
+    )
+    run.write_table("timings.csv", table)
+
+
+def weigh(
+    run: RunFolder, experiment: Experiment, chain: Chain, seed: int, best: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Test one trained detector on the target's test split: its row, and a row per class."""
+    import numpy as np
+
+    from aoi_tl.evaluation.detection import DetectionScores
+    from aoi_tl.transfer.yolo import validate_detector
+
+    folder = f"stages/{chain.arm}-s{seed}-target"
+    found = run.read_json(f"{folder}/test.json")
+    if found is None:
+        arguments = experiment.train.arguments("target")
+        curves = validate_detector(
+            best, run.path / "data" / "target" / "data.yaml", split="test",
+            imgsz=arguments["imgsz"], batch=arguments["batch"], device=experiment.device,
+        )
+        scores = DetectionScores.from_curves(curves)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **scores.curves())
+        run.write(f"{folder}/curves.npz", packed.getvalue())
+        found = {"scores": scores.to_row(), "classes": scores.to_class_rows()}
+        run.write_json(f"{folder}/test.json", found)
+    notes = [
+        note
+        for which in ("source", "target")
+        for note in (run.read_json(f"stages/{chain.arm}-s{seed}-{which}/done.json") or
+                     {"notes": []})["notes"]
+    ]
+    key = {"arm": chain.arm, "seed": seed}
+    row = {**key, **found["scores"], "source": chain.source or "", "notes": "; ".join(notes)}
+    return row, [{**key, **classes} for classes in found["classes"]]
+
+
+def compare(
+    run: RunFolder,
+    experiment: Experiment,
+    ranking: Ranking,
+    arms: pandas.DataFrame,
+    notes: Sequence[str],
+) -> pandas.DataFrame:
+    """Weigh the arms against each other; kept as ``summary.csv``, curves and the report."""
+    from aoi_tl.evaluation.comparison import summarise
+    from aoi_tl.report.page import write_page
+
+    summary = summarise(arms, METRICS, BASELINES)
+    run.write_table("summary.csv", summary)
+    write_page(run)
+    return summary
