@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
+_DEEP_SUFFIXES = frozenset({".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
 _EXIF_ORIENTATION = 274
+_NO_IMAGE = "no image, or only part of one"
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
@@ -108,11 +112,14 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix == ".png" else []
-    try:
-        done, encoded = cv2.imencode(suffix, pixels, settings)
-    except cv2.error:
-        done = False
-    if not done:
+    # OpenCV itself would quietly squeeze deeper pixels into 8 bits.
+    fits = pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES)
+    with _silent_opencv():
+        try:
+            done, encoded = cv2.imencode(suffix, pixels, settings) if fits else (False, None)
+        except cv2.error:
+            done = False
+    if not done or encoded is None:
         raise DataError(
             f"{path}: expected a format that holds {pixels.dtype} pixels of shape {pixels.shape}, "
             f"got {suffix!r}; write a .png"
@@ -155,9 +162,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             with Image.open(path) as image:
                 width, height = image.size
                 turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+                format_ = image.format
     except Exception:  # Pillow raises many kinds on broken headers, and misses formats of OpenCV's
+        format_, turned = None, True
+    if turned and format_ != "JPEG":  # Pillow's versions differ on which formats it turns itself
         height, width = read_image(path).shape[:2]
-        turned = False
+        return height, width
     return (width, height) if turned else (height, width)
 
 
@@ -205,7 +215,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
     Returns
     -------
     str or None
-        "no such file", "empty file", "truncated", "not an image", or None for a whole image.
+        "no such file", "empty file", "truncated", "no image, or only part of one", or None for a whole image.
     """
     try:
         with open(path, "rb") as file:
@@ -217,9 +227,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
         return "no such file"
     except OSError as error:
         return error.strerror or "no readable file"
-    if start.startswith(_JPEG_START) and end.endswith(_JPEG_END):
-        return None
-    if start.startswith(_PNG_START) and end.endswith(_PNG_END):
+    if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
         return None
     return _bytes_fault(Path(path).read_bytes())
 
@@ -247,13 +255,11 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
     except OSError as error:
         raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
     # OpenCV fills what a truncated file lacks with grey and says nothing.
-    whole = (content.startswith(_JPEG_START) and content.endswith(_JPEG_END)) or (
-        content.startswith(_PNG_START) and content.endswith(_PNG_END)
-    )
+    whole = _looks_whole(content[:16], content[-12:], len(content))
     fault = None if whole else _bytes_fault(content)
     pixels = None if fault else _imdecode(content, flags)
     if pixels is None:
-        raise DataError(_unreadable(path, fault or "not an image"))
+        raise DataError(_unreadable(path, fault or _NO_IMAGE))
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path}: expected 8 or 16 bits a channel, got {pixels.dtype}; convert the image"
@@ -262,14 +268,59 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
 
 
 def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
+    with _silent_opencv():
+        try:
+            return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+        except cv2.error:
+            return None
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV from writing to the terminal what is about to be said in an error."""
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error:
-        return None
+        yield
+    finally:
+        logging.setLogLevel(before)
+
+
+def _looks_whole(start: bytes, end: bytes, size: int) -> bool:
+    """Judge a file by its first 16 bytes, its last 12 and its size; when in doubt, say no."""
+    if start.startswith(_JPEG_START):
+        return end.endswith(_JPEG_END)
+    if start.startswith(_PNG_START):
+        return end.endswith(_PNG_END)
+    if start.startswith(b"BM"):
+        return 54 <= int.from_bytes(start[2:6], "little") <= size
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return int.from_bytes(start[4:8], "little") + 8 <= size
+    return False
+
+
+def _tiff_looks_whole(start: bytes, size: int, path: Path) -> bool:
+    """Whether all strips or tiles that a TIFF's header names lie within the file."""
+    from PIL import Image
+
+    if not start.startswith((b"II*\0", b"MM\0*")):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                tags: Any = image.getexif()
+                offsets, lengths = tags.get(273, tags.get(324)), tags.get(279, tags.get(325))
+    except Exception:  # Pillow raises many kinds on broken headers
+        return False
+    starts = np.atleast_1d(np.asarray(offsets if offsets is not None else [], dtype=np.int64))
+    counts = np.atleast_1d(np.asarray(lengths if lengths is not None else [], dtype=np.int64))
+    fits = len(starts) > 0 and len(starts) == len(counts) and (starts + counts <= size).all()
+    return bool(fits)
 
 
 def _bytes_fault(content: bytes) -> str | None:
-    from PIL import Image, ImageFile
+    from PIL import Image
 
     if not content:
         return "empty file"
@@ -277,15 +328,12 @@ def _bytes_fault(content: bytes) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
                 image.load()
-        return None
     except Exception as error:  # Pillow raises many kinds on broken files
-        started_well = content.startswith((_JPEG_START, _PNG_START))
-        if "truncated" in str(error).lower() or started_well:
+        if "truncated" in str(error).lower() or content.startswith((_JPEG_START, _PNG_START)):
             return "truncated"
-    # Pillow does not know the format: OpenCV has the last word.
-    return "not an image" if _imdecode(content, cv2.IMREAD_UNCHANGED) is None else None
+    # Pillow forgives some files that OpenCV does not, and does not know all that OpenCV reads.
+    return _NO_IMAGE if _imdecode(content, cv2.IMREAD_UNCHANGED) is None else None
 
 
 def _unreadable(path: Path, fault: str) -> str:
@@ -297,7 +345,8 @@ def _orientation(path: Path) -> int:
 
     try:
         with Image.open(path) as image:
-            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+            # OpenCV turns TIFFs whatever the flag.
+            return 1 if image.format == "TIFF" else int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # a format that Pillow does not know has no orientation that OpenCV would use
         return 1
 
