@@ -87,7 +87,7 @@ def read_settings(
     path = Path(path)
     settings, lines = _read_yaml(path)
     for override in overrides:
-        _apply_override(settings, override)
+        apply_override(settings, override)
     return validate(settings, schema, path, lines)
 
 
@@ -195,7 +195,8 @@ def _collect_lines(node: yaml.Node, keys: Keys, lines: dict[Keys, int], path: Pa
             _collect_lines(value, (*keys, index), lines, path)
 
 
-def _apply_override(settings: dict[str, Any], override: str) -> None:
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Set one key of a mapping by words such as ``train.epochs=3``."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ExperimentError(

@@ -66,6 +66,36 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
     )
 
 
+def matrix_table(rows: Sequence[Mapping[str, Any]], quantity: str) -> Table:
+    """Show one quantity of every source for every target.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        The content of ``scores.json``, one for each target.
+    quantity : {"discrepancy", "emd", "gini"}
+
+    Returns
+    -------
+    Table
+        Rows are targets, columns sources; a dash where it is undefined or the dataset itself.
+    """
+    names = [row["target"] for row in rows]
+    cells = {
+        (row["target"], source["name"]): source[quantity]
+        for row in rows for source in row["sources"]
+    }
+    return Table(
+        f"{quantity}: rows are targets, columns sources",
+        ("target", *names),
+        tuple(
+            (target, *("–" if cells.get((target, name)) is None
+                       else f"{cells[target, name]:.4f}" for name in names))
+            for target in names
+        ),
+    )
+
+
 def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -> Table:
     """Show the arms with intervals and paired differences.
 

@@ -7,18 +7,18 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.images import content_hash
-from aoi_tl.data.labels import apply_aliases, load_aliases
+from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
 from aoi_tl.data.yolo import load_dataset, write_dataset
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment import SOURCE_ARMS, Experiment, locate
 from aoi_tl.runs import RunFolder, environment, file_hash, open_run
-from aoi_tl.settings import did_you_mean, read_settings
+from aoi_tl.settings import apply_override, did_you_mean, read_settings, validate
 from aoi_tl.workflows.score import Ranking, score_sources
 
 if TYPE_CHECKING:
@@ -137,6 +137,20 @@ def run_experiment(
     return Outcome(run.path, ranking, tuple(source.name for source in picked), arms, summary)
 
 
+def experiment_of(
+    target: Path, sources: Sequence[Path], weights: str, aliases: Path | None,
+    overrides: Sequence[str] = (),
+) -> Experiment:
+    """Make an experiment from what a command line says, with every default of a file."""
+    settings = {
+        "target": str(target), "sources": [str(source) for source in sources], "weights": weights,
+        "aliases": str(aliases) if aliases else None,
+    }
+    for override in overrides:
+        apply_override(settings, override)
+    return validate(settings, Experiment)
+
+
 # ------------------------------------------------------------------------------- what comes in
 
 
@@ -161,9 +175,9 @@ def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]
     DataError, ExperimentError
         When a dataset cannot be read or used.
     """
-    aliases = load_aliases(Path(experiment.aliases)) if experiment.aliases else {}
-    target = apply_aliases(load_dataset(experiment.target), aliases)
-    sources = [apply_aliases(load_dataset(source), aliases) for source in experiment.sources]
+    target, *sources = load_with_aliases(
+        [experiment.target, *experiment.sources], experiment.aliases
+    )
     names = [target.name, *(source.name for source in sources)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -189,6 +203,16 @@ def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]
         notes += [note] if note else []
         kept.append(apart)
     return target, kept, notes
+
+
+def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -> list[Dataset]:
+    """Load datasets and bring their class names under common ones."""
+    datasets = [load_dataset(path) for path in paths]
+    if aliases is None:
+        return datasets
+    common = load_aliases(aliases)
+    check_aliases(common, [name for dataset in datasets for name in dataset.names])
+    return [apply_aliases(dataset, common) for dataset in datasets]
 
 
 def without_overlap(
@@ -228,7 +252,7 @@ def without_overlap(
         )
     if experiment.overlap == "keep":
         return source, f"{what}, and were kept: no result of a source arm can be trusted"
-    return source.with_samples(kept), f"{what}, and were left out"
+    return replace(source, samples=kept), f"{what}, and were left out"
 
 
 def check_training(experiment: Experiment, weights_folders: Sequence[Path]) -> Path:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from aoi_tl.evaluation.comparison import summarise
+from aoi_tl.report.tables import arms_table, matrix_table, ranking_table, verdict
+
+SCORES = {
+    "target": "dc-1", "n_clusters": 5, "method": "paper", "selected": "lc-101",
+    "sources": [
+        {"name": "nj-101", "emd": 24.0, "gini": 0.65, "shared_classes": ["a", "b"],
+         "discrepancy": 2.6, "undefined": None, "rank": 1, "images": 9, "instances": 10},
+        {"name": "lc-101", "emd": 29.0, "gini": 0.64, "shared_classes": ["a", "b"],
+         "discrepancy": 3.1, "undefined": None, "rank": 2, "images": 20, "instances": 30},
+        {"name": "jy-381-4", "emd": 58.2, "gini": 0.0, "shared_classes": ["a"],
+         "discrepancy": None, "undefined": "one class is shared", "rank": None, "images": 3,
+         "instances": 3},
+    ],
+}
+
+
+def rows(*values: tuple[str, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=["arm", "seed", "map50"])
+
+
+def test_the_ranking_says_what_is_picked_and_why_not() -> None:
+    table = ranking_table(SCORES)
+    assert [row[1] for row in table.rows] == ["nj-101", "lc-101", "jy-381-4"]
+    assert table.rows[1][-1] == "picked"
+    assert table.rows[2][0] == ""
+    assert table.rows[2][5] == "undefined"
+    assert table.rows[2][-1] == "one class is shared"
+    assert table.to_markdown().count("\n") == 5
+
+
+def test_a_matrix_has_a_dash_on_its_diagonal() -> None:
+    other = {**SCORES, "target": "nj-101", "sources": [SCORES["sources"][1]]}
+    table = matrix_table([SCORES, other], "discrepancy")
+    assert table.rows[0][1:] == ("–", "2.6000")
+    assert table.rows[1][1:] == ("–", "–")
+
+
+@pytest.mark.parametrize(
+    ("method", "word"),
+    [((0.5, 0.6, 0.7), "better"), ((0.1, 0.2, 0.3), "worse"), ((0.4, 0.3, 0.6), "No difference")],
+)
+def test_only_an_interval_without_zero_is_a_difference(
+    method: tuple[float, ...], word: str
+) -> None:
+    stock = (0.3, 0.41, 0.5)
+    table = summarise(
+        rows(*(("stock", s, v) for s, v in enumerate(stock)),
+             *(("method", s, v) for s, v in enumerate(method))),
+        ["map50"], ["stock"],
+    )
+    assert word in verdict(table, "map50", "method", "stock")
+
+
+def test_one_seed_tells_nothing() -> None:
+    table = summarise(rows(("stock", 0, 0.1), ("method", 0, 0.9)), ["map50"], ["stock"])
+    assert "tells nothing" in verdict(table, "map50", "method", "stock")
+    assert arms_table(table, "map50", ["coco", "stock"]).rows[1] == (
+        "method", "1", "0.900", "", "+0.800"
+    )
+
+
+def test_arms_without_a_common_seed() -> None:
+    table = summarise(rows(("stock", 0, 0.1), ("method", 1, 0.9)), ["map50"], ["stock"])
+    assert "cannot be compared" in verdict(table, "map50", "method", "stock")
