@@ -215,7 +215,8 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
     Returns
     -------
     str or None
-        "no such file", "empty file", "truncated", "no image, or only part of one", or None for a whole image.
+        "no such file", "empty file", "truncated", "no image, or only part of one"; None for a
+        whole image.
     """
     try:
         with open(path, "rb") as file:

@@ -115,8 +115,8 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
 
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
     without its end marker, which Ultralytics would save again through the link, is copied and
-    completed; an image in a format that only OpenCV reads becomes a PNG. A split without images is
-    left out; without ``val``, the YAML names ``train`` in its place.
+    completed; an image in a format that only OpenCV reads becomes a PNG. Without a ``val`` split
+    the YAML names ``train`` in its place, without a ``train`` split an empty folder.
 
     Parameters
     ----------
@@ -150,9 +150,10 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         linked = copied = 0
+        (building / "images" / "train").mkdir(parents=True)
         for split in dataset.splits:
             images, labels = building / "images" / split, building / "labels" / split
-            images.mkdir(parents=True)
+            images.mkdir(exist_ok=True)
             labels.mkdir(parents=True)
             samples = dataset.split(split).samples
             for sample, stem in zip(samples, _unique_stems(samples), strict=True):
@@ -504,13 +505,14 @@ def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:
 
     lines: dict[str, object] = {split: f"images/{split}" for split in dataset.splits}
     comment = f"{_MARK} {linked} links to the original images, {copied} new image files.\n"
-    for needed in ("train", "val"):
-        if needed not in lines:
-            stand_in = "train" if needed == "val" else dataset.splits[0]
-            lines[needed] = f"images/{stand_in}" if stand_in in dataset.splits else lines["train"]
-            comment += (
-                f"# No {needed} split: Ultralytics asks for one, {lines[needed]} stands in.\n"
-            )
+    if "train" not in lines:
+        lines["train"] = "images/train"
+        comment += (
+            "# There is no train split: images/train is empty, Ultralytics asks for an entry.\n"
+        )
+    if "val" not in lines:
+        lines["val"] = "images/train"
+        comment += "# There is no val split: Ultralytics asks for an entry, train stands in.\n"
     ordered = {split: lines[split] for split in SPLITS if split in lines}
     ordered["names"] = dict(enumerate(dataset.names))
     return comment + yaml.safe_dump(ordered, allow_unicode=True, sort_keys=False)
