@@ -1,0 +1,243 @@
+"""One stage of the chain: take tensors over from a checkpoint, train, hand a checkpoint on.
+
+A stage begins from ``initial.pt``, an ordinary Ultralytics checkpoint with the class names of the
+stage's data, whose tensors are partly the former checkpoint's and partly new. Plain Ultralytics training
+takes over every tensor of such a file, so that each of its arguments, several GPUs and resuming work as
+they always do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aoi_tl.errors import CheckpointError, ExperimentError
+from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
+from aoi_tl.transfer.yolo import (
+    backbone_length,
+    check_train_arguments,
+    data_names,
+    load_checkpoint,
+    new_model,
+    save_checkpoint,
+    train_detector,
+    widen_class_branch,
+)
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import DetectionModel
+
+#: Ways to begin a stage: those of `MODULES`, and plain Ultralytics fine-tuning of the checkpoint.
+STARTS = (*MODULES, "stock")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training that begins from a checkpoint.
+
+    Parameters
+    ----------
+    start : Path or str
+        The checkpoint (``.pt``), or the name of an architecture such as ``yolov8n.yaml``, which has no
+        tensors to hand on.
+    data : Path
+        An Ultralytics ``data.yaml``.
+    folder : Path
+        The stage's folder: an ordinary Ultralytics run plus `initial.pt`, `ledger.csv` and `done`.
+    modules : str
+        ``none`` (from scratch), ``backbone``, ``backbone+neck``, ``all``, or ``stock``: plain
+        fine-tuning of the checkpoint by Ultralytics.
+    freeze : int
+        How many modules, from the first, keep their tensors; their BatchNorm statistics stand still
+        as well.
+    seed : int
+        Decides new tensors, the order of the images and their augmentation.
+    arguments : mapping
+        Any training argument of Ultralytics.
+    """
+
+    start: Path | str
+    data: Path
+    folder: Path
+    modules: str = "backbone"
+    freeze: int = 0
+    seed: int = 0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves.
+
+    Parameters
+    ----------
+    best : Path
+        The checkpoint to test or to hand on.
+    ledger : Path
+        The CSV that accounts for every tensor it began with.
+    counts : dict of str to int
+        How many tensors were copied, copied in rows, initialised.
+    epochs : int
+        How many epochs were trained.
+    notes : tuple of str
+        What changed the protocol on the way, such as a batch cut for want of memory.
+    """
+
+    best: Path
+    ledger: Path
+    counts: dict[str, int]
+    epochs: int
+    notes: tuple[str, ...]
+
+
+def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> StageResult:
+    """Train one stage of the chain.
+
+    Parameters
+    ----------
+    stage : Stage
+        What to begin from, what to train on, and where.
+    resume : bool
+        Take a stage that is done as it is, and go on from the last epoch of one that is not.
+    verbose : bool
+        Show Ultralytics' own lines and progress bars.
+
+    Returns
+    -------
+    StageResult
+        The trained checkpoint and the ledger.
+
+    Raises
+    ------
+    CheckpointError, DataError, ExperimentError
+        If the checkpoint, the data or an argument cannot be used.
+    """
+    if stage.modules not in STARTS:
+        raise ExperimentError(
+            f"expected transfer.modules to be one of {', '.join(STARTS)}, got {stage.modules!r}"
+        )
+    check_train_arguments(stage.arguments)
+    folder = Path(stage.folder).resolve()
+    best, ledger_file, done = folder / "weights" / "best.pt", folder / "ledger.csv", folder / "done"
+    if resume and done.exists() and best.exists():
+        return StageResult(best=best, ledger=ledger_file, **_read_done(done))
+    folder.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    names = data_names(stage.data)
+    model, ledger = begin(stage.start, names, stage.modules, stage.seed)
+    ledger.save(ledger_file)
+    if stage.modules == "stock":
+        initial = Path(stage.start)
+    else:
+        initial = folder / "initial.pt"
+        save_checkpoint(model, initial)
+    arguments = {"freeze": stage.freeze} if stage.freeze else {}
+    trained = train_detector(
+        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
+    )
+    result = {"counts": ledger.counts, "epochs": trained.epochs, "notes": list(trained.notes)}
+    done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return StageResult(trained.best, ledger_file, ledger.counts, trained.epochs, trained.notes)
+
+
+def transfer_backbone(
+    checkpoint: Path | str,
+    names: Sequence[str],
+    out: Path,
+    modules: str = "backbone",
+    seed: int = 0,
+) -> Ledger:
+    """Write a new checkpoint that takes over a part of another.
+
+    Parameters
+    ----------
+    checkpoint : Path or str
+        An Ultralytics detection checkpoint.
+    names : sequence of str
+        The class names of the new model.
+    out : Path
+        The new checkpoint: train it with ``yolo train model=<out> data=...``.
+    modules : str
+        ``backbone`` (the papers' way), ``backbone+neck``, ``all`` (every tensor whose shape fits, rows
+        of same-named classes included) or ``none``.
+    seed : int
+        Decides the new tensors.
+
+    Returns
+    -------
+    Ledger
+        Every tensor of the new model: copied or initialised, and why.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be used.
+    ValueError
+        If `modules` is not known.
+
+    Examples
+    --------
+    >>> ledger = transfer_backbone("yolov8n.pt", ["scratch"], Path("initial.pt"))  # doctest: +SKIP
+    >>> ledger.counts  # doctest: +SKIP
+    {'copied': 186, 'rows copied': 0, 'initialised': 169}
+    """
+    if modules not in MODULES:
+        raise ValueError(f"expected modules to be one of {', '.join(MODULES)}, got {modules!r}")
+    model, ledger = begin(checkpoint, names, modules, seed)
+    save_checkpoint(model, Path(out))
+    return ledger
+
+
+def begin(
+    start: Path | str, names: Sequence[str], modules: str, seed: int
+) -> tuple[DetectionModel, Ledger]:
+    """Build the model a stage begins with.
+
+    Parameters
+    ----------
+    start : Path or str
+        A checkpoint, or the name of an architecture.
+    names : sequence of str
+        The class names of the stage's data.
+    modules : str
+        One of `STARTS`. For ``stock`` the model shows what Ultralytics will load by itself: that is
+        what ``all`` copies.
+    seed : int
+        Decides the new tensors.
+
+    Returns
+    -------
+    tuple of DetectionModel and Ledger
+        The model, and the origin of each of its tensors.
+    """
+    if Path(start).suffix in {".yaml", ".yml"}:
+        if modules == "stock":
+            raise CheckpointError(
+                f"expected a checkpoint to fine-tune, got the architecture {start}; give a .pt file, or "
+                "leave the arm `stock` out"
+            )
+        model = new_model(str(start), names, seed)
+        plan = plan_transfer(
+            {}, model.state_dict(), backbone_length(model), len(model.model), "none"
+        )
+        return model, plan
+    source = load_checkpoint(Path(start))
+    taken = "all" if modules == "stock" else modules
+    model = new_model(source.yaml, names, seed)
+    if taken == "all":
+        widen_class_branch(model, source, seed)
+    old, new = source.state_dict(), model.state_dict()
+    source_names = tuple(source.names[i] for i in sorted(source.names))
+    plan = plan_transfer(
+        old, new, backbone_length(model), len(model.model), taken, source_names, tuple(names)
+    )
+    model.load_state_dict(apply_transfer(plan, old, new), strict=True)
+    return model, plan
+
+
+def _read_done(path: Path) -> dict[str, Any]:
+    done = json.loads(path.read_text(encoding="utf-8"))
+    return {"counts": done["counts"], "epochs": done["epochs"], "notes": tuple(done["notes"])}

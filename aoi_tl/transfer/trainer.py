@@ -1,0 +1,410 @@
+"""The Ultralytics trainer that survives being killed, and that ends as if it had not been.
+
+Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import it.
+Importing it imports Ultralytics and torch: `aoi_tl.transfer.yolo` does so when it trains.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from aoi_tl.transfer.yolo import prepare_ultralytics
+
+prepare_ultralytics()  # before the first import of Ultralytics: it reads the environment once
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from ultralytics.data import dataset as ultralytics_dataset  # noqa: E402
+from ultralytics.data import utils as ultralytics_data  # noqa: E402
+from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
+from ultralytics.utils import RANK, dist, plotting  # noqa: E402
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model  # noqa: E402
+
+#: Things that changed the protocol of a training, one line each, written when they happen.
+NOTES = "notes.txt"
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Called with a temporary path beside it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def swapped(owner: Any, **names: Any) -> Iterator[None]:
+    """Give attributes of a module other values for a while.
+
+    Parameters
+    ----------
+    owner : module or class
+        Where the attributes are.
+    **names : object
+        Attribute names and their values.
+    """
+    before = {name: getattr(owner, name) for name in names}
+    for name, value in names.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+def font_on_this_machine(font: str = "Arial.ttf") -> str | None:
+    """Look for a font without downloading it.
+
+    Parameters
+    ----------
+    font : str
+        Part of the file's name.
+
+    Returns
+    -------
+    str or None
+        The path, or None where this machine has no such font (a plain one is drawn with then).
+    """
+    from matplotlib import font_manager
+
+    paths = (entry.fname for entry in font_manager.fontManager.ttflist)
+    return next((path for path in paths if font in path and os.path.exists(path)), None)
+
+
+def _no_label_cache(path: Path) -> Any:
+    raise FileNotFoundError(path)
+
+
+def _keep_label_cache(prefix: str, path: Path, labels: dict[str, Any], version: str) -> None:
+    labels["version"] = version  # all that Ultralytics does beside writing the file
+
+
+@contextmanager
+def own_dataset_files() -> Iterator[None]:
+    """Let Ultralytics read a dataset without downloading fonts and without its label caches.
+
+    The caches lie in the dataset's folder and are unpickled without restriction, so they are neither
+    written nor read. Fonts are looked for on this machine alone.
+    """
+    with (
+        swapped(ultralytics_data, check_font=font_on_this_machine),
+        swapped(
+            ultralytics_dataset,
+            load_dataset_cache_file=_no_label_cache,
+            save_dataset_cache_file=_keep_label_cache,
+        ),
+    ):
+        yield
+
+
+def amp_is_sound(model: torch.nn.Module) -> bool:
+    """Check mixed precision with the model itself, where Ultralytics would download another.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model that is to be trained, on its device.
+
+    Returns
+    -------
+    bool
+        False on CPU, and where half precision gives anything but finite numbers near the full ones.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    inner = unwrap_model(model)
+    channels = inner.yaml.get("channels", 3)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(2, channels, 256, 256, generator=generator).to(device)
+    last_of_neck = [len(inner.model) - 2]
+    training = inner.training
+    inner.eval()
+    try:
+        with torch.no_grad():
+            full = torch.stack(list(inner.predict(image, embed=last_of_neck)))
+            with torch.autocast(device.type):
+                half = torch.stack(list(inner.predict(image, embed=last_of_neck))).float()
+    finally:
+        inner.train(training)
+    close = (full - half).norm() <= 0.1 * full.norm() + 1e-3
+    return bool(half.isfinite().all() and close)
+
+
+class QuietValidator(DetectionValidator):
+    """A detection validator that leaves no files in the dataset's folder."""
+
+    def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
+        """Validate."""
+        with own_dataset_files():
+            return super().__call__(trainer, model, **kwargs)
+
+    def finalize_metrics(self) -> None:
+        """Keep how many images were seen beside the metrics."""
+        super().finalize_metrics()
+        self.metrics.n_images = self.seen
+
+
+class StageTrainer(DetectionTrainer):
+    """Ultralytics' detection trainer, made safe to kill and to resume.
+
+    Beside `last.pt`, which holds half-precision averages only, each epoch leaves ``state-<epoch>.pt``:
+    the weights, the averages and the optimiser in full precision, gradients that wait for more batches,
+    the state of every random generator and which images the mosaic holds. A resumed training on CPU so
+    ends with the very weights of an unbroken one. (Data-loading worker processes, which only
+    accelerators use, draw from generators of their own: there it goes on, but not bit for bit.)
+    """
+
+    _exact: dict[str, Any] | None = None
+    _batch = -1  # counts all batches since the first epoch
+    _last_step = -1  # the batch after which the optimiser last moved
+    _held: int | None = None  # the true accumulation, while a resumed run waits to fall into step
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with own_dataset_files():
+            super().__init__(*args, **kwargs)
+        self._asked_batch = self.args.batch
+
+    # -- offline, and without traces ---------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train; with several GPUs, without Ultralytics deleting the stage's folder first."""
+        with (
+            swapped(dist, shutil=SimpleNamespace(rmtree=lambda path: None)),
+            swapped(plotting, check_font=font_on_this_machine),
+        ):
+            super().train()
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Build a dataset without label caches."""
+        with own_dataset_files():
+            return super().build_dataset(img_path, mode, batch)
+
+    def _setup_train(self) -> None:
+        with swapped(ultralytics_trainer, check_amp=amp_is_sound):
+            super()._setup_train()
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """Build the model; a checkpoint of the same classes is taken over tensor by tensor."""
+        model = super().get_model(cfg, weights, verbose)
+        if weights is not None and list(weights.names.values()) == list(
+            self.data["names"].values()
+        ):
+            # Ultralytics pairs class rows by lower-cased name, which mixes up "Crack" and "crack".
+            model.load_state_dict(weights.state_dict(), strict=True)
+        return model
+
+    # -- what is reported --------------------------------------------------------------------------
+
+    def _note(self, line: str) -> None:
+        if RANK in {-1, 0}:
+            with open(self.save_dir / NOTES, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def _build_train_pipeline(self) -> None:
+        if self.batch_size != self._asked_batch and self._asked_batch >= 1:
+            self._note(f"batch cut from {self._asked_batch} to {self.batch_size}: out of memory")
+            self._asked_batch = self.batch_size
+        super()._build_train_pipeline()
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        recovered = super()._handle_nan_recovery(epoch)
+        if recovered:
+            self._note(f"epoch {epoch + 1} gave NaN and was repeated from the epoch before")
+        return recovered
+
+    # -- validation --------------------------------------------------------------------------------
+
+    def validate(self) -> tuple[dict[str, Any] | None, Any]:
+        """Validate, unless told not to: Ultralytics would still do so after the last epoch."""
+        if not self.args.val:
+            return self.metrics, None
+        return super().validate()
+
+    def final_eval(self) -> None:
+        """Shrink the checkpoints; the test that counts comes later, on images never seen."""
+        if RANK in {-1, 0}:
+            finish(self.wdir)
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def save_model(self) -> bool:
+        """Save the exact state, then `last.pt` and `best.pt`, each whole or not at all."""
+        self.wdir.mkdir(parents=True, exist_ok=True)
+        state = self.wdir / f"state-{self.epoch}.pt"
+        write_atomically(state, lambda path: torch.save(self._state(), path))
+        last, best, wdir = self.last, self.best, self.wdir
+        # Without validation every epoch counts as best; only the last one is worth the writing.
+        wanted = self.best_fitness == self.fitness and (self.args.val or self.stop)
+        with _atomic_folder(wdir) as inside:
+            try:
+                self.last, self.best, self.wdir = inside / last.name, inside / best.name, inside
+                super().save_model()
+                if not wanted:
+                    self.best.unlink(missing_ok=True)
+            finally:
+                self.last, self.best, self.wdir = last, best, wdir
+        for old in wdir.glob("state-*.pt"):
+            if old != state:
+                old.unlink()
+        return True
+
+    def _state(self) -> dict[str, Any]:
+        model = unwrap_model(self.model)
+        waiting = self._last_step < self._batch  # gradients of a step that needs more batches
+        kind, keys, *rest = np.random.get_state()
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "stop": bool(self.stop),
+            "model": model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "batch": self._batch,
+            "last_step": self._last_step,
+            "gradients": {
+                name: value.grad
+                for name, value in model.named_parameters()
+                if value.grad is not None
+            }
+            if waiting
+            else {},
+        }
+        if RANK == -1:
+            state["chance"] = {
+                "random": random.getstate(),
+                "numpy": (kind, keys.tolist(), *rest),
+                "torch": torch.get_rng_state(),
+                "loader": self.train_loader.generator.get_state(),
+                "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
+            }
+        return state
+
+    # -- resuming ----------------------------------------------------------------------------------
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Go on from `last.pt`, and exactly so where its state file is there."""
+        super().resume_training(ckpt)
+        file = self.wdir / f"state-{self.start_epoch - 1}.pt"
+        if ckpt is None or not self.resume:
+            return
+        if not file.exists():
+            self._note(f"resumed after epoch {self.start_epoch} from half-precision averages")
+            return
+        state = torch.load(file, map_location=self.device, weights_only=True)
+        unwrap_model(self.model).load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._batch, self._last_step = state["batch"], state["last_step"]
+        self._exact = state
+
+    def _restore_chance(self) -> None:
+        state, self._exact = self._exact, None
+        if state is None:
+            return
+        for name, value in unwrap_model(self.model).named_parameters():
+            if name in state["gradients"]:
+                value.grad = state["gradients"][name].to(value.dtype)
+        self._held = -1
+        chance = state.get("chance")
+        if RANK != -1 or chance is None or self.train_loader.num_workers:
+            return
+        self._restore_loader(chance["loader"].cpu(), chance["mosaic"])
+        version, keys, gauss = chance["random"]
+        random.setstate((version, tuple(keys), gauss))
+        kind, words, *rest = chance["numpy"]
+        np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
+        torch.set_rng_state(chance["torch"].cpu())
+
+    def _restore_loader(self, generator_state: torch.Tensor, mosaic: list[int]) -> None:
+        loader, dataset = self.train_loader, self.train_loader.dataset
+        for index in mosaic:  # loading an image is what puts it into the mosaic's buffer
+            dataset.load_image(index)
+        # The loader draws one number from its generator whenever it begins anew: an unbroken run did so
+        # at its start and will when the mosaic closes. So begin now, before the state is put back, or
+        # leave it to the closing if that comes with this very epoch, or, if the closing is past (but
+        # Ultralytics is about to repeat it), let the draw fall on a generator that nothing else uses.
+        closing = self.epochs - self.args.close_mosaic if self.args.close_mosaic else None
+        generator = loader.generator
+        if closing is not None and self.epoch > closing:
+            generator = torch.Generator()
+            loader.batch_sampler.sampler.sampler.generator = generator
+        elif closing is None or self.epoch < closing:
+            loader.iterator = loader._get_iterator()
+        generator.set_state(generator_state)
+
+    # -- keeping step: Ultralytics counts batches from the start of the process ----------------------
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a batch, holding back an optimiser step that an unbroken run would not take yet."""
+        self._batch += 1
+        if self._held is not None and self._batch - self._last_step < self.accumulate:
+            self._held, self.accumulate = self.accumulate, sys.maxsize
+        return super().preprocess_batch(batch)
+
+    def run_callbacks(self, event: str) -> None:
+        """Run the callbacks of an event, ours first."""
+        if event == "on_train_epoch_start":
+            self._restore_chance()
+        elif event == "on_train_batch_end" and self._held is not None and self._held > 0:
+            self.accumulate, self._held = self._held, -1
+        super().run_callbacks(event)
+
+    def optimizer_step(self) -> None:
+        """Step, and remember when."""
+        self._last_step, self._held = self._batch, None
+        super().optimizer_step()
+
+
+@contextmanager
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    # Ultralytics writes its checkpoints one after another: let it do so in a folder aside, and move
+    # each over its predecessor in one step. ``last.pt`` comes last: its epoch is what a resume believes.
+    aside = folder / f".new-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        for file in sorted(aside.iterdir(), key=lambda file: file.name == "last.pt"):
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def finish(folder: Path) -> None:
+    """Strip what only training needs from a run's checkpoints, in an order that a kill cannot harm.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's ``weights`` folder. `last.pt` goes last: as long as it still has its epoch, a resumed
+        run knows that there is work left.
+    """
+    if not (folder / "best.pt").exists() and (folder / "last.pt").exists():
+        write_atomically(folder / "best.pt", lambda path: shutil.copyfile(folder / "last.pt", path))
+    for name in ("best.pt", "last.pt"):
+        if (folder / name).exists():
+            write_atomically(
+                folder / name, lambda path, name=name: strip_optimizer(folder / name, path)
+            )
+    for state in folder.glob("state-*.pt"):
+        state.unlink()
