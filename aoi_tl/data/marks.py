@@ -200,7 +200,7 @@ def _multifaceted(chance: np.random.Generator, u: float) -> Patch:
     light = chance.uniform(0, 2 * np.pi)
     for k in range(sides):
         facet = _fill(shape, np.stack([apex[0], around[k], around[(k + 1) % sides]]))
-        shade = 52 * np.cos(turn[k] - light) + (18, -18)[k % 2]
+        shade = 30 * np.cos(turn[k] - light) + (36, -36)[k % 2]
         shade += math.copysign(12, shade)  # no facet may vanish in the surface
         delta = np.where(facet > 0.5, np.float32(shade), delta)
     return delta
@@ -273,7 +273,7 @@ def _light_inking(chance: np.random.Generator, u: float) -> Patch:
     turn = np.array([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]])
     shape, (path,) = _framed(path @ turn, room=10 * u + 2)
     wide = _stroke(shape, path, 15 * u)
-    dry = [_stroke(shape, path + [0, o * u], 1.2 * u) for o in (-4.5, -1.2, 3.2)]
+    dry = [_stroke(shape, path + np.array([0, o * u]), 1.2 * u) for o in (-4.5, -1.2, 3.2)]
     return -40 * wide + 26 * np.maximum.reduce(dry) * (wide > 0.5)
 
 
@@ -283,9 +283,10 @@ def _triangular_row(chance: np.random.Generator, u: float) -> Patch:
     lean = chance.uniform(-0.35, 0.35)
     turn = np.array([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]])
     one = np.array([[0, 0], [side, 0], [side / 2, -side]])
-    shape, every = _framed(*[(one + [1.25 * side * k, 0]) @ turn for k in range(count)], room=2)
+    row = [(one + np.array([1.25 * side * k, 0])) @ turn for k in range(count)]
+    shape, row = _framed(*row, room=2)
     delta = np.zeros(shape, np.float32)
-    for triangle in every:
+    for triangle in row:
         delta -= 66 * _fill(shape, triangle)
     return delta
 

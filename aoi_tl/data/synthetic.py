@@ -37,6 +37,7 @@ SIZE = 160
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
 
 _DARKEST, _BRIGHTEST = 30.0, 225.0  # room for a mark to be seen at either end
+_MOST = 3  # defects on one tile
 _RECORD = "drawn.json"
 
 
@@ -133,8 +134,9 @@ def demo_images(factor: float = FACTOR) -> dict[str, int]:
     counts = demo_counts(factor)
     published = {row["dataset"]: int(row["images"]) for row in _table("seed_totals.csv")}
     return {
-        name: min(max(1, round(published[name] * factor)), sum(counts[name].values()))
-        for name in STYLES
+        # No image is without a defect, and none has to hold more than fit on a tile.
+        name: min(max(-(-total // _MOST), round(published[name] * factor)), total)
+        for name, total in ((name, sum(counts[name].values())) for name in STYLES)
     }
 
 
@@ -403,8 +405,8 @@ def _corner(
 
 
 def _table(name: str) -> list[dict[str, str]]:
-    with (files("aoi_tl.data") / name).open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    text = (files("aoi_tl.data") / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _share_out(
@@ -415,12 +417,12 @@ def _share_out(
     order = chance.permutation(len(marks))
     held: list[list[str]] = [[marks[k]] for k in order[:images]]
     for k in order[images:]:
-        # An image holds at most three, and one corner mark: more would not fit on a tile.
+        # At most one corner mark: two might want the same corner.
         corner = MARKS[marks[k]].place == "corner"
         open_ = [
             i
             for i, held_here in enumerate(held)
-            if len(held_here) < 3
+            if len(held_here) < _MOST
             and not (corner and any(MARKS[name].place == "corner" for name in held_here))
         ]
         pool = open_ or range(images)
@@ -440,7 +442,7 @@ def _split(held: Sequence[tuple[str, ...]], chance: np.random.Generator) -> list
             count[name] = count.get(name, 0) + 1
     splits = [""] * len(held)
     for name in sorted(count, key=lambda name: (count[name], name)):
-        have = {split: 0 for split in SHARES}
+        have = dict.fromkeys(SHARES, 0)
         mine = [i for i, names in enumerate(held) if name in names]
         for i in mine:
             if splits[i]:
@@ -502,7 +504,8 @@ def _write_set(job: tuple[Path, str, float, int, int]) -> None:
     ids = {label: k for k, label in enumerate(counts)}
     built = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
     try:
-        for split in SHARES:
+        used = [split for split in SHARES if split in splits]
+        for split in used:
             (built / "images" / split).mkdir(parents=True)
             (built / "labels" / split).mkdir(parents=True)
         for index, (names, split) in enumerate(zip(held, splits, strict=True)):
@@ -520,10 +523,13 @@ def _write_set(job: tuple[Path, str, float, int, int]) -> None:
                     f"{x1 - x0:.6f} {y1 - y0:.6f}\n"
                 )
             (built / "labels" / split / f"{stem}.txt").write_text("".join(rows), encoding="utf-8")
+        places = "".join(f"{split}: images/{split}\n" for split in used)
+        if "val" not in used:  # too few images for one; Ultralytics wants the key
+            places += "val: images/train  # no image left for validation\n"
         listing = "".join(f"  {k}: {label}\n" for label, k in ids.items())
         (built / "data.yaml").write_text(
             f"# {name} of the seed paper's Table 1 in miniature: drawn, not photographed.\n"
-            "train: images/train\nval: images/val\ntest: images/test\n"
+            f"{places}"
             f"names:\n{listing}",
             encoding="utf-8",
         )
