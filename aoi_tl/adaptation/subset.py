@@ -17,7 +17,7 @@ from aoi_tl.errors import DataError
 
 Mixed = Literal["keep", "drop", "paint"]
 
-# Telea's method drifts by up to 16 grey levels over a large box in OpenCV 5; Navier-Stokes does not.
+# Navier-Stokes, since Telea's way drifts by up to 16 grey levels over a large box in OpenCV 5.
 # Inpainting looks this many pixels around; a frame of the same width is its surroundings.
 _INPAINT_RADIUS = 3
 _FRAME = 16
