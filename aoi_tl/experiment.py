@@ -171,8 +171,8 @@ def locate(
     """
     base = experiment._path.parent if experiment._path else Path()
 
-    def find(text: str, *keys: str | int) -> list[str]:
-        pattern = _under_root(text, base, data_root)
+    def find(text: str, *keys: str | int, root: str | Path | None = data_root) -> list[str]:
+        pattern = _under_root(text, base, root)
         if glob.has_magic(str(pattern)):
             found = sorted(glob.glob(str(pattern), recursive=True))
             if not found:
@@ -205,7 +205,10 @@ def locate(
         update={
             "target": target,
             "sources": tuple(others),
-            "aliases": find(experiment.aliases, "aliases")[0] if experiment.aliases else None,
+            # Aliases belong to the experiment, not to the data: they stay where the file says.
+            "aliases": find(experiment.aliases, "aliases", root=None)[0]
+            if experiment.aliases
+            else None,
         }
     )
     return located

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from aoi_tl.workflows.score import Ranking, score_sources
 if TYPE_CHECKING:
     import pandas
 
-    from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.chain import Stage, StageResult
 
 METRICS = ("f1", "map50", "map50_95")
 BASELINES = ("coco", "stock")
@@ -70,7 +69,7 @@ class Chain:
     modules: str
     source: str | None = None
     source_data: Path | None = None
-    target_data: Path = Path()
+    target_data: Path | None = None
 
 
 def run_experiment(
@@ -117,22 +116,22 @@ def run_experiment(
     """
     if not isinstance(experiment, Experiment):
         experiment = read_settings(experiment, Experiment, overrides)
-    weights_folders = _weights_folders(experiment)
     experiment = locate(experiment, data_root)
-    checkpoint = check_training(experiment, weights_folders)
+    check_training(experiment)
+    weights = find_weights(experiment)
     target, sources, notes = read_data(experiment)
     fingerprint = {
         "experiment": experiment.model_dump(mode="json", exclude={"target", "sources", "aliases"}),
         "data": {dataset.name: dataset.fingerprint() for dataset in (target, *sources)},
-        "weights": file_hash(checkpoint) if checkpoint.is_file() else str(checkpoint),
+        "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
     }
     with open_run(out, fingerprint, resume) as run:
         record(run, experiment, fingerprint, notes)
         ranking = rank(run, experiment, target, sources, tell)
         picked = pick_sources(experiment, ranking, sources)
         chains = adapt(run, experiment, target, picked, tell)
-        arms = train_arms(run, experiment, target, chains, checkpoint, tell)
-        summary = compare(run, experiment, ranking, arms, notes)
+        arms = train_arms(run, experiment, chains, weights, tell)
+        summary = compare(run, arms)
         run.mark_done()
     return Outcome(run.path, ranking, tuple(source.name for source in picked), arms, summary)
 
@@ -255,26 +254,46 @@ def without_overlap(
     return replace(source, samples=kept), f"{what}, and were left out"
 
 
-def check_training(experiment: Experiment, weights_folders: Sequence[Path]) -> Path:
-    """Check what only the detection room can judge, before any work; find the checkpoint."""
-    from aoi_tl.transfer.yolo import check_train_arguments, find_checkpoint
+def check_training(experiment: Experiment) -> None:
+    """Check the training arguments, which only the detection room can judge, before any work."""
+    from aoi_tl.transfer.yolo import check_train_arguments
 
-    for keys in (("train",), ("train", "source"), ("train", "target")):
-        settings: Any = experiment.train.model_dump(exclude={"source", "target"})
-        if len(keys) > 1:
-            settings = getattr(experiment.train, keys[-1])
-        try:
-            check_train_arguments(settings)
-        except ExperimentError as error:
-            name = next((key for key in settings if f"{key!r}" in str(error)), None)
-            raise ExperimentError(f"{experiment.where(*keys, *([name] if name else []))}: {error}"
-                                  ) from None
-    return find_checkpoint(experiment.weights, weights_folders)
+    train = experiment.train
+    for keys, settings in (
+        (("train",), train.model_dump(exclude={"source", "target"})),
+        (("train", "source"), train.source),
+        (("train", "target"), train.target),
+    ):
+        for name, value in settings.items():
+            try:
+                check_train_arguments({name: value})
+            except ExperimentError as error:
+                raise ExperimentError(f"{experiment.where(*keys, name)}: {error}") from None
 
 
-def _weights_folders(experiment: Experiment) -> list[Path]:
-    beside = [experiment.folder, experiment.folder.parent / "weights"] if experiment.folder else []
-    return [Path("weights"), *beside]
+def find_weights(experiment: Experiment) -> Path:
+    """Find the checkpoint that every chain begins with; an architecture's name stands for itself.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its ``weights`` is a path, the name of a file in ``weights/`` (of the working folder, or
+        beside the experiment's folder), or one that Ultralytics can download.
+
+    Returns
+    -------
+    Path
+        A ``.pt`` file, or an architecture such as ``yolov8n.yaml`` for random weights.
+    """
+    from aoi_tl.transfer.yolo import find_checkpoint, read_registry
+
+    if Path(experiment.weights).suffix in (".yaml", ".yml"):
+        return Path(experiment.weights)
+    folders = [Path("weights")]
+    if experiment.folder:
+        folders += [experiment.folder, experiment.folder.parent / "weights"]
+    registry = next((f / "registry.yaml" for f in folders if (f / "registry.yaml").is_file()), None)
+    return find_checkpoint(experiment.weights, folders, read_registry(registry) if registry else {})
 
 
 def record(
@@ -488,9 +507,8 @@ def counts_table(steps: Mapping[str, Mapping[str, Dataset]]) -> pandas.DataFrame
 def train_arms(
     run: RunFolder,
     experiment: Experiment,
-    target: Dataset,
     chains: Sequence[Chain],
-    checkpoint: Path,
+    weights: Path,
     tell: Tell,
 ) -> pandas.DataFrame:
     """Train every arm with every seed and test it once; kept as ``arms.csv``.
@@ -501,11 +519,9 @@ def train_arms(
         Stages lie under ``stages/``.
     experiment : Experiment
         Its training arguments, seeds and device.
-    target : Dataset
-        Whose test split every arm is weighed on.
     chains : sequence of Chain
         What each arm learns from.
-    checkpoint : Path
+    weights : Path
         Where every chain but ``scratch`` begins.
     tell : callable
         Told which stage is at work.
@@ -517,18 +533,21 @@ def train_arms(
     """
     import pandas as pd
 
+    checkpoint = weights if weights.is_file() else _random_checkpoint(run, experiment, weights)
     total = len(experiment.seeds) * sum(1 + (chain.source is not None) for chain in chains)
     done = 0
     rows, per_class = [], []
     for seed in experiment.seeds:
         for chain in chains:
-            start = checkpoint
-            for stage in stages_of(run, experiment, chain, seed, start):
+            start, notes = checkpoint, []
+            for stage in stages_of(run, experiment, chain, seed):
                 tell(stage.folder.name, done, total)
-                start = finish_stage(run, stage)
+                trained = train_once(run, replace(stage, start=start))
+                start = trained.best
+                notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
                 done += 1
             row, classes = weigh(run, experiment, chain, seed, start)
-            rows.append(row)
+            rows.append({**row, "notes": "; ".join(notes)})
             per_class += classes
             run.write_table("arms.csv", pd.DataFrame(rows))
             run.write_table("per_class.csv", pd.DataFrame(per_class))
@@ -536,67 +555,84 @@ def train_arms(
     return pd.DataFrame(rows)
 
 
-def stages_of(
-    run: RunFolder, experiment: Experiment, chain: Chain, seed: int, checkpoint: Path
-) -> Iterator[Stage]:
-    """Give the stages of one arm and seed: source (where it has one), then target."""
+def _random_checkpoint(run: RunFolder, experiment: Experiment, architecture: Path) -> Path:
+    from aoi_tl.transfer.yolo import data_names, new_model, save_checkpoint
+
+    file = run.path / "weights" / f"random-{architecture.stem}.pt"
+    if not file.is_file():
+        file.parent.mkdir(exist_ok=True)
+        names = data_names(run.path / "data" / "target" / "data.yaml")
+        save_checkpoint(new_model(str(architecture), names, experiment.seeds[0]), file)
+    return file
+
+
+def stages_of(run: RunFolder, experiment: Experiment, chain: Chain, seed: int) -> Iterator[Stage]:
+    """Give the stages of one arm and seed, source (where it has one) before target.
+
+    Where a stage begins is filled in when the one before it has ended.
+    """
     from aoi_tl.transfer.chain import Stage
 
-    def stage(which: str, data: Path, start: Path) -> Stage:
+    for which, data in (("source", chain.source_data), ("target", chain.target_data)):
+        if data is None:
+            continue
         arguments = experiment.train.arguments("source" if which == "source" else "target")
-        return Stage(
-            folder=run.path / "stages" / f"{chain.arm}-s{seed}-{which}",
+        yield Stage(
+            start=Path(),
             data=data,
-            checkpoint=start,
+            folder=run.path / "stages" / f"{chain.arm}-s{seed}-{which}",
             modules=chain.modules,
+            # The source is learned whole; only the target's training may be held back.
             freeze=experiment.transfer.freeze if which == "target" else 0,
             seed=seed,
             arguments={**arguments, "device": experiment.device},
         )
 
-    if chain.source_data is not None:
-        first = stage("source", chain.source_data, checkpoint)
-        yield first
-        checkpoint = first.best
-    yield stage("target", chain.target_data, checkpoint)
 
-
-def finish_stage(run: RunFolder, stage: Stage) -> Path:
-    """Train a stage unless it is done; its cost goes to ``timings.csv``."""
-    from aoi_tl.transfer.chain import train_stage
-
-    record_name = f"stages/{stage.folder.name}/done.json"
-    if run.read_json(record_name) is None:
-        began = time.monotonic()
-        trained = train_stage(stage, resume=(stage.folder / "weights" / "last.pt").is_file())
-        run.write_json(record_name, {
-            "seconds": round(time.monotonic() - began, 1),
-            "epochs": trained.epochs,
-            "notes": list(trained.notes),
-        })
-        _write_timings(run)
-    return stage.best
-
-
-def _write_timings(run: RunFolder) -> None:
+def train_once(run: RunFolder, stage: Stage) -> StageResult:
+    """Train a stage, or take it as it is where it is done; its cost goes to ``timings.csv``."""
     import pandas as pd
 
-    files = sorted((run.path / "stages").glob("*/done.json"), key=lambda file: file.stat().st_mtime)
-    records = [(file.parent.name, json.loads(file.read_text())) for file in files]
-    table = pd.DataFrame(
-        [(stage, found["seconds"], found["epochs"]) for stage, found in records],
-        columns=["stage", "seconds", "epochs"],
-    )
-    run.write_table("timings.csv", table)
+    from aoi_tl.transfer.chain import train_stage
+
+    was_done = (stage.folder / "done").is_file()
+    began = time.monotonic()
+    trained = train_stage(stage, resume=True)
+    if not was_done:
+        file = run.path / "timings.csv"
+        table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        row = {"stage": stage.folder.name, "seconds": round(time.monotonic() - began, 1),
+               "epochs": trained.epochs}
+        run.write_table("timings.csv", pd.concat([table, pd.DataFrame([row])]))
+    return trained
 
 
 def weigh(
     run: RunFolder, experiment: Experiment, chain: Chain, seed: int, best: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Test one trained detector on the target's test split: its row, and a row per class."""
+    """Test one trained detector on the target's test split: its row, and a row per class.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The result is kept beside the stage, so that it is tested once.
+    experiment : Experiment
+        Its image size, batch and device.
+    chain : Chain
+    seed : int
+    best : Path
+        The trained checkpoint.
+
+    Returns
+    -------
+    row : dict
+        ``arm, seed, f1, f1_conf, map50, map50_95, precision, recall, source``.
+    classes : list of dict
+        ``arm, seed, class, images, instances, ap50, ap50_95, f1``.
+    """
     import numpy as np
 
-    from aoi_tl.evaluation.detection import DetectionScores
+    from aoi_tl.evaluation.detection import detection_scores
     from aoi_tl.transfer.yolo import validate_detector
 
     folder = f"stages/{chain.arm}-s{seed}-target"
@@ -604,33 +640,37 @@ def weigh(
     if found is None:
         arguments = experiment.train.arguments("target")
         curves = validate_detector(
-            best, run.path / "data" / "target" / "data.yaml", split="test",
-            imgsz=arguments["imgsz"], batch=arguments["batch"], device=experiment.device,
+            best, run.path / "data" / "target" / "data.yaml", run.path / folder / "test", "test",
+            {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
+             "device": experiment.device},
         )
-        scores = DetectionScores.from_curves(curves)
+        names = [curves.names[index] for index in curves.class_index]
+        scores = detection_scores(
+            curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
+            curves.instances.tolist(), curves.images.tolist(),
+        )
         packed = io.BytesIO()
-        np.savez_compressed(packed, **scores.curves())
+        np.savez_compressed(
+            packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
+            recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
+        )
         run.write(f"{folder}/curves.npz", packed.getvalue())
-        found = {"scores": scores.to_row(), "classes": scores.to_class_rows()}
+        found = {
+            "scores": {name: getattr(scores, name) for name in
+                       ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
+            "classes": [
+                {"class": row.name, "images": row.images, "instances": row.instances,
+                 "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
+                for row in scores.per_class
+            ],
+        }
         run.write_json(f"{folder}/test.json", found)
-    notes = [
-        note
-        for which in ("source", "target")
-        for note in (run.read_json(f"stages/{chain.arm}-s{seed}-{which}/done.json") or
-                     {"notes": []})["notes"]
-    ]
     key = {"arm": chain.arm, "seed": seed}
-    row = {**key, **found["scores"], "source": chain.source or "", "notes": "; ".join(notes)}
+    row = {**key, **found["scores"], "source": chain.source or ""}
     return row, [{**key, **classes} for classes in found["classes"]]
 
 
-def compare(
-    run: RunFolder,
-    experiment: Experiment,
-    ranking: Ranking,
-    arms: pandas.DataFrame,
-    notes: Sequence[str],
-) -> pandas.DataFrame:
+def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
     """Weigh the arms against each other; kept as ``summary.csv``, curves and the report."""
     from aoi_tl.evaluation.comparison import summarise
     from aoi_tl.report.page import write_page
