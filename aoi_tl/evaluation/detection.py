@@ -105,7 +105,8 @@ def detection_scores(
     --------
     >>> import numpy as np
     >>> flat = np.full((1, 5), 0.5)
-    >>> scores = detection_scores(np.linspace(0, 1, 5), flat, flat, np.full((1, 10), 0.4), ["pit"], [3], [2])
+    >>> grid, ap = np.linspace(0, 1, 5), np.full((1, 10), 0.4)
+    >>> scores = detection_scores(grid, flat, flat, ap, ["pit"], instances=[3], images=[2])
     >>> round(scores.f1, 3), round(scores.map50, 3), scores.per_class[0].name
     (0.5, 0.4, 'pit')
     """
@@ -117,8 +118,8 @@ def detection_scores(
     ap = np.asarray(average_precision, dtype=np.float64)
     if any(curve.shape != (k, len(grid)) for curve in curves) or ap.shape != (k, 10):
         raise ValueError(
-            f"expected precision and recall of shape ({k}, {len(grid)}) and average precision of shape "
-            f"({k}, 10), got {curves[0].shape}, {curves[1].shape} and {ap.shape}"
+            f"expected precision and recall of shape ({k}, {len(grid)}) and average precision of "
+            f"shape ({k}, 10), got {curves[0].shape}, {curves[1].shape} and {ap.shape}"
         )
     f1 = f1_curve(*curves)
     mean = smooth(f1.mean(axis=0))
@@ -126,10 +127,12 @@ def detection_scores(
     at_peak = [curve[:, peak] for curve in (*curves, f1)]  # each (k,)
     per_class = tuple(
         ClassScores(
-            name,
-            int(images[i]),
-            int(instances[i]),
-            *(float(values[i]) for values in at_peak),
+            name=name,
+            images=int(images[i]),
+            instances=int(instances[i]),
+            precision=float(at_peak[0][i]),
+            recall=float(at_peak[1][i]),
+            f1=float(at_peak[2][i]),
             map50=float(ap[i, 0]),
             map50_95=float(ap[i].mean()),
         )

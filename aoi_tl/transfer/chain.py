@@ -1,9 +1,9 @@
 """One stage of the chain: take tensors over from a checkpoint, train, hand a checkpoint on.
 
 A stage begins from ``initial.pt``, an ordinary Ultralytics checkpoint with the class names of the
-stage's data, whose tensors are partly the former checkpoint's and partly new. Plain Ultralytics training
-takes over every tensor of such a file, so that each of its arguments, several GPUs and resuming work as
-they always do.
+stage's data, whose tensors are partly the former checkpoint's and partly new. Plain Ultralytics
+training takes over every tensor of such a file, so that each of its arguments, several GPUs and
+resuming work as they always do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aoi_tl.errors import CheckpointError, ExperimentError
 from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
@@ -27,9 +27,6 @@ from aoi_tl.transfer.yolo import (
     widen_class_branch,
 )
 
-if TYPE_CHECKING:
-    from ultralytics.nn.tasks import DetectionModel
-
 #: Ways to begin a stage: those of `MODULES`, and plain Ultralytics fine-tuning of the checkpoint.
 STARTS = (*MODULES, "stock")
 
@@ -41,8 +38,8 @@ class Stage:
     Parameters
     ----------
     start : Path or str
-        The checkpoint (``.pt``), or the name of an architecture such as ``yolov8n.yaml``, which has no
-        tensors to hand on.
+        The checkpoint (``.pt``), or the name of an architecture such as ``yolov8n.yaml``, which has
+        no tensors to hand on.
     data : Path
         An Ultralytics ``data.yaml``.
     folder : Path
@@ -161,8 +158,8 @@ def transfer_backbone(
     out : Path
         The new checkpoint: train it with ``yolo train model=<out> data=...``.
     modules : str
-        ``backbone`` (the papers' way), ``backbone+neck``, ``all`` (every tensor whose shape fits, rows
-        of same-named classes included) or ``none``.
+        ``backbone`` (the papers' way), ``backbone+neck``, ``all`` (every tensor whose shape fits,
+        rows of same-named classes included) or ``none``.
     seed : int
         Decides the new tensors.
 
@@ -191,9 +188,7 @@ def transfer_backbone(
     return ledger
 
 
-def begin(
-    start: Path | str, names: Sequence[str], modules: str, seed: int
-) -> tuple[DetectionModel, Ledger]:
+def begin(start: Path | str, names: Sequence[str], modules: str, seed: int) -> tuple[Any, Ledger]:
     """Build the model a stage begins with.
 
     Parameters
@@ -216,8 +211,8 @@ def begin(
     if Path(start).suffix in {".yaml", ".yml"}:
         if modules == "stock":
             raise CheckpointError(
-                f"expected a checkpoint to fine-tune, got the architecture {start}; give a .pt file, or "
-                "leave the arm `stock` out"
+                f"expected a checkpoint to fine-tune, got the architecture {start}; "
+                "give a .pt file, or leave the arm `stock` out"
             )
         model = new_model(str(start), names, seed)
         plan = plan_transfer(

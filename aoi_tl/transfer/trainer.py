@@ -1,7 +1,7 @@
 """The Ultralytics trainer that survives being killed, and that ends as if it had not been.
 
-Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import it.
-Importing it imports Ultralytics and torch: `aoi_tl.transfer.yolo` does so when it trains.
+Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
+it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.yolo` does so when it trains.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,8 +104,8 @@ def _keep_label_cache(prefix: str, path: Path, labels: dict[str, Any], version: 
 def own_dataset_files() -> Iterator[None]:
     """Let Ultralytics read a dataset without downloading fonts and without its label caches.
 
-    The caches lie in the dataset's folder and are unpickled without restriction, so they are neither
-    written nor read. Fonts are looked for on this machine alone.
+    The caches lie in the dataset's folder and are unpickled without restriction, so they are
+    neither written nor read. Fonts are looked for on this machine alone.
     """
     with (
         swapped(ultralytics_data, check_font=font_on_this_machine),
@@ -133,7 +134,7 @@ def amp_is_sound(model: torch.nn.Module) -> bool:
     device = next(model.parameters()).device
     if device.type != "cuda":
         return False
-    inner = unwrap_model(model)
+    inner: Any = unwrap_model(model)
     channels = inner.yaml.get("channels", 3)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, channels, 256, 256, generator=generator).to(device)
@@ -162,19 +163,23 @@ class QuietValidator(DetectionValidator):
     def finalize_metrics(self) -> None:
         """Keep how many images were seen beside the metrics."""
         super().finalize_metrics()
-        self.metrics.n_images = self.seen
+        metrics: Any = self.metrics
+        metrics.n_images = self.seen
 
 
 class StageTrainer(DetectionTrainer):
     """Ultralytics' detection trainer, made safe to kill and to resume.
 
-    Beside `last.pt`, which holds half-precision averages only, each epoch leaves ``state-<epoch>.pt``:
-    the weights, the averages and the optimiser in full precision, gradients that wait for more batches,
-    the state of every random generator and which images the mosaic holds. A resumed training on CPU so
-    ends with the very weights of an unbroken one. (Data-loading worker processes, which only
-    accelerators use, draw from generators of their own: there it goes on, but not bit for bit.)
+    Beside `last.pt`, which holds half-precision averages only, each epoch leaves
+    ``state-<epoch>.pt``: the weights, the averages and the optimiser in full precision, gradients
+    that wait for more batches, the state of every random generator and which images the mosaic
+    holds. A resumed training on CPU so ends with the very weights of an unbroken one. (Data-loading
+    worker processes, which only accelerators use, draw from generators of their own: there it goes
+    on, but not bit for bit.)
     """
 
+    ema: Any  # Ultralytics sets these two to None first
+    optimizer: Any
     _exact: dict[str, Any] | None = None
     _batch = -1  # counts all batches since the first epoch
     _last_step = -1  # the batch after which the optimiser last moved
@@ -269,10 +274,15 @@ class StageTrainer(DetectionTrainer):
                 old.unlink()
         return True
 
+    @property
+    def _inner(self) -> Any:
+        model: Any = self.model
+        return unwrap_model(model)
+
     def _state(self) -> dict[str, Any]:
-        model = unwrap_model(self.model)
+        model = self._inner
         waiting = self._last_step < self._batch  # gradients of a step that needs more batches
-        kind, keys, *rest = np.random.get_state()
+        numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - what Ultralytics draws from
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "stop": bool(self.stop),
@@ -292,7 +302,7 @@ class StageTrainer(DetectionTrainer):
         if RANK == -1:
             state["chance"] = {
                 "random": random.getstate(),
-                "numpy": (kind, keys.tolist(), *rest),
+                "numpy": _plain(numpy_state),
                 "torch": torch.get_rng_state(),
                 "loader": self.train_loader.generator.get_state(),
                 "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
@@ -311,7 +321,7 @@ class StageTrainer(DetectionTrainer):
             self._note(f"resumed after epoch {self.start_epoch} from half-precision averages")
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
-        unwrap_model(self.model).load_state_dict(state["model"])
+        self._inner.load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._batch, self._last_step = state["batch"], state["last_step"]
@@ -321,7 +331,7 @@ class StageTrainer(DetectionTrainer):
         state, self._exact = self._exact, None
         if state is None:
             return
-        for name, value in unwrap_model(self.model).named_parameters():
+        for name, value in self._inner.named_parameters():
             if name in state["gradients"]:
                 value.grad = state["gradients"][name].to(value.dtype)
         self._held = -1
@@ -331,18 +341,18 @@ class StageTrainer(DetectionTrainer):
         self._restore_loader(chance["loader"].cpu(), chance["mosaic"])
         version, keys, gauss = chance["random"]
         random.setstate((version, tuple(keys), gauss))
-        kind, words, *rest = chance["numpy"]
-        np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
+        np.random.set_state(_with_keys(chance["numpy"]))  # noqa: NPY002
         torch.set_rng_state(chance["torch"].cpu())
 
     def _restore_loader(self, generator_state: torch.Tensor, mosaic: list[int]) -> None:
         loader, dataset = self.train_loader, self.train_loader.dataset
         for index in mosaic:  # loading an image is what puts it into the mosaic's buffer
             dataset.load_image(index)
-        # The loader draws one number from its generator whenever it begins anew: an unbroken run did so
-        # at its start and will when the mosaic closes. So begin now, before the state is put back, or
-        # leave it to the closing if that comes with this very epoch, or, if the closing is past (but
-        # Ultralytics is about to repeat it), let the draw fall on a generator that nothing else uses.
+        # The loader draws one number from its generator whenever it begins anew: an unbroken run
+        # did so at its start and will when the mosaic closes. So begin now, before the state is put
+        # back, or leave it to the closing if that comes with this very epoch, or, if the closing is
+        # past (but Ultralytics is about to repeat it), let the draw fall on a generator that
+        # nothing else uses.
         closing = self.epochs - self.args.close_mosaic if self.args.close_mosaic else None
         generator = loader.generator
         if closing is not None and self.epoch > closing:
@@ -352,10 +362,10 @@ class StageTrainer(DetectionTrainer):
             loader.iterator = loader._get_iterator()
         generator.set_state(generator_state)
 
-    # -- keeping step: Ultralytics counts batches from the start of the process ----------------------
+    # -- keeping step: Ultralytics counts batches from the start of the process ------------------
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch, holding back an optimiser step that an unbroken run would not take yet."""
+        """Prepare a batch; hold back an optimiser step that an unbroken run would not take yet."""
         self._batch += 1
         if self._held is not None and self._batch - self._last_step < self.accumulate:
             self._held, self.accumulate = self.accumulate, sys.maxsize
@@ -378,7 +388,8 @@ class StageTrainer(DetectionTrainer):
 @contextmanager
 def _atomic_folder(folder: Path) -> Iterator[Path]:
     # Ultralytics writes its checkpoints one after another: let it do so in a folder aside, and move
-    # each over its predecessor in one step. ``last.pt`` comes last: its epoch is what a resume believes.
+    # each over its predecessor in one step. ``last.pt`` comes last: its epoch is what a resume
+    # believes.
     aside = folder / f".new-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -396,15 +407,24 @@ def finish(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        The run's ``weights`` folder. `last.pt` goes last: as long as it still has its epoch, a resumed
-        run knows that there is work left.
+        The run's ``weights`` folder. `last.pt` goes last: as long as it still has its epoch, a
+        resumed run knows that there is work left.
     """
     if not (folder / "best.pt").exists() and (folder / "last.pt").exists():
         write_atomically(folder / "best.pt", lambda path: shutil.copyfile(folder / "last.pt", path))
     for name in ("best.pt", "last.pt"):
         if (folder / name).exists():
-            write_atomically(
-                folder / name, lambda path, name=name: strip_optimizer(folder / name, path)
-            )
+            write_atomically(folder / name, partial(strip_optimizer, folder / name))
     for state in folder.glob("state-*.pt"):
         state.unlink()
+
+
+def _plain(state: Any) -> dict[str, Any]:
+    # NumPy's state holds an array, which a restricted load would refuse.
+    inner = {name: value for name, value in state["state"].items() if name != "key"}
+    return {**state, "state": {**inner, "key": state["state"]["key"].tolist()}}
+
+
+def _with_keys(state: Any) -> dict[str, Any]:
+    key = np.array(state["state"]["key"], dtype=np.uint32)
+    return {**state, "state": {**state["state"], "key": key}}

@@ -1,8 +1,8 @@
 """Which tensors one detector hands to the next: state dicts in, a ledger out.
 
-A YOLO model is one numbered row of modules, ``model.0`` to ``model.n``: the backbone comes first, the
-detection head is the last one, the neck is all between. Groups are cut by that number, never by a part
-of the name (``model.2`` is also the beginning of ``model.20``).
+A YOLO model is one numbered row of modules, ``model.0`` to ``model.n``: the backbone comes first,
+the detection head is the last one, the neck is all between. Groups are cut by that number, never by
+a part of the name (``model.2`` is also the beginning of ``model.20``).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Ledger:
 
     Examples
     --------
-    >>> record = TensorRecord("model.0.conv.weight", 0, "backbone", (16, 3, 3, 3), "copied", "backbone")
+    >>> record = TensorRecord("model.0.bn.bias", 0, "backbone", (16,), "copied", "handed on")
     >>> Ledger((record,)).counts
     {'copied': 1, 'rows copied': 0, 'initialised': 0}
     """
@@ -178,11 +178,11 @@ def plan_transfer(
 ) -> Ledger:
     """Decide for every tensor of a new model whether it is copied or stays as initialised.
 
-    ``all`` copies every tensor whose shape fits. The class layers (the last convolution of each class
-    branch) are matched by class name, ignoring case and surrounding blanks: rows of same-named classes
-    are copied, the other rows stay as initialised. This is what Ultralytics itself does when it
-    fine-tunes a checkpoint, including its one surprise: where no name matches but the number of classes
-    is the same, the rows are copied in their order.
+    ``all`` copies every tensor whose shape fits. The class layers (the last convolution of each
+    class branch) are matched by class name, ignoring case and surrounding blanks: rows of
+    same-named classes are copied, the other rows stay as initialised. This is what Ultralytics
+    itself does when it fine-tunes a checkpoint, including its one surprise: where no name matches
+    but the number of classes is the same, the rows are copied in their order.
 
     Parameters
     ----------
@@ -277,8 +277,9 @@ def match_classes(
     Returns
     -------
     tuple of (int, int) or None
-        (target row, source row) of every same-named class; None where rows are not matched by name: no
-        name is shared, the names are placeholders (``0``, ``1``, ...), or both lists are the same.
+        (target row, source row) of every same-named class; None where rows are not matched by name:
+        no name is shared, the names are placeholders (``0``, ``1``, ...), or both lists are the
+        same.
 
     Examples
     --------
@@ -303,7 +304,7 @@ def match_classes(
 
 
 def _is_class_layer(tensor: str, n_modules: int) -> bool:
-    # A class branch is a row of blocks that ends in a plain convolution; only that one has its weight
-    # and bias directly below its number (blocks have them below ``conv`` and ``bn``).
+    # A class branch is a row of blocks that ends in a plain convolution; only that one has its
+    # weight and bias directly below its number (blocks have them below ``conv`` and ``bn``).
     head = rf"model\.{n_modules - 1}\.(cv3|one2one_cv3)\.\d+\.\d+\.(weight|bias)"
     return re.fullmatch(head, tensor) is not None

@@ -1,8 +1,8 @@
 """The room that knows Ultralytics: find, load, build, train and validate its detectors.
 
-Everything here runs without a network (but for `find_checkpoint`, which may download what it does not
-find), loads checkpoints with restrictions, installs no packages, sends no usage events and leaves the
-user's own Ultralytics settings alone.
+Everything here runs without a network (but for `find_checkpoint`, which may download what it does
+not find), loads checkpoints with restrictions, installs no packages, sends no usage events and
+leaves the user's own Ultralytics settings alone.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
-
-if TYPE_CHECKING:
-    from ultralytics.nn.tasks import DetectionModel
 
 #: Training arguments that a stage sets itself, and what to write instead.
 OWNED_ARGUMENTS = {
@@ -41,7 +38,7 @@ OWNED_ARGUMENTS = {
     "task": "only detection is trained here",
     "mode": "only training is done here",
     "cfg": "write the arguments themselves under `train`",
-    "split": "training validates on the val split; the test split is opened by the evaluation alone",
+    "split": "training validates on the val split; only the evaluation opens the test split",
     "single_cls": "make all classes one with `aliases`",
 }
 
@@ -110,9 +107,9 @@ class Curves:
 def prepare_ultralytics() -> None:
     """Make Ultralytics careful: restricted loading, no installs, no network, no events.
 
-    Sets environment variables before its first import (multi-GPU workers inherit them) and, where it was
-    imported before, the same switches in memory. Its settings are kept in our own cache folder, or where
-    ``YOLO_CONFIG_DIR`` says.
+    Sets environment variables before its first import (multi-GPU workers inherit them) and, where
+    it was imported before, the same switches in memory. Its settings are kept in our own cache
+    folder, or where ``YOLO_CONFIG_DIR`` says.
     """
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
     os.environ["YOLO_AUTOINSTALL"] = "false"
@@ -128,7 +125,7 @@ def prepare_ultralytics() -> None:
         from ultralytics import utils
     except ImportError as error:
         raise RunError(
-            f"expected the package ultralytics, got none ({error}); install it with: pip install aoi-tl"
+            f"expected the package ultralytics, got none ({error}); install it: pip install aoi-tl"
         ) from error
     from ultralytics.nn import tasks
     from ultralytics.utils import checks, events
@@ -234,11 +231,12 @@ def read_registry(path: Path) -> dict[str, str]:
         }
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise CheckpointError(
-            f"expected a map of file names in {path}, got {type(error).__name__}; see weights/README.md"
+            f"expected a map of file names in {path}, got {type(error).__name__}; "
+            "see weights/README.md"
         ) from error
 
 
-def load_checkpoint(path: Path) -> DetectionModel:
+def load_checkpoint(path: Path) -> Any:
     """Load an Ultralytics detector, reconstructing known model classes only.
 
     Parameters
@@ -268,12 +266,12 @@ def load_checkpoint(path: Path) -> DetectionModel:
 
     if Path(checks.check_yolov5u_filename(str(path))).name != path.name:
         raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, whose name is that of an original YOLOv5; "
+            f"expected an Ultralytics checkpoint, got {path}, named like an original YOLOv5; "
             f"use {path.stem}u.pt"
         )
     try:
         with _quietly():
-            model, _ = load(str(path))
+            model: Any = load(str(path))[0]
     except Exception as error:  # a damaged or hostile pickle can raise anything
         raise CheckpointError(
             f"expected an Ultralytics checkpoint, got {path}, which cannot be loaded "
@@ -284,12 +282,12 @@ def load_checkpoint(path: Path) -> DetectionModel:
     # Models of other tasks are children of the detector, so the exact class is asked for.
     if type(model) is not DetectionModel or not isinstance(head, Detect):
         raise CheckpointError(
-            f"expected a detector, got {path}, a model for the task {getattr(model, 'task', None)!r} "
-            f"({type(model).__name__}); use a detection checkpoint such as yolo11n.pt"
+            f"expected a detector, got {path}, a {type(model).__name__} for the task "
+            f"{getattr(model, 'task', None)!r}; use a detection checkpoint such as yolo11n.pt"
         )
     if model.is_fused():
         raise CheckpointError(
-            f"expected a checkpoint for training, got {path}, whose layers are fused for prediction; "
+            f"expected a checkpoint for training, got {path}, fused for prediction; "
             "use the unfused checkpoint"
         )
     bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
@@ -300,9 +298,7 @@ def load_checkpoint(path: Path) -> DetectionModel:
     return model
 
 
-def new_model(
-    architecture: str | Mapping[str, Any], names: Sequence[str], seed: int
-) -> DetectionModel:
+def new_model(architecture: str | Mapping[str, Any], names: Sequence[str], seed: int) -> Any:
     """Build a detector with newly initialised tensors.
 
     Parameters
@@ -337,7 +333,7 @@ def new_model(
         )
         with _quietly(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = DetectionModel(
+            model: Any = DetectionModel(
                 config, ch=config.get("channels", 3), nc=len(names), verbose=False
             )
     except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
@@ -355,7 +351,7 @@ def new_model(
     return model
 
 
-def backbone_length(model: DetectionModel) -> int:
+def backbone_length(model: Any) -> int:
     """Count the modules of a model's backbone, as its own description lists them.
 
     Parameters
@@ -371,11 +367,12 @@ def backbone_length(model: DetectionModel) -> int:
     return len(model.yaml["backbone"])
 
 
-def widen_class_branch(model: DetectionModel, source: DetectionModel, seed: int) -> None:
-    """Give a new model class branches as wide as the checkpoint's, as Ultralytics' fine-tuning does.
+def widen_class_branch(model: Any, source: Any, seed: int) -> None:
+    """Give a new model class branches as wide as the checkpoint's, as Ultralytics' fine-tuning
+    does.
 
-    The width of the hidden layers there depends on the number of classes, so that without this none of
-    them would fit a checkpoint of another number.
+    The width of the hidden layers there depends on the number of classes, so that without this none
+    of them would fit a checkpoint of another number.
 
     Parameters
     ----------
@@ -401,7 +398,7 @@ def widen_class_branch(model: DetectionModel, source: DetectionModel, seed: int)
             after[name].copy_(value)
 
 
-def save_checkpoint(model: DetectionModel, path: Path) -> None:
+def save_checkpoint(model: Any, path: Path) -> None:
     """Write an ordinary Ultralytics checkpoint, in full precision.
 
     Parameters
@@ -443,13 +440,14 @@ def train_detector(
 ) -> Trained:
     """Train a detector with Ultralytics into exactly one folder.
 
-    Where the data has no val split of its own (absent, or the training images again), no validation is
-    done unless the arguments ask for it, and `best.pt` is the last epoch.
+    Where the data has no val split of its own (absent, or the training images again), no validation
+    is done unless the arguments ask for it, and `best.pt` is the last epoch.
 
     Parameters
     ----------
     start : Path
-        The checkpoint to start from; with the same class names as the data's, every tensor is taken.
+        The checkpoint to start from; with the same class names as the data's, every tensor is
+        taken.
     data : Path
         An Ultralytics ``data.yaml``.
     folder : Path
@@ -459,8 +457,8 @@ def train_detector(
     arguments : mapping, optional
         Any training argument of Ultralytics, see `check_train_arguments`. Plots are off by default.
     resume : bool
-        Go on from the last epoch in `folder`, if there is one. On CPU the result is that of an unbroken
-        training, bit for bit.
+        Go on from the last epoch in `folder`, if there is one. On CPU the result is that of an
+        unbroken training, bit for bit.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
 
@@ -535,8 +533,8 @@ def validate_detector(
     split : str
         ``train``, ``val`` or ``test``.
     arguments : mapping, optional
-        Validation arguments of Ultralytics, such as ``imgsz``, ``batch``, ``device``. By default the
-        image size is that of the checkpoint's training.
+        Validation arguments of Ultralytics, such as ``imgsz``, ``batch``, ``device``. By default
+        the image size is that of the checkpoint's training.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
 
@@ -616,7 +614,7 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     --------
     >>> check_train_arguments({"epochs": 3, "lr0": 0.01})
     {'epochs': 3, 'lr0': 0.01}
-    >>> check_train_arguments({"epoch": 3})
+    >>> check_train_arguments({"epoch": 3})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     aoi_tl.errors.ExperimentError: expected a training argument of Ultralytics, got 'epoch'; ...
     """
@@ -628,18 +626,20 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in checked:
         if name in OWNED_ARGUMENTS:
             raise ExperimentError(
-                f"expected no training argument {name!r}, got {checked[name]!r}; {OWNED_ARGUMENTS[name]}"
+                f"expected no training argument {name!r}, got {checked[name]!r}; "
+                f"{OWNED_ARGUMENTS[name]}"
             )
         if name not in DEFAULT_CFG_DICT:
             near = get_close_matches(name, DEFAULT_CFG_DICT, n=1, cutoff=0.0)
             raise ExperimentError(
-                f"expected a training argument of Ultralytics, got {name!r}; did you mean {near[0]!r}?"
+                f"expected a training argument of Ultralytics, got {name!r}; "
+                f"did you mean {near[0]!r}?"
             )
     try:
         check_cfg(checked)
     except (TypeError, ValueError) as error:
         raise ExperimentError(
-            f"expected a valid training argument, got one that is not: {' '.join(str(error).split())}"
+            f"expected a valid training argument, got {' '.join(str(error).split())}"
         ) from error
     return checked
 
@@ -670,7 +670,8 @@ def data_names(data: Path) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-# -- small helpers -------------------------------------------------------------------------------------
+# -- small helpers
+# -------------------------------------------------------------------------------------
 
 
 def _cache_folder() -> Path:
@@ -748,7 +749,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise DataError(
-            f"expected an Ultralytics data.yaml, got {path} ({type(error).__name__}); check the file"
+            f"expected an Ultralytics data.yaml, got {path} ({type(error).__name__}); "
+            "check the file"
         ) from error
     if not isinstance(loaded, dict):
         raise DataError(f"expected a map in {path}, got {type(loaded).__name__}; check the file")
