@@ -298,7 +298,8 @@ def _buffers() -> Floats:
     """Two work areas of this thread: fresh ones would cost more than the sums done in them."""
     if not hasattr(_space, "buffers"):
         _space.buffers = np.empty((2, _BLOCK * (DENSE_VALUES + 1)))
-    return _space.buffers  # type: ignore[no-any-return]
+    buffers: Floats = _space.buffers
+    return buffers
 
 
 # In space --------------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ def _grey_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
             counts += cv2.calcHist([strip], [0], None, [256], [0, 256]).ravel()
         scale = 1.0
     held = np.flatnonzero(counts)
-    return (held * scale)[:, None], counts[held]
+    return (held * scale).astype(np.float64)[:, None], counts[held]
 
 
 def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -333,7 +333,7 @@ def _distinct_colours(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     for strip in _strips(pixels):
         found, number = np.unique(_packed(strip), return_counts=True)
         values, place = np.unique(np.concatenate([values, found]), return_inverse=True)
-        counts = np.bincount(place, np.concatenate([counts, number]))
+        counts = np.bincount(place, np.concatenate([counts, number])).astype(np.float64)
     colours = np.stack([values & 255, values >> 8 & 255, values >> 16], axis=1)
     return colours.astype(np.float64), counts
 
