@@ -10,7 +10,8 @@ from aoi_tl.data.synthetic import draw_demo
 from aoi_tl.errors import CheckpointError
 from aoi_tl.experiment import Experiment
 from aoi_tl.settings import read_settings
-from aoi_tl.workflows.transfer import Outcome, Tell, run_experiment, silent
+from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.transfer import Outcome, run_experiment
 
 
 def run_demo(

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.images import content_hash
-from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
-from aoi_tl.data.yolo import load_dataset, write_dataset
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment import SOURCE_ARMS, Experiment, locate
 from aoi_tl.runs import RunFolder, environment, file_hash, open_run
 from aoi_tl.settings import apply_override, did_you_mean, read_settings, validate
+from aoi_tl.workflows.adapted import AdaptedData
+from aoi_tl.workflows.arms import Chain, train_arms
+from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.score import Ranking, score_sources
+from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
     import pandas
 
-    from aoi_tl.transfer.chain import Stage, StageResult
 
 METRICS = ("f1", "map50", "map50_95")
 BASELINES = ("coco", "stock")
-
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, how many steps are done, and of how many."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +49,6 @@ class Outcome:
     picked: tuple[str, ...]
     arms: pandas.DataFrame
     summary: pandas.DataFrame
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One arm from one source: which data it sees and which tensors it hands on."""
-
-    arm: str
-    modules: str
-    source: str | None = None
-    source_data: Path | None = None
-    target_data: Path | None = None
 
 
 def run_experiment(
@@ -130,7 +109,7 @@ def run_experiment(
         ranking = rank(run, experiment, target, sources, tell)
         picked = pick_sources(experiment, ranking, sources)
         chains = adapt(run, experiment, target, picked, tell)
-        arms = train_arms(run, experiment, chains, weights, tell)
+        arms = train_arms(run, experiment, target, chains, weights, tell)
         summary = compare(run, arms)
         run.mark_done()
     return Outcome(run.path, ranking, tuple(source.name for source in picked), arms, summary)
@@ -151,107 +130,6 @@ def experiment_of(
 
 
 # ------------------------------------------------------------------------------- what comes in
-
-
-def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]]:
-    """Load target and sources under common class names, none holding another's test images.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        With absolute paths.
-
-    Returns
-    -------
-    target : Dataset
-    sources : list of Dataset
-        Without the target's validation and test images where ``overlap: drop`` says so.
-    notes : list of str
-        What was left out or looks odd, one line each.
-
-    Raises
-    ------
-    DataError, ExperimentError
-        When a dataset cannot be read or used.
-    """
-    target, *sources = load_with_aliases(
-        [experiment.target, *experiment.sources], experiment.aliases
-    )
-    names = [target.name, *(source.name for source in sources)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ExperimentError(
-            f"{experiment.where('sources')}: expected datasets of different names, got {twice!r} "
-            "twice; rename one's YAML or folder"
-        )
-    notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
-    for split, why in (("train", "to train on"), ("test", "to weigh the arms on")):
-        found = target.split(split)
-        if not found.samples:
-            raise DataError(
-                f"{target.path}: expected a {split} split {why}, got none; add '{split}:' to it"
-            )
-        if not found.instances:
-            raise DataError(
-                f"{target.path}: expected boxes in the {split} split {why}, got "
-                f"{len(found.samples)} images without any; label some"
-            )
-    kept = []
-    for source in sources:
-        apart, note = without_overlap(target, source, experiment)
-        notes += [note] if note else []
-        kept.append(apart)
-    return target, kept, notes
-
-
-def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -> list[Dataset]:
-    """Load datasets and bring their class names under common ones."""
-    datasets = [load_dataset(path) for path in paths]
-    if aliases is None:
-        return datasets
-    common = load_aliases(aliases)
-    check_aliases(common, [name for dataset in datasets for name in dataset.names])
-    return [apply_aliases(dataset, common) for dataset in datasets]
-
-
-def without_overlap(
-    target: Dataset, source: Dataset, experiment: Experiment
-) -> tuple[Dataset, str | None]:
-    """Keep the images that the target is validated and tested on out of a source.
-
-    Parameters
-    ----------
-    target, source : Dataset
-        Compared by the content of their image files.
-    experiment : Experiment
-        Whose ``overlap`` says whether to refuse, drop or keep the shared images.
-
-    Returns
-    -------
-    source : Dataset
-    note : str or None
-        What was found.
-
-    Raises
-    ------
-    DataError
-        When images are shared and ``overlap`` is ``refuse``.
-    """
-    unseen = {content_hash(sample.image) for sample in target.split("val", "test").samples}
-    kept = tuple(s for s in source.samples if content_hash(s.image) not in unseen)
-    n_shared = len(source.samples) - len(kept)
-    if not n_shared:
-        return source, None
-    what = f"{source.name}: {n_shared} of {len(source.samples)} images are also in the " \
-           f"validation or test split of {target.name}"
-    if experiment.overlap == "refuse":
-        raise DataError(
-            f"expected sources without the target's validation and test images, got {what}; "
-            "set 'overlap: drop' to leave them out (or 'keep', and trust no result)"
-        )
-    if experiment.overlap == "keep":
-        return source, f"{what}, and were kept: no result of a source arm can be trusted"
-    return replace(source, samples=kept), f"{what}, and were left out"
 
 
 def check_training(experiment: Experiment) -> None:
@@ -368,12 +246,11 @@ def adapt(
     picked: Sequence[Dataset],
     tell: Tell,
 ) -> list[Chain]:
-    """Write the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
+    """Make the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
 
     Parameters
     ----------
     run : RunFolder
-        New images go to ``samples/``, the datasets (links and labels) to ``data/``.
     experiment : Experiment
         Its arms, subset and balance settings.
     target : Dataset
@@ -386,288 +263,45 @@ def adapt(
     -------
     list of Chain
         One for each arm and source.
+
+    Raises
+    ------
+    DataError
+        When a picked source has no training instance of the target's classes.
     """
-    from aoi_tl.adaptation.balance import balance
-    from aoi_tl.adaptation.subset import subset_to_label_space
-
-    seed = experiment.seeds[0]
-    knobs = {
-        "minority_to": experiment.balance.minority.to,
-        "majority_at_most": experiment.balance.majority.at_most,
-    }
-    methods = {arm.removesuffix("-all") for arm in experiment.arms}
-    label_space = target.split("train", "val").label_space
-    steps: dict[str, dict[str, Dataset]] = {}
-
-    def written(name: str, make: Callable[[Path], Dataset]) -> Path:
-        tell(f"writing {name}", 0, 0)
-        return _written(run, name, make)
-
-    def step(dataset: str, what: str, file: Path) -> Path:
-        steps.setdefault(dataset, {})[what] = load_dataset(file)
-        return file
-
-    raw = step(target.name, "before", written("target", lambda _: target))
-    balanced = raw
-    if "method" in methods:
-        balanced = step(target.name, "balanced", written(
-            "target-balanced", lambda folder: balance(target, folder, seed=seed, **knobs).dataset
-        ))
+    data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
     chains = []
     for arm in experiment.arms:
         method = arm.removesuffix("-all")
+        modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
+        modules = "all" if arm.endswith("-all") else modules
+        to_learn = data.whole(target)
+        if method == "method":
+            to_learn = data.balanced(to_learn)
         if method not in SOURCE_ARMS:
-            modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
-            chains.append(Chain(arm, modules, target_data=raw))
+            chains.append(Chain(arm, modules, target_data=to_learn.dataset.path))
             continue
-        modules = "all" if arm.endswith("-all") else experiment.transfer.modules
         for source in picked:
-            label = arm if len(picked) == 1 else f"{arm}@{source.name}"
-            data = step(source.name, "before", written(
-                f"source-{source.name}", lambda _, source=source: source
-            ))
-            if method in ("subset-source", "method"):
-                def subset(folder: Path, source: Dataset = source) -> Dataset:
-                    return subset_to_label_space(
-                        source, label_space, mixed=experiment.subset.mixed, folder=folder
-                    )
-
-                data = step(source.name, "subset", written(f"source-{source.name}-subset", subset))
+            learned_first = data.whole(source)
+            if method != "full-source":
+                learned_first = data.subset(learned_first)
+                _check_source(learned_first.dataset, source)
             if method == "method":
-                whole = data
-                data = step(source.name, "balanced", written(
-                    f"source-{source.name}-balanced",
-                    lambda folder, whole=whole: balance(
-                        load_dataset(whole), folder, seed=seed, **knobs
-                    ).dataset,
-                ))
-            _check_source(load_dataset(data), source)
+                learned_first = data.balanced(learned_first)
             chains.append(Chain(
-                label, modules, source.name, data, balanced if method == "method" else raw
+                arm if len(picked) == 1 else f"{arm}@{source.name}", modules, source.name,
+                learned_first.dataset.path, to_learn.dataset.path,
             ))
-    run.write_table("counts.csv", counts_table(steps))
+    run.write_table("counts.csv", data.counts())
     return chains
 
 
-def _written(run: RunFolder, name: str, make: Callable[[Path], Dataset]) -> Path:
-    file = run.path / "data" / name / "data.yaml"
-    if not file.is_file():
-        samples = run.path / "samples" / name
-        # Left over from a run that was killed while it made them: nothing points to them yet.
-        shutil.rmtree(samples, ignore_errors=True)
-        write_dataset(make(samples), file.parent)
-    return file
-
-
-def _check_source(adapted: Dataset, source: Dataset) -> None:
-    if not adapted.split("train").instances:
+def _check_source(subset: Dataset, source: Dataset) -> None:
+    if not subset.split("train").instances:
         raise DataError(
             f"{source.path}: expected boxes of the target's classes in its train split, got none; "
             "choose another source under 'pick', or map class names with aliases"
         )
-
-
-def counts_table(steps: Mapping[str, Mapping[str, Dataset]]) -> pandas.DataFrame:
-    """Count the training instances of every class before and after each step of adaptation.
-
-    Parameters
-    ----------
-    steps : mapping of str to mapping of str to Dataset
-        For each dataset, its state ``before`` and, where made, as ``subset`` and ``balanced``.
-
-    Returns
-    -------
-    DataFrame
-        ``dataset, class, before, subset, balanced``; a row per class, then ``images`` and
-        ``gini`` (of the classes present at that step).
-    """
-    import pandas as pd
-
-    from aoi_tl.similarity.gini import gini
-
-    rows = []
-    for dataset, states in steps.items():
-        trains = {what: state.split("train") for what, state in states.items()}
-        for name in states["before"].names:
-            rows.append({"dataset": dataset, "class": name}
-                        | {what: train.counts.get(name, 0) for what, train in trains.items()})
-        rows.append({"dataset": dataset, "class": "images"}
-                    | {what: len(train.samples) for what, train in trains.items()})
-        rows.append({"dataset": dataset, "class": "gini"} | {
-            what: round(gini([n for n in train.counts.values() if n]), 6)
-            for what, train in trains.items()
-        })
-    table = pd.DataFrame(rows).reindex(columns=["dataset", "class", "before", "subset", "balanced"])
-    return table.astype(object).where(table.notna(), "")
-
-
-# -------------------------------------------------------------------------------- train and weigh
-
-
-def train_arms(
-    run: RunFolder,
-    experiment: Experiment,
-    chains: Sequence[Chain],
-    weights: Path,
-    tell: Tell,
-) -> pandas.DataFrame:
-    """Train every arm with every seed and test it once; kept as ``arms.csv``.
-
-    Parameters
-    ----------
-    run : RunFolder
-        Stages lie under ``stages/``.
-    experiment : Experiment
-        Its training arguments, seeds and device.
-    chains : sequence of Chain
-        What each arm learns from.
-    weights : Path
-        Where every chain but ``scratch`` begins.
-    tell : callable
-        Told which stage is at work.
-
-    Returns
-    -------
-    DataFrame
-        A row per arm and seed.
-    """
-    import pandas as pd
-
-    checkpoint = weights if weights.is_file() else _random_checkpoint(run, experiment, weights)
-    total = len(experiment.seeds) * sum(1 + (chain.source is not None) for chain in chains)
-    done = 0
-    rows, per_class = [], []
-    for seed in experiment.seeds:
-        for chain in chains:
-            start, notes = checkpoint, []
-            for stage in stages_of(run, experiment, chain, seed):
-                tell(stage.folder.name, done, total)
-                trained = train_once(run, replace(stage, start=start))
-                start = trained.best
-                notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
-                done += 1
-            row, classes = weigh(run, experiment, chain, seed, start)
-            rows.append({**row, "notes": "; ".join(notes)})
-            per_class += classes
-            run.write_table("arms.csv", pd.DataFrame(rows))
-            run.write_table("per_class.csv", pd.DataFrame(per_class))
-    tell("stages", total, total)
-    return pd.DataFrame(rows)
-
-
-def _random_checkpoint(run: RunFolder, experiment: Experiment, architecture: Path) -> Path:
-    from aoi_tl.transfer.yolo import data_names, new_model, save_checkpoint
-
-    file = run.path / "weights" / f"random-{architecture.stem}.pt"
-    if not file.is_file():
-        file.parent.mkdir(exist_ok=True)
-        names = data_names(run.path / "data" / "target" / "data.yaml")
-        save_checkpoint(new_model(str(architecture), names, experiment.seeds[0]), file)
-    return file
-
-
-def stages_of(run: RunFolder, experiment: Experiment, chain: Chain, seed: int) -> Iterator[Stage]:
-    """Give the stages of one arm and seed, source (where it has one) before target.
-
-    Where a stage begins is filled in when the one before it has ended.
-    """
-    from aoi_tl.transfer.chain import Stage
-
-    for which, data in (("source", chain.source_data), ("target", chain.target_data)):
-        if data is None:
-            continue
-        arguments = experiment.train.arguments("source" if which == "source" else "target")
-        yield Stage(
-            start=Path(),
-            data=data,
-            folder=run.path / "stages" / f"{chain.arm}-s{seed}-{which}",
-            modules=chain.modules,
-            # The source is learned whole; only the target's training may be held back.
-            freeze=experiment.transfer.freeze if which == "target" else 0,
-            seed=seed,
-            arguments={**arguments, "device": experiment.device},
-        )
-
-
-def train_once(run: RunFolder, stage: Stage) -> StageResult:
-    """Train a stage, or take it as it is where it is done; its cost goes to ``timings.csv``."""
-    import pandas as pd
-
-    from aoi_tl.transfer.chain import train_stage
-
-    was_done = (stage.folder / "done").is_file()
-    began = time.monotonic()
-    trained = train_stage(stage, resume=True)
-    if not was_done:
-        file = run.path / "timings.csv"
-        table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-        row = {"stage": stage.folder.name, "seconds": round(time.monotonic() - began, 1),
-               "epochs": trained.epochs}
-        run.write_table("timings.csv", pd.concat([table, pd.DataFrame([row])]))
-    return trained
-
-
-def weigh(
-    run: RunFolder, experiment: Experiment, chain: Chain, seed: int, best: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Test one trained detector on the target's test split: its row, and a row per class.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The result is kept beside the stage, so that it is tested once.
-    experiment : Experiment
-        Its image size, batch and device.
-    chain : Chain
-    seed : int
-    best : Path
-        The trained checkpoint.
-
-    Returns
-    -------
-    row : dict
-        ``arm, seed, f1, f1_conf, map50, map50_95, precision, recall, source``.
-    classes : list of dict
-        ``arm, seed, class, images, instances, ap50, ap50_95, f1``.
-    """
-    import numpy as np
-
-    from aoi_tl.evaluation.detection import detection_scores
-    from aoi_tl.transfer.yolo import validate_detector
-
-    folder = f"stages/{chain.arm}-s{seed}-target"
-    found = run.read_json(f"{folder}/test.json")
-    if found is None:
-        arguments = experiment.train.arguments("target")
-        curves = validate_detector(
-            best, run.path / "data" / "target" / "data.yaml", run.path / folder / "test", "test",
-            {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
-             "device": experiment.device},
-        )
-        names = [curves.names[index] for index in curves.class_index]
-        scores = detection_scores(
-            curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
-            curves.instances.tolist(), curves.images.tolist(),
-        )
-        packed = io.BytesIO()
-        np.savez_compressed(
-            packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
-            recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
-        )
-        run.write(f"{folder}/curves.npz", packed.getvalue())
-        found = {
-            "scores": {name: getattr(scores, name) for name in
-                       ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
-            "classes": [
-                {"class": row.name, "images": row.images, "instances": row.instances,
-                 "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
-                for row in scores.per_class
-            ],
-        }
-        run.write_json(f"{folder}/test.json", found)
-    key = {"arm": chain.arm, "seed": seed}
-    row = {**key, **found["scores"], "source": chain.source or ""}
-    return row, [{**key, **classes} for classes in found["classes"]]
 
 
 def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:

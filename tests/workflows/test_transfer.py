@@ -208,7 +208,7 @@ def test_bad_input_is_one_line_and_writes_nothing_half(
 def test_shared_images_are_dropped_when_told(shelf: Path, tmp_path: Path) -> None:
     import shutil
 
-    from aoi_tl.workflows.transfer import read_data
+    from aoi_tl.workflows.shelf import read_data
 
     copy = tmp_path / "shelf"
     shutil.copytree(shelf, copy)

@@ -1,0 +1,126 @@
+"""The data that the arms learn from, each made once and kept in the run folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aoi_tl.adaptation.balance import balance
+from aoi_tl.adaptation.subset import subset_to_label_space
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.yolo import load_dataset, write_dataset
+from aoi_tl.experiment import Experiment
+from aoi_tl.runs import RunFolder
+from aoi_tl.similarity.gini import gini
+
+if TYPE_CHECKING:
+    import pandas
+
+Step = Literal["before", "subset", "balanced"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A dataset at one step of its adaptation, as it lies in the run folder.
+
+    Attributes
+    ----------
+    origin : str
+        The name of the dataset that it was made from.
+    step : {"before", "subset", "balanced"}
+        The last thing that was done to it.
+    dataset : Dataset
+        What plain Ultralytics trains on; its ``path`` is the ``data.yaml``.
+    """
+
+    origin: str
+    step: Step
+    dataset: Dataset
+
+
+@dataclass
+class AdaptedData:
+    """Makes what the arms ask for: new images go to ``samples/``, links and labels to ``data/``.
+
+    Parameters
+    ----------
+    run : RunFolder
+    experiment : Experiment
+        Its subset and balance settings.
+    label_space : tuple of str
+        The target's classes: those with an instance in its train or validation split.
+    tell : callable
+        Told what is being written.
+    """
+
+    run: RunFolder
+    experiment: Experiment
+    label_space: tuple[str, ...]
+    tell: Callable[[str, int, int], None]
+    made: dict[tuple[str, Step], Prepared] = field(default_factory=dict)
+
+    def whole(self, dataset: Dataset) -> Prepared:
+        """Give a dataset as it came."""
+        return self._once(dataset.name, "before", lambda folder: dataset)
+
+    def subset(self, prepared: Prepared) -> Prepared:
+        """Reduce a dataset to the target's classes."""
+        return self._once(prepared.origin, "subset", lambda folder: subset_to_label_space(
+            prepared.dataset, self.label_space, mixed=self.experiment.subset.mixed, folder=folder
+        ))
+
+    def balanced(self, prepared: Prepared) -> Prepared:
+        """Even out the classes of a dataset's train split."""
+        knobs = self.experiment.balance
+        return self._once(prepared.origin, "balanced", lambda folder: balance(
+            prepared.dataset, folder, minority_to=knobs.minority.to,
+            majority_at_most=knobs.majority.at_most, seed=self.experiment.seeds[0],
+        ).dataset)
+
+    def _once(self, origin: str, step: Step, make: Callable[[Path], Dataset]) -> Prepared:
+        if (origin, step) not in self.made:
+            name = origin if step == "before" else f"{origin}-{step}"
+            file = self.run.path / "data" / name / "data.yaml"
+            if not file.is_file():
+                self.tell(f"writing {name}", 0, 0)
+                samples = self.run.path / "samples" / name
+                # Left by a run that was killed while it made them: nothing points to them yet.
+                shutil.rmtree(samples, ignore_errors=True)
+                write_dataset(make(samples), file.parent)
+            self.made[origin, step] = Prepared(origin, step, load_dataset(file))
+        return self.made[origin, step]
+
+    def counts(self) -> pandas.DataFrame:
+        """Count the training instances of every class before and after each step.
+
+        Returns
+        -------
+        DataFrame
+            ``dataset, class, before, subset, balanced``: a row per class, then ``images`` and
+            ``gini`` (of the classes present at that step). A step not taken is left blank.
+        """
+        import pandas as pd
+
+        rows: list[dict[str, object]] = []
+        for origin in dict.fromkeys(origin for origin, _ in self.made):
+            trains = {
+                step: prepared.dataset.split("train")
+                for (name, step), prepared in self.made.items() if name == origin
+            }
+            for label in trains["before"].names:
+                rows.append({"dataset": origin, "class": label} | {
+                    step: train.counts.get(label, 0) for step, train in trains.items()
+                })
+            rows.append({"dataset": origin, "class": "images"} | {
+                step: len(train.samples) for step, train in trains.items()
+            })
+            rows.append({"dataset": origin, "class": "gini"} | {
+                step: round(gini([n for n in train.counts.values() if n]), 6)
+                for step, train in trains.items() if train.instances
+            })
+        columns = ["dataset", "class", "before", "subset", "balanced"]
+        table = pd.DataFrame(rows, dtype=object).reindex(columns=columns)
+        return table.where(table.notna(), "")
