@@ -1,0 +1,359 @@
+"""Figures and page of a classification run."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aoi_tl.report.figures import PALETTE, draw_arms
+from aoi_tl.report.tables import arms_table, plain_table, verdict
+from aoi_tl.runs import RunFolder
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ARM_COLOURS = {
+    "plain": "#000000", "pretrained": "#D55E00", "multi-task": "#56B4E9", "cdg": "#009E73",
+    "pretraining-only": "#000000", "fine-tuning-only": "#D55E00", "two-stage": "#009E73",
+}
+DOMAIN_COLOURS = {"target": PALETTE[0], "source": PALETTE[1]}
+
+
+def draw_losses(losses: Mapping[str, pandas.DataFrame], window: int = 10) -> bytes:
+    """Draw the loss of every arm, domain by domain, over its steps.
+
+    Parameters
+    ----------
+    losses : mapping of arm to DataFrame
+        ``step``, ``domain`` and ``loss`` of one seed.
+    window : int
+        Steps of the running mean that is drawn over the single losses.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+
+    References
+    ----------
+    .. [1] Chen et al. 2024, Figure 3.
+    """
+    figure, panels = _panels(len(losses), columns=2, width=4.6, height=2.9)
+    for axes, (arm, table) in zip(panels, losses.items(), strict=False):
+        for domain, rows in table.groupby("domain", sort=False):
+            colour = DOMAIN_COLOURS[str(domain)]
+            axes.plot(rows["step"], rows["loss"].clip(lower=1e-3), ".", color=colour, alpha=0.18,
+                      markersize=2.5)
+            axes.plot(rows["step"], rows["loss"].clip(lower=1e-3).rolling(window, 1).mean(),
+                      color=colour, linewidth=1.5, label=str(domain))
+        axes.set(title=arm, xlabel="optimiser step", ylabel="cross entropy", yscale="log")
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
+    return _png(figure)
+
+
+def draw_class_bars(arms: pandas.DataFrame, counts: Mapping[str, int]) -> bytes:
+    """Draw the accuracy within each class, a bar an arm.
+
+    Parameters
+    ----------
+    arms : DataFrame
+        A row per arm and seed with a column ``accuracy <class>`` for each class.
+    counts : mapping of class to int
+        Test images of each class.
+
+    Returns
+    -------
+    bytes
+        A PNG: means over the seeds, and the single seeds as dots.
+
+    References
+    ----------
+    .. [1] Chen et al. 2024, Figure 4.
+    """
+    labels = list(dict.fromkeys(arms["arm"]))
+    classes = [name for name in counts if counts[name]]
+    figure, [axes] = _panels(1, columns=1, width=max(6.4, 1.5 * len(classes)), height=3.6)
+    width = 0.8 / len(labels)
+    for place, arm in enumerate(labels):
+        rows = arms[arms["arm"] == arm]
+        values = rows[[f"accuracy {name}" for name in classes]].to_numpy(float)
+        x = np.arange(len(classes)) + (place - (len(labels) - 1) / 2) * width
+        axes.bar(x, values.mean(axis=0), width * 0.92, color=_colour(arm, place), alpha=0.75,
+                 label=arm)
+        for seed in values:
+            axes.plot(x, seed, ".", color="#222222", markersize=3)
+    axes.set_xticks(np.arange(len(classes)), [f"{name}\n{counts[name]} tested"
+                                              for name in classes], fontsize=8)
+    axes.set(ylabel="accuracy within the class", ylim=(0, 1.03))
+    axes.legend(frameon=False, fontsize=8, ncols=len(labels), loc="lower center",
+                bbox_to_anchor=(0.5, 1.0))
+    return _png(figure)
+
+
+def draw_samples(
+    images: Sequence[np.ndarray], labels: Sequence[str], predicted: Sequence[str],
+    chances: Sequence[float],
+) -> bytes:
+    """Draw a grid of test images with what they are and what they were taken for.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of uint8
+        Grey or RGB.
+    labels, predicted : sequence of str
+        The true and the given class.
+    chances : sequence of float
+        Probability of the given class.
+
+    Returns
+    -------
+    bytes
+        A PNG: green frames are right, red ones wrong.
+
+    References
+    ----------
+    .. [1] Chen et al. 2024, Figure 5.
+    """
+    figure, panels = _panels(len(images), columns=5, width=1.75, height=2.05)
+    for axes, image, label, given, chance in zip(
+        panels, images, labels, predicted, chances, strict=False
+    ):
+        right = label == given
+        colour = "#009E73" if right else "#C1272D"
+        _show_image(axes, image)
+        for spine in axes.spines.values():
+            spine.set(visible=True, color=colour, linewidth=2.5)
+        told = f"{label}\n{chance:.0%}" if right else f"{label}\ntaken for {given} {chance:.0%}"
+        axes.set_title(told, fontsize=7, color=colour)
+    return _png(figure)
+
+
+def draw_maps(images: np.ndarray, maps: np.ndarray, labels: Sequence[str]) -> bytes:
+    """Draw what speaks for an image's own class over the image.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width, 3)
+        In 0..1.
+    maps : ndarray of shape (n, height, width)
+        In 0..1.
+    labels : sequence of str
+        Their classes.
+
+    Returns
+    -------
+    bytes
+        A PNG: above the image, below it the same with the map on it.
+    """
+    columns = min(5, len(images))
+    figure, panels = _panels(2 * columns * -(-len(images) // columns), columns, 1.6, 1.75)
+    for axes in panels:
+        axes.set_axis_off()
+    for place, (image, heat, label) in enumerate(zip(images, maps, labels, strict=True)):
+        row, column = divmod(place, columns)
+        above, below = panels[2 * row * columns + column], panels[(2 * row + 1) * columns + column]
+        above.imshow(image, vmin=0, vmax=1)
+        above.set_title(label, fontsize=7)
+        below.imshow(image, vmin=0, vmax=1)
+        below.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    return _png(figure)
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) -> bytes:
+    """Draw a confusion matrix.
+
+    Parameters
+    ----------
+    confusion : ndarray of shape (classes, classes)
+        Images of each class (rows) by the class given (columns), summed over seeds.
+    classes : sequence of str
+        Their names.
+    title : str
+        Whose it is.
+
+    Returns
+    -------
+    bytes
+        A PNG: shade is the share of the row, the number counts images.
+    """
+    side = 1.6 + 0.62 * len(classes)
+    figure, [axes] = _panels(1, 1, side, side)
+    axes.grid(False)
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(*confusion.shape):
+        axes.text(j, i, str(confusion[i, j]), ha="center", va="center", fontsize=8,
+                  color="white" if share[i, j] > 0.55 else "#222222")
+    axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set(title=title, xlabel="given", ylabel="true")
+    return _png(figure)
+
+
+def write_classification_page(run: RunFolder, n_samples: int = 20) -> Path:
+    """Write ``report.html`` and its figures from what a classification run holds.
+
+    Parameters
+    ----------
+    run : RunFolder
+        With arms, summary, confusion matrices and stages.
+    n_samples : int
+        Images in the grid.
+
+    Returns
+    -------
+    Path
+        The page; the figures lie beside it.
+    """
+    import jinja2
+    import pandas as pd
+
+    arms, summary = pd.read_csv(run.path / "arms.csv"), pd.read_csv(run.path / "summary.csv")
+    counts = pd.read_csv(run.path / "counts.csv")
+    tested = counts[(counts["domain"] == "target") & (counts["split"] == "test")]
+    labels = list(dict.fromkeys(arms["arm"]))
+    best, seed = labels[-1], int(arms["seed"].iloc[0])
+    figures = {
+        "arms.png": draw_arms(arms, summary, "accuracy"),
+        "classes.png": draw_class_bars(
+            arms, dict(zip(tested["class"], tested["images"], strict=True))
+        ),
+        "losses.png": draw_losses({
+            arm: pd.read_csv(run.path / f"stages/{arm}-s{seed}/losses.csv") for arm in labels
+        }),
+        "confusion.png": draw_confusion(*_confusion(run, best)),
+    }
+    if n_samples:
+        figures["samples.png"] = _sample_grid(run, best, seed, n_samples)
+    for name, png in figures.items():
+        run.write(name, png)
+    for arm in labels:
+        maps = run.path / f"stages/{arm}-s{seed}/maps.png"
+        if maps.is_file() and arm == best:
+            figures["maps.png"] = maps.read_bytes()
+    baselines = [name.removeprefix("minus_") for name in summary.columns
+                 if name.startswith("minus_") and name.count("_") == 1]
+    environment = run.read_json("environment.json")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        resources.files("aoi_tl.report").joinpath("classification.html").read_text("utf-8")
+    )
+    style = resources.files("aoi_tl.report").joinpath("page.html").read_text("utf-8")
+    page = template.render(
+        style=style[style.index("<style>") + 7 : style.index("</style>")],
+        arms=labels, best=best, seed=seed,
+        seeds=int(arms["seed"].nunique()),
+        tested=int(tested["images"].sum()),
+        majority=float(arms["majority_share"].iloc[0]),
+        verdicts=[verdict(summary, "accuracy", best, name) for name in baselines if name != best],
+        tables=[arms_table(summary, metric, baselines)
+                for metric in dict.fromkeys(summary["metric"])],
+        robustness=_robustness(run),
+        counts=plain_table("Images of each class", counts),
+        rows=plain_table("Every arm and seed", arms.fillna("")),
+        ledger=_ledger(run, best, seed),
+        environment=environment,
+        figures={name: base64.b64encode(png).decode() for name, png in figures.items()},
+        experiment=(run.path / "experiment.yaml").read_text(encoding="utf-8"),
+    )
+    return run.write("report.html", page)
+
+
+def _confusion(run: RunFolder, arm: str) -> tuple[np.ndarray, list[str], str]:
+    import pandas as pd
+
+    table = pd.read_csv(run.path / "confusion.csv")
+    rows = table[table["arm"] == arm]
+    classes = list(dict.fromkeys(rows["class"]))
+    summed = rows.groupby(["class", "predicted"])["images"].sum()
+    matrix = np.array([[summed[name, other] for other in classes] for name in classes])
+    return matrix, classes, f"{arm}, all seeds"
+
+
+def _sample_grid(run: RunFolder, arm: str, seed: int, count: int) -> bytes:
+    """Show wrong images and right ones, of every class in turn."""
+    import pandas as pd
+
+    from aoi_tl.data.images import read_image
+
+    table = pd.read_csv(run.path / f"stages/{arm}-s{seed}/predictions.csv")
+    table["wrong"] = table["class"] != table["predicted"]
+    table["turn"] = table.groupby(["wrong", "class"]).cumcount()
+    ordered = table.sort_values(["turn", "class"], kind="stable")
+    wrong = ordered[ordered["wrong"]].head(count // 2)
+    right = ordered[~ordered["wrong"]].head(count - len(wrong))
+    chosen = pd.concat([right, wrong])
+    return draw_samples(
+        [read_image(image) for image in chosen["image"]], list(chosen["class"]),
+        list(chosen["predicted"]), list(chosen["probability"]),
+    )
+
+
+def _robustness(run: RunFolder) -> Any:
+    import pandas as pd
+
+    file = run.path / "robustness.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    wide = table.pivot_table(index=["change", "strength"], columns="arm", values="accuracy",
+                             sort=False)[list(dict.fromkeys(table["arm"]))]
+    return plain_table(
+        "Accuracy on changed test images, mean over seeds (noise: deviation; blur: pixels; "
+        "brightness, contrast: factor; jpeg: quality; rotation: degrees; fgsm, pgd: L-infinity "
+        "radius, images in 0..1)", wide.reset_index(),
+    )
+
+
+def _ledger(run: RunFolder, arm: str, seed: int) -> dict[str, Any]:
+    text = (run.path / f"stages/{arm}-s{seed}/ledger.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _colour(arm: str, place: int) -> str:
+    return ARM_COLOURS.get(arm, PALETTE[place % len(PALETTE)])
+
+
+def _panels(
+    count: int, columns: int, width: float, height: float
+) -> tuple[Figure, list[Axes]]:
+    """Lay out ``count`` panels, each ``width`` by ``height`` inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-count // columns)
+    columns = min(columns, count)
+    figure = Figure(figsize=(columns * width, rows * height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = [axes for line in figure.subplots(rows, columns, squeeze=False) for axes in line]
+    for axes in panels[:count]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
+def _show_image(axes: Axes, image: np.ndarray) -> None:
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    peak = 65535 if image.dtype == np.uint16 else 255
+    axes.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=peak)
+
+
+def _png(figure: Figure) -> bytes:
+    import io
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
