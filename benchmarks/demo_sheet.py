@@ -16,7 +16,7 @@ from aoi_tl.data.marks import MARKS
 from aoi_tl.data.synthetic import STYLES, demo_counts, draw_tile
 
 COLUMNS = 5
-TILE, GAP, MARGIN = 116, 6, 14
+TILE, GAP, MARGIN = 112, 6, 14
 TITLE, CAPTION, HEAD = 96, 15, 40
 PAPER, INK, FAINT = 255, 45, 115
 STEP = 5  # grey levels told apart: fewer make a smaller file
