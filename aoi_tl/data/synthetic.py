@@ -190,7 +190,7 @@ def draw_demo(
     Returns
     -------
     list of Path
-        The eleven ``data.yaml``, in the order of the published table.
+        The eleven ``data.yaml``, absolute, in the order of the published table.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def draw_demo(
     """
     if size < 96:
         raise DataError(f"expected a size of at least 96 pixels, got {size}; try {SIZE}")
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     images = demo_images(factor)
     total, done = sum(images.values()), 0
