@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,16 +190,60 @@ def choose_n_clusters(images: Iterable[NDArray[Any]], max_clusters: int = MAX_CL
     >>> choose_n_clusters([image])
     3
     """
-    curves = []
-    for image in images:
-        colours, counts = colour_counts(image)
-        curve = inertias(colours, counts / counts.sum(), max_clusters)
-        curves.append(curve * (3 if colours.shape[1] == 1 else 1))
+    return elbow([inertia_curve(image, max_clusters) for image in images])
+
+
+def inertia_curve(image: NDArray[Any], max_clusters: int = MAX_CLUSTERS) -> Floats:
+    """Mean squared distance of a pixel to its centroid, for 1 to ``max_clusters`` clusters.
+
+    Parameters
+    ----------
+    image : ndarray
+        As for `image_signature`.
+    max_clusters : int, default 12
+        Largest number of clusters, >= 1.
+
+    Returns
+    -------
+    ndarray of shape (max_clusters,)
+        In squared RGB units, never rising.
+
+    Examples
+    --------
+    >>> inertia_curve(np.array([[0, 2]], dtype=np.uint8), 2).tolist()
+    [3.0, 0.0]
+    """
+    colours, counts = colour_counts(image)
+    return inertias(_as_rgb(colours), counts / counts.sum(), max_clusters)
+
+
+def elbow(curves: Sequence[Floats]) -> int:
+    """Number of clusters at the elbow of the mean of several curves.
+
+    Parameters
+    ----------
+    curves : sequence of ndarray of shape (max_clusters,)
+        One per image, as from `inertia_curve`; at least one.
+
+    Returns
+    -------
+    int
+        The K whose point lies farthest below the chord from the first to the last.
+
+    Raises
+    ------
+    ValueError
+        When there is no curve.
+
+    Examples
+    --------
+    >>> elbow([np.array([90.0, 20.0, 10.0, 0.0])])
+    2
+    """
     if not curves:
         raise ValueError("expected at least one image, got none")
     rss = np.mean(curves, axis=0)
-    chord = np.linspace(rss[0], rss[-1], max_clusters)
-    return 1 + int(np.argmax(chord - rss))
+    return 1 + int(np.argmax(np.linspace(rss[0], rss[-1], len(rss)) - rss))
 
 
 def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:

@@ -1,0 +1,367 @@
+"""Image signatures on disk, keyed by the images' content: measured once, looked up ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aoi_tl.data.images import content_hash, read_image
+from aoi_tl.errors import DataError
+from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
+
+_FORMAT = 1  # raised when signatures come to mean something else: older caches are emptied
+_BATCH = 500  # rows asked for, or written, in one statement
+_CHUNK = 16  # images handed to a worker at a time
+_TRIAL = 64  # images measured here before it is decided whether workers pay
+_WORTH_WORKERS = 3.0  # seconds of work left that make up for starting them
+_CURVE = 0  # stands where the number of clusters does, for a curve of inertias
+
+Progress = Callable[[int], None]  # told how many more images are done
+_Found = tuple[str, str, bytes | None]  # path, content hash, measured values
+
+
+def default_folder() -> Path:
+    """Where caches lie unless told otherwise.
+
+    Returns
+    -------
+    Path
+        ``AOI_TL_CACHE`` where it is set, else ``aoi-tl`` in the platform's cache folder.
+    """
+    told = os.environ.get("AOI_TL_CACHE")
+    if told:
+        return Path(told)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "aoi-tl"
+
+
+class SignatureCache:
+    """Signatures of image files, measured where they are not known yet.
+
+    A file is known by its size and time stamp; where these changed, by the hash of its content.
+    Several processes may read and write one cache. Where the folder cannot be written, the cache
+    lives in memory and `note` says so.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Where the file ``signatures.sqlite`` lies; `default_folder()` unless given.
+    workers : int, optional
+        Processes that measure many images at once; as many as there are cores unless given.
+
+    Attributes
+    ----------
+    note : str or None
+        Why nothing is kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from aoi_tl.data.images import write_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     image = Path(folder, "a.png")
+    ...     write_image(image, np.array([[0, 0, 0, 255]], dtype=np.uint8))
+    ...     with SignatureCache(folder) as cache:
+    ...         cache.signatures([image], n_clusters=2)[0].weights.tolist()
+    [0.75, 0.25]
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, workers: int | None = None
+    ) -> None:
+        self.workers = workers or _cores()
+        self.note: str | None = None
+        file = Path(folder or default_folder()) / "signatures.sqlite"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._database = _opened(str(file))
+        except (OSError, sqlite3.Error) as error:
+            self.note = f"signatures are not kept: {file} cannot be used ({error})"
+            self._database = _opened(":memory:")
+
+    def __enter__(self) -> SignatureCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def signatures(
+        self,
+        images: Sequence[str | os.PathLike[str]],
+        n_clusters: int,
+        progress: Progress = lambda done: None,
+    ) -> list[Signature | None]:
+        """Give the signatures of image files.
+
+        Parameters
+        ----------
+        images : sequence of path-like
+            Image files.
+        n_clusters : int
+            Largest number of clusters of each signature, >= 1.
+        progress : callable, optional
+            Told how many more images are done.
+
+        Returns
+        -------
+        list of Signature or None
+            One per image, in order; None where the file cannot be read as an image.
+        """
+        found = self._values(images, n_clusters, progress)
+        return [None if values is None else _as_signature(values) for values in found]
+
+    def curves(
+        self, images: Sequence[str | os.PathLike[str]], progress: Progress = lambda done: None
+    ) -> list[NDArray[np.float64] | None]:
+        """Give the inertias of image files for 1, 2, ... clusters, to choose their number by.
+
+        Parameters
+        ----------
+        images : sequence of path-like
+            Image files.
+        progress : callable, optional
+            Told how many more images are done.
+
+        Returns
+        -------
+        list of ndarray or None
+            As `inertia_curve` gives them; None where the file cannot be read as an image.
+        """
+        found = self._values(images, _CURVE, progress)
+        return [None if values is None else np.frombuffer(values) for values in found]
+
+    def dataset(
+        self,
+        images: Sequence[str | os.PathLike[str]],
+        n_clusters: int,
+        merge: Callable[[list[Signature]], Signature],
+        progress: Progress = lambda done: None,
+    ) -> tuple[Signature | None, int]:
+        """Give the signature of a set of images, at once where none of their files changed.
+
+        Parameters
+        ----------
+        images : sequence of path-like
+            Image files.
+        n_clusters : int
+            Largest number of clusters, >= 1.
+        merge : callable
+            Makes one signature of those of the images.
+        progress : callable, optional
+            Told how many more images are done.
+
+        Returns
+        -------
+        signature : Signature or None
+            None where no image could be read.
+        unreadable : int
+            Number of images that could not be read, and are not in it.
+        """
+        key = _stamps_key(images)
+        values = self._look_up("content", "measures", [key], n_clusters).get(key)
+        if values is not None:
+            progress(len(images))
+            return _as_signature(values[0]), 0
+        found = self.signatures(images, n_clusters, progress)
+        readable = [signature for signature in found if signature is not None]
+        if not readable:
+            return None, len(found)
+        signature = merge(readable)
+        if len(readable) == len(found) and key == _stamps_key(images):
+            table = np.column_stack([signature.centroids, signature.weights])
+            self._store([], [(key, n_clusters, table.tobytes())])
+        return signature, len(found) - len(readable)
+
+    def _values(
+        self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress
+    ) -> list[bytes | None]:
+        """Measured values of each image, in order: looked up, else measured and kept."""
+        paths = [os.path.abspath(image) for image in images]
+        stamps = {path: _stamp(path) for path in dict.fromkeys(paths)}
+        kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
+        contents = {
+            path: content
+            for path, (size, changed, content) in kept.items()
+            if (size, changed) == stamps[path]
+        }
+        known = self._look_up("content", "measures", list(set(contents.values())), kind)
+        values: dict[str, bytes | None] = {
+            path: known[content][0] for path, content in contents.items() if content in known
+        }
+        values |= {path: None for path, stamp in stamps.items() if stamp is None}
+        progress(len(values) + len(paths) - len(stamps))
+        missing = [path for path in stamps if path not in values]
+        for batch in self._measured(missing, kind):
+            self._store(
+                [(p, *stamp, c) for p, c, data in batch if data and (stamp := stamps[p])],
+                [(content, kind, data) for _, content, data in batch if data],
+            )
+            values |= {path: data for path, _, data in batch}
+            progress(len(batch))
+        return [values[path] for path in paths]
+
+    def _measured(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
+        """Measure files here while they are few, then in several processes."""
+        started = time.perf_counter()
+        done, alone = 0, self.workers == 1
+        while done < len(paths):
+            left = (time.perf_counter() - started) / max(done, 1) * (len(paths) - done)
+            if not alone and done >= _TRIAL and left > _WORTH_WORKERS:
+                for batch in self._measured_by_workers(paths[done:], kind):
+                    done += len(batch)
+                    yield batch
+                alone = True  # where a worker died, what it left is measured here
+                continue
+            batch = self._known_by_content(paths[done : done + _CHUNK], kind)
+            done += len(batch)
+            yield batch
+
+    def _measured_by_workers(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
+        """In order, up to where a worker dies."""
+        files = [(path, "") for path in paths]
+        chunks = [(files[i : i + _CHUNK], kind) for i in range(0, len(files), _CHUNK)]
+        context = get_context("spawn")  # OpenCV's threads do not survive a fork
+        with ProcessPoolExecutor(self.workers, context, _start_worker) as pool:
+            try:
+                yield from pool.map(_measure, chunks)
+            except BrokenProcessPool:
+                return
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _known_by_content(self, paths: list[str], kind: int) -> list[_Found]:
+        """Measure files, except those whose content is known under another path or time stamp."""
+        hashes = {path: _hash(path) for path in paths}
+        known = self._look_up("content", "measures", [h for h in hashes.values() if h], kind)
+        found = {p: (p, h, known[h][0]) for p, h in hashes.items() if h in known}
+        fresh = _measure(([(p, h) for p, h in hashes.items() if p not in found], kind))
+        return [*found.values(), *fresh]
+
+    def _look_up(
+        self, column: str, table: str, keys: Sequence[str], kind: int | None = None
+    ) -> dict[str, tuple[Any, ...]]:
+        rows: dict[str, tuple[Any, ...]] = {}
+        fields = "path, size, changed, content" if table == "files" else "content, data"
+        narrowed = "" if kind is None else f" AND kind = {int(kind)}"
+        for first in range(0, len(keys), _BATCH):
+            batch = keys[first : first + _BATCH]
+            marks = ",".join("?" * len(batch))
+            query = f"SELECT {fields} FROM {table} WHERE {column} IN ({marks}){narrowed}"
+            rows |= {row[0]: row[1:] for row in self._database.execute(query, batch)}
+        return rows
+
+    def _store(
+        self, files: Iterable[tuple[str, int, int, str]], measures: Iterable[tuple[str, int, bytes]]
+    ) -> None:
+        try:
+            with self._database:
+                self._database.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?)", files)
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO measures VALUES (?,?,?)", measures
+                )
+        except sqlite3.OperationalError as error:  # a full disk, a lock held for minutes
+            self.note = f"some signatures are not kept: {error}"
+
+
+def _opened(file: str) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=60)
+    try:
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            if database.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+                database.execute("DROP TABLE IF EXISTS files")
+                database.execute("DROP TABLE IF EXISTS measures")
+                database.execute(f"PRAGMA user_version = {_FORMAT}")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS files "
+                "(path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, content TEXT)"
+                " WITHOUT ROWID"
+            )
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS measures "
+                "(content TEXT, kind INTEGER, data BLOB, PRIMARY KEY (content, kind)) WITHOUT ROWID"
+            )
+        database.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _stamps_key(images: Sequence[str | os.PathLike[str]]) -> str:
+    """One key for the paths, sizes and time stamps of a set of files, whatever their order."""
+    lines = sorted(f"{os.path.abspath(image)}\0{_stamp(os.fspath(image))}" for image in images)
+    return "set:" + hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _hash(path: str) -> str:
+    try:
+        return content_hash(path)
+    except DataError:
+        return ""
+
+
+def _measure(work: tuple[list[tuple[str, str]], int]) -> list[_Found]:
+    """Read and measure files, given with their hashes where these are known; runs in a worker."""
+    files, kind = work
+    found: list[_Found] = []
+    for path, known in files:
+        try:
+            content, pixels = known or content_hash(path), read_image(path)
+        except DataError:
+            found.append((path, "", None))
+            continue
+        if kind == _CURVE:
+            data = inertia_curve(pixels).tobytes()
+        else:
+            signature = image_signature(pixels, kind)
+            data = np.column_stack([signature.centroids, signature.weights]).tobytes()
+        found.append((path, content, data))
+    return found
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # one core each: the processes are the parallelism
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _as_signature(values: bytes) -> Signature:
+    table = np.frombuffer(values).reshape(-1, 4)
+    return Signature(table[:, :3], table[:, 3])

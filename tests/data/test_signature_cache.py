@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+
+import numpy as np
+import pytest
+
+from aoi_tl.data import signature_cache as room
+from aoi_tl.data.images import write_image
+from aoi_tl.data.signature_cache import SignatureCache, default_folder
+from aoi_tl.similarity.signature import dataset_signature, image_signature, inertia_curve
+
+
+def draw(folder, number, seed=0):
+    rng = np.random.default_rng(seed)
+    paths = []
+    for i in range(number):
+        path = folder / f"{seed}-{i}.png"
+        write_image(path, rng.normal(50 + 9 * i % 150, 10, (24, 20)).clip(0, 255).astype(np.uint8))
+        paths.append(path)
+    return paths
+
+
+def expected(paths, k):
+    from aoi_tl.data.images import read_image
+
+    return [image_signature(read_image(path), k) for path in paths]
+
+
+def merge(found):
+    return dataset_signature(found, 4)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Every file that is really measured (in this process), in order."""
+    files = []
+    real = room._measure
+
+    def counting(work):
+        files.extend(path for path, _ in work[0])
+        return real(work)
+
+    monkeypatch.setattr(room, "_measure", counting)
+    return files
+
+
+def test_measures_once(tmp_path, measured):
+    paths = draw(tmp_path, 7)
+    for _ in range(3):
+        with SignatureCache(tmp_path / "cache") as cache:
+            assert cache.signatures(paths, 4) == expected(paths, 4)
+            assert cache.note is None
+    assert len(measured) == 7
+
+
+def test_each_number_of_clusters_is_kept_apart(tmp_path, measured):
+    paths = draw(tmp_path, 2)
+    with SignatureCache(tmp_path / "cache") as cache:
+        for _ in range(2):
+            assert cache.signatures(paths, 3) == expected(paths, 3)
+            assert cache.signatures(paths, 5) == expected(paths, 5)
+            np.testing.assert_allclose(
+                cache.curves(paths), [inertia_curve(image) for image in map(read, paths)]
+            )
+    assert len(measured) == 6
+
+
+def read(path):
+    from aoi_tl.data.images import read_image
+
+    return read_image(path)
+
+
+def test_changed_added_and_removed_images_are_noticed(tmp_path, measured):
+    paths = draw(tmp_path, 4)
+    with SignatureCache(tmp_path / "cache") as cache:
+        first = cache.dataset(paths, 4, merge)
+        assert cache.dataset(paths, 4, merge) == first
+        assert cache.dataset(paths[::-1], 4, merge) == first
+        assert len(measured) == 4
+
+        before = os.stat(paths[1])
+        write_image(paths[1], np.full((24, 20), 255, dtype=np.uint8))
+        os.utime(paths[1], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        changed = cache.dataset(paths, 4, merge)
+        assert changed != first
+        assert changed[0] == merge(expected(paths, 4))
+        assert len(measured) == 5
+
+        assert cache.dataset(paths[:-1], 4, merge)[0] == merge(expected(paths[:-1], 4))
+        more = [*paths, *draw(tmp_path, 1, seed=9)]
+        assert cache.dataset(more, 4, merge)[0] == merge(expected(more, 4))
+        assert len(measured) == 6
+
+
+def test_same_content_elsewhere_or_touched_is_not_measured_again(tmp_path, measured):
+    paths = draw(tmp_path, 3)
+    with SignatureCache(tmp_path / "cache") as cache:
+        cache.signatures(paths, 4)
+        copies = [path.with_name("copy-" + path.name) for path in paths]
+        for path, copy in zip(paths, copies, strict=True):
+            copy.write_bytes(path.read_bytes())
+            os.utime(path, (1, 1))
+        assert cache.signatures([*paths, *copies], 4) == 2 * expected(paths, 4)
+    assert len(measured) == 3
+
+
+def test_unreadable_images_are_none_and_never_kept(tmp_path):
+    paths = draw(tmp_path, 2)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(paths[0].read_bytes()[:40])
+    absent = tmp_path / "absent.png"
+    with SignatureCache(tmp_path / "cache") as cache:
+        for _ in range(2):
+            found = cache.signatures([broken, *paths, absent], 4)
+            assert [signature is None for signature in found] == [True, False, False, True]
+            signature, unreadable = cache.dataset([broken, *paths, absent], 4, merge)
+            assert (signature, unreadable) == (merge(expected(paths, 4)), 2)
+        assert cache.dataset([broken, absent], 4, merge) == (None, 2)
+        broken.write_bytes(paths[0].read_bytes())
+        assert cache.signatures([broken], 4) == expected(paths[:1], 4)
+
+
+def test_workers_give_the_same(tmp_path, monkeypatch):
+    paths = draw(tmp_path, 40)
+    paths[30].write_bytes(b"no image")
+    monkeypatch.setattr(room, "_TRIAL", 8)
+    monkeypatch.setattr(room, "_WORTH_WORKERS", 0.0)
+    done = []
+    with SignatureCache(tmp_path / "cache", workers=2) as cache:
+        found = cache.signatures(paths, 4, done.append)
+    assert found.pop(30) is None
+    assert found == expected(paths[:30] + paths[31:], 4)
+    assert sum(done) == 40
+
+
+def test_goes_on_alone_where_workers_die(tmp_path, monkeypatch):
+    paths = draw(tmp_path, 40)
+    monkeypatch.setattr(room, "_TRIAL", 8)
+    monkeypatch.setattr(room, "_WORTH_WORKERS", 0.0)
+    monkeypatch.setattr(room, "_start_worker", _die)
+    with SignatureCache(tmp_path / "cache", workers=2) as cache:
+        assert cache.signatures(paths, 4) == expected(paths, 4)
+
+
+def _die():
+    os._exit(1)
+
+
+def _fill(folder, paths, ready):
+    ready.wait()
+    with SignatureCache(folder) as cache:
+        for path in paths:  # one write for each image
+            cache.signatures([path], 4)
+
+
+def test_two_writers(tmp_path):
+    paths = draw(tmp_path, 30)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    writers = [
+        context.Process(target=_fill, args=(tmp_path / "cache", order, ready))
+        for order in (paths, paths[::-1])
+    ]
+    for writer in writers:
+        writer.start()
+    ready.set()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    with SignatureCache(tmp_path / "cache") as cache:
+        assert cache.signatures(paths, 4) == expected(paths, 4)
+    with sqlite3.connect(tmp_path / "cache" / "signatures.sqlite") as database:
+        assert database.execute("SELECT COUNT(*) FROM measures").fetchone() == (30,)
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("fault", ["file in the way", "no database"])
+def test_unusable_folder_is_said_and_survived(tmp_path, fault):
+    paths = draw(tmp_path, 2)
+    folder = tmp_path / "cache"
+    if fault == "file in the way":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        (folder / "signatures.sqlite").write_text("no database at all, but long enough" * 40)
+    with SignatureCache(folder) as cache:
+        assert cache.signatures(paths, 4) == expected(paths, 4)
+        assert "not kept" in str(cache.note)
+
+
+def test_cache_of_another_format_is_emptied(tmp_path, measured, monkeypatch):
+    paths = draw(tmp_path, 2)
+    with SignatureCache(tmp_path / "cache") as cache:
+        cache.signatures(paths, 4)
+    monkeypatch.setattr(room, "_FORMAT", room._FORMAT + 1)
+    with SignatureCache(tmp_path / "cache") as cache:
+        assert cache.signatures(paths, 4) == expected(paths, 4)
+    assert len(measured) == 4
+
+
+def test_where_it_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path
+    monkeypatch.delenv("AOI_TL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert default_folder() == tmp_path / "aoi-tl"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert default_folder().parts[-3:] == ("Library", "Caches", "aoi-tl")
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    assert default_folder() == tmp_path / "aoi-tl"
