@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from aoi_tl.classification.batches import Pixels
@@ -113,9 +115,16 @@ def _change(
         return functional.gaussian_blur(images, [width, width], [strength, strength])
 
     def jpeg(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        pixels = (images.cpu() * 255).round().to(torch.uint8)
-        coded = [functional.jpeg(image, int(strength)) for image in pixels]
-        return torch.stack(coded).float().div(255).to(images.device)
+        pixels = (images.cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        coded = []
+        for image in pixels:
+            # OpenCV takes the channels for blue, green and red: turned there and back again.
+            _, data = cv2.imencode(".jpg", image[..., ::-1],
+                                   [cv2.IMWRITE_JPEG_QUALITY, int(strength)])
+            coded.append(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].copy())
+        return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).float().div(255).to(
+            images.device
+        )
 
     simple: dict[str, Change] = {
         "none": lambda images, _: images,
@@ -194,8 +203,6 @@ def attack_images(
     wanted = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(False)
-    # Captum warns where it has to ask for the gradient itself.
-    images = images.detach().clone().requires_grad_()
     try:
         arguments = {
             "loss_func": lambda logits, target: cross_entropy(logits, target, reduction="none"),
@@ -206,13 +213,16 @@ def attack_images(
         def logits(batch: torch.Tensor) -> torch.Tensor:
             return classifier.logits(batch, domain)
 
-        if steps == 1:
-            found = FGSM(logits, **arguments).perturb(images, epsilon=radius, target=labels)
-        else:
-            found = PGD(logits, **arguments).perturb(
-                images, radius=radius, step_size=2.5 * radius / steps, step_num=steps,
-                target=labels,
-            )
+        with warnings.catch_warnings():
+            # It asks for the images' gradient itself, and says so each time.
+            warnings.filterwarnings("ignore", message="Input Tensor 0 did not already require")
+            if steps == 1:
+                found = FGSM(logits, **arguments).perturb(images, epsilon=radius, target=labels)
+            else:
+                found = PGD(logits, **arguments).perturb(
+                    images, radius=radius, step_size=2.5 * radius / steps, step_num=steps,
+                    target=labels,
+                )
     finally:
         for parameter, flag in zip(parameters, wanted, strict=True):
             parameter.requires_grad_(flag)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aoi_tl.report.figures import PALETTE, draw_arms
+from aoi_tl.report.figures import PALETTE, arm_colours, draw_arms
 from aoi_tl.report.tables import arms_table, plain_table, verdict
 from aoi_tl.runs import RunFolder
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ARM_COLOURS = {
-    "plain": "#000000", "pretrained": "#D55E00", "multi-task": "#56B4E9", "cdg": "#009E73",
-    "pretraining-only": "#000000", "fine-tuning-only": "#D55E00", "two-stage": "#009E73",
-}
 DOMAIN_COLOURS = {"target": PALETTE[0], "source": PALETTE[1]}
 
 
@@ -82,11 +78,12 @@ def draw_class_bars(arms: pandas.DataFrame, counts: Mapping[str, int]) -> bytes:
     classes = [name for name in counts if counts[name]]
     figure, [axes] = _panels(1, columns=1, width=max(6.4, 1.5 * len(classes)), height=3.6)
     width = 0.8 / len(labels)
+    colours = arm_colours(labels)
     for place, arm in enumerate(labels):
         rows = arms[arms["arm"] == arm]
         values = rows[[f"accuracy {name}" for name in classes]].to_numpy(float)
         x = np.arange(len(classes)) + (place - (len(labels) - 1) / 2) * width
-        axes.bar(x, values.mean(axis=0), width * 0.92, color=_colour(arm, place), alpha=0.75,
+        axes.bar(x, values.mean(axis=0), width * 0.92, color=colours[arm], alpha=0.75,
                  label=arm)
         for seed in values:
             axes.plot(x, seed, ".", color="#222222", markersize=3)
@@ -316,10 +313,6 @@ def _ledger(run: RunFolder, arm: str, seed: int) -> dict[str, Any]:
     text = (run.path / f"stages/{arm}-s{seed}/ledger.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
-
-
-def _colour(arm: str, place: int) -> str:
-    return ARM_COLOURS.get(arm, PALETTE[place % len(PALETTE)])
 
 
 def _panels(
