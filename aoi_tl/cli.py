@@ -73,10 +73,12 @@ def score(
     from aoi_tl.report.tables import matrix_table, ranking_table
     from aoi_tl.workflows.score import run_score, run_score_matrix
 
-    settings: dict[str, Any] = {"n_clusters": clusters, "solver": solver, "sample": sample}
+    settings: dict[str, Any] = {
+        "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
+    }
     with _progress() as tell:
         if matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell)
+            rows: Any = run_score_matrix(datasets, out, settings, aliases, resume, tell)
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell)
     if matrix:
@@ -199,6 +201,10 @@ def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -
                    "the most instances)")
     else:
         typer.echo("No source is picked: none has a defined score.")
+
+
+def _number(words: str) -> int | str:
+    return int(words) if words.isdecimal() else words
 
 
 def _show(table: Table) -> None:

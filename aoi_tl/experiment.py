@@ -20,11 +20,11 @@ EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS))
 
 
 class Score(Settings):
-    """How sources are measured against the target."""
+    """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     method: Literal["paper"] = "paper"
-    solver: Literal["slsqp", "exact"] = "slsqp"
+    solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
 

@@ -55,14 +55,15 @@ class SettingsFile(Settings):
         return _where(self._path, self._lines, keys)
 
 
-AnySettings = TypeVar("AnySettings", bound=SettingsFile)
+AnySettings = TypeVar("AnySettings", bound=Settings)
+AnyFile = TypeVar("AnyFile", bound=SettingsFile)
 
 
 def read_settings(
     path: str | Path,
-    schema: type[AnySettings],
+    schema: type[AnyFile],
     overrides: Sequence[str] = (),
-) -> AnySettings:
+) -> AnyFile:
     """Read a settings file.
 
     Parameters
@@ -97,14 +98,35 @@ def validate(
     path: Path | None = None,
     lines: Mapping[Keys, int] | None = None,
 ) -> AnySettings:
-    """Turn a mapping into settings; errors read as in ``read_settings``."""
+    """Turn a mapping into settings; errors read as in ``read_settings``.
+
+    Parameters
+    ----------
+    settings : mapping
+        As YAML gives it.
+    schema : type
+        A subclass of ``Settings``.
+    path, lines : optional
+        The file and the lines it came from, for the errors.
+
+    Returns
+    -------
+    Settings
+        Frozen and validated.
+
+    Raises
+    ------
+    ExperimentError
+        With what was expected, what came and the cure.
+    """
     lines = dict(lines or {})
     try:
         experiment = schema.model_validate(settings)
     except ValidationError as error:
         raise ExperimentError(_in_plain_words(error, schema, settings, path, lines)) from None
-    experiment._path = path
-    experiment._lines = lines
+    if isinstance(experiment, SettingsFile):
+        experiment._path = path
+        experiment._lines = lines
     return experiment
 
 
@@ -238,7 +260,8 @@ def _in_plain_words(
     path: Path | None,
     lines: Mapping[Keys, int],
 ) -> str:
-    faults = error.errors()
+    # A missing key is most likely another one misspelt: what stands there is told first.
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] == "missing")
     # A union complains once for each member; the place is the same, so the wishes are joined.
     first = faults[0]
     keys = _real_keys(first["loc"], settings)
