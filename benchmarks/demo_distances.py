@@ -2,7 +2,7 @@
 
 Draws the eleven sets, measures the exact earth mover's distance between their pooled grey levels
 and holds it against the published table. With --fit, finds the brightness and exposure of each
-style anew and prints them for STYLES in aoi_tl/data/synthetic.py.
+style anew and prints them for STYLES in aoi_tl/data/tiles.py.
 
     python benchmarks/demo_distances.py
     python benchmarks/demo_distances.py --fit
@@ -22,8 +22,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from aoi_tl.data import synthetic
-from aoi_tl.data.synthetic import FACTOR, STYLES, draw_demo, published_distances
+from aoi_tl.data.synthetic import FACTOR, draw_demo, published_distances
+from aoi_tl.data.tiles import BRIGHTEST, DARKEST, STYLES, draw_surface
 
 NAMES, PUBLISHED = published_distances()
 PAIRS = np.triu_indices(len(NAMES), 1)
@@ -59,7 +59,7 @@ def fit(pictures: int = 64) -> None:
         rows = []
         for k in range(pictures):
             chance, sheet = np.random.default_rng([5, k]), zlib.crc32(name.encode())
-            surface, _ = synthetic._surface(plain, chance, 0.0, 160, sheet)
+            surface, _ = draw_surface(plain, chance, 0.0, 160, sheet)
             rows.append(
                 np.quantile((surface - 128) / plain.contrast, np.linspace(0.005, 0.995, 100))
             )
@@ -75,7 +75,7 @@ def fit(pictures: int = 64) -> None:
         for k, name in enumerate(NAMES):
             style = replace(STYLES[name], mean=values[k], exposure=max(values[k + 11], 0))
             grey = style.mean + style.exposure * steps[:, None] + style.contrast * textures[name]
-            grey = np.clip(grey, synthetic._DARKEST, synthetic._BRIGHTEST)
+            grey = np.clip(grey, DARKEST, BRIGHTEST)
             curves.append(np.quantile(grey, shares))
         every = np.array(curves)
         return np.sqrt(3) * np.abs(every[:, None] - every[None]).mean(-1)
