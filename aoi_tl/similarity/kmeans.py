@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,15 +80,43 @@ def weighted_kmeans(points: ArrayLike, weights: ArrayLike, n_clusters: int) -> C
     ([0.5, 10.75], [2.0, 4.0])
     """
     x, w = _checked(points, weights, n_clusters)
-    x, w = merge_equal(x, w)
+    return cluster_distinct(*merge_equal(x, w), n_clusters)
+
+
+def cluster_distinct(points: Floats, weights: Floats, n_clusters: int) -> Clusters:
+    """Cluster points that are known to be distinct, and ascending where they lie on a line.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d)
+        Distinct finite coordinates; where d is 1, or all columns are equal, ascending.
+    weights : ndarray of shape (n,)
+        Weights, all above zero.
+    n_clusters : int
+        Largest number of clusters, >= 1.
+
+    Returns
+    -------
+    Clusters
+        As from `weighted_kmeans`, which checks, sorts and joins points first.
+
+    Examples
+    --------
+    >>> cluster_distinct(np.array([[0.0], [1.0], [9.0]]), np.ones(3), 2).centroids.tolist()
+    [[0.5], [9.0]]
+    """
+    x, w = points, weights
     if len(x) <= n_clusters:
-        return Clusters(x, w, 0.0)
+        order = np.lexsort(x.T[::-1])
+        return Clusters(x[order], w[order], 0.0)
     if x.shape[1] == 1:
         return _cluster_line(x[:, 0], w, n_clusters)
     varying = np.flatnonzero(np.ptp(x, axis=0))
     if len(varying) == 1 or _equal_columns(x):
         # A line in space: its clusters are those of any coordinate that varies.
-        line = _cluster_line(x[:, varying[0]], w, n_clusters)
+        values = x[:, varying[0]]
+        order = np.argsort(values, kind="stable")
+        line = _cluster_line(values[order], w[order], n_clusters)
         centroids = np.repeat(x[:1], len(line.weights), axis=0)
         centroids[:, varying] = line.centroids
         return Clusters(centroids, line.weights, line.inertia * len(varying))
@@ -189,7 +218,7 @@ def _checked(points: ArrayLike, weights: ArrayLike, n_clusters: int) -> tuple[Fl
 
 
 def _equal_columns(points: Floats) -> bool:
-    return bool((points[:, 1:] == points[:, :1]).all())
+    return bool((points[0] == points[0, 0]).all() and (points[:, 1:] == points[:, :1]).all())
 
 
 # On a line -------------------------------------------------------------------------------------
@@ -309,44 +338,26 @@ def _cluster_space(points: Floats, weights: Floats, k: int) -> Clusters:
     """Starts on a coarse grid, the best of them on a finer one, the best of those on the points."""
     mean = weights @ points / weights.sum()
     x = points - mean
-    centroids: Floats | None = None
-    for cells, steps, kept in zip(_GRIDS, (12, 30), (_KEPT, 1), strict=True):
-        grid, mass = _on_grid(x, weights, cells)
-        if len(grid) <= 2 * k:
-            continue
-        if centroids is None:
-            centroids = _starts(grid, mass, k)
-        centroids, gains = _lloyd(grid, mass, centroids, steps)
+    fine = _on_grid(x, weights, _GRIDS[1])
+    coarse = _on_grid(*fine, _GRIDS[0])
+    levels = [(grid, kept) for grid, kept in ((coarse, _KEPT), (fine, 1)) if len(grid[0]) > 2 * k]
+    first, mass = levels[0][0] if levels else (x, weights)
+    centroids = _starts(first, mass, k)
+    for grid, kept in levels:
+        # Half the digits do for choosing among starts, and cost half the time.
+        centroids, gains, _ = _lloyd(*grid, centroids, 15, np.float32)
         centroids = centroids[np.argsort(-gains, kind="stable")[:kept]]
-    if centroids is None:
-        centroids = _starts(x, weights, k)
-    centroids, gains = _lloyd(x, weights, centroids, 300 if len(x) < 4096 else 30)
-    return _described(x, weights, centroids[int(np.argmax(gains))], mean)
-
-
-def _described(x: Floats, weights: Floats, centroids: Floats, mean: Floats) -> Clusters:
-    """Ordered clusters of centred points about their own means."""
-    label = _nearest(x, centroids)
-    totals = _sums(label, weights, len(centroids))
-    held = np.flatnonzero(totals)
-    sums = [_sums(label, weights * x[:, d], len(centroids)) for d in range(x.shape[1])]
-    means = np.stack(sums, axis=1)[held] / totals[held, None]
-    position = np.zeros(len(centroids), dtype=np.intp)
-    position[held] = np.arange(len(held))
-    spread = x - means[position[label]]
-    inertia = float(weights @ np.einsum("nd,nd->n", spread, spread))
-    order = np.lexsort(means.T[::-1])
-    return Clusters(means[order] + mean, totals[held][order], inertia)
+    centroids, gains, masses = _lloyd(x, weights, centroids, 300 if len(x) < 4096 else 30)
+    best = int(np.argmax(gains))
+    held = np.flatnonzero(masses[best])
+    centroids, masses = centroids[best][held], masses[best][held]
+    order = np.lexsort(centroids.T[::-1])
+    inertia = float(weights @ np.einsum("nd,nd->n", x, x) - gains[best])
+    return Clusters(centroids[order] + mean, masses[order], max(inertia, 0.0))
 
 
 def _sums(label: NDArray[np.intp], weights: Floats, length: int = 0) -> Floats:
     return np.bincount(label, weights, length).astype(np.float64, copy=False)
-
-
-def _nearest(x: Floats, centroids: Floats) -> NDArray[np.intp]:
-    score = centroids @ x.T  # (k, n); one row per cluster, no copy of the points
-    score -= 0.5 * np.einsum("kd,kd->k", centroids, centroids)[:, None]
-    return score.argmax(axis=0)
 
 
 def _on_grid(x: Floats, weights: Floats, cells: int) -> tuple[Floats, Floats]:
@@ -354,8 +365,10 @@ def _on_grid(x: Floats, weights: Floats, cells: int) -> tuple[Floats, Floats]:
     low = x.min(axis=0)
     step = np.ptp(x, axis=0) / cells
     step[step == 0] = 1.0
-    index = np.minimum(((x - low) / step).astype(np.intp), cells - 1)
-    flat = np.ravel_multi_index(tuple(index.T), (cells,) * x.shape[1])
+    flat = np.zeros(len(x), dtype=np.intp)
+    for d in range(x.shape[1]):
+        flat *= cells
+        flat += np.minimum(((x[:, d] - low[d]) / step[d]).astype(np.intp), cells - 1)
     mass = _sums(flat, weights)
     held = np.flatnonzero(mass)
     mass = mass[held]
@@ -378,42 +391,56 @@ def _starts(x: Floats, weights: Floats, k: int) -> Floats:
     for d in range(dimensions):
         result[0, held, d] = _sums(label, weights * x[:, d], k)[held] / totals[held]
     draws = np.random.default_rng(_DRAWS)
+    squares = np.einsum("nd,nd->n", x, x)
     share = np.cumsum(weights)
     chosen = np.searchsorted(share, draws.random(_STARTS) * share[-1]).clip(max=n - 1)
     nearest = np.full((_STARTS, n), np.inf)
     for cluster in range(k):
         result[1:, cluster] = x[chosen]
-        away = ((x - x[chosen][:, None]) ** 2).sum(axis=2)  # (starts, n)
-        np.minimum(nearest, away, out=nearest)
+        away = squares - 2 * (x[chosen] @ x.T) + squares[chosen][:, None]  # (starts, n)
+        np.minimum(nearest, np.maximum(away, 0.0, out=away), out=nearest)
         share = np.cumsum(nearest * weights, axis=1)
         limit = draws.random(_STARTS)[:, None] * share[:, -1:]
         chosen = (share < limit).sum(axis=1).clip(max=n - 1)
     return result
 
 
-def _lloyd(x: Floats, weights: Floats, centroids: Floats, steps: int) -> tuple[Floats, Floats]:
-    """Lloyd's steps from several starts at once; returns centroids and the gain of each start."""
+def _lloyd(
+    x: Floats,
+    weights: Floats,
+    centroids: Floats,
+    steps: int,
+    precision: type[np.floating[Any]] = np.float64,
+) -> tuple[Floats, Floats, Floats]:
+    """Lloyd's steps from several starts at once: centroids, gains and masses of each start."""
     starts, k, dimensions = centroids.shape
-    transposed = np.ascontiguousarray(x.T)
-    moments = np.concatenate([weights[:, None], x * weights[:, None]], axis=1)  # (n, 1 + d)
-    tolerance = 1e-8 * float(weights @ (x * x).sum(axis=1)) / float(weights.sum())
-    gains = np.zeros(starts)
-    member = np.empty((starts, k, len(x)))
+    transposed = np.ascontiguousarray(x.T, dtype=precision)
+    moments = np.empty((len(x), 1 + dimensions), dtype=precision)
+    moments[:, 0] = weights
+    np.multiply(x, weights[:, None], out=moments[:, 1:])
+    tolerance = 1e-7 * float(np.vdot(moments[:, 1:], x)) / float(weights.sum())
+    score = np.empty((starts * k, len(x)), dtype=precision)
+    member = np.empty((starts, k, len(x)), dtype=precision)
+    best = np.empty((starts, len(x)), dtype=precision)
     for _ in range(steps):
-        score = (centroids.reshape(-1, dimensions) @ transposed).reshape(starts, k, -1)
-        score -= 0.5 * (centroids * centroids).sum(axis=2)[:, :, None]
-        best = score.max(axis=1)
+        flat = centroids.reshape(-1, dimensions).astype(precision)
+        np.matmul(flat, transposed, out=score)
+        score -= 0.5 * (flat * flat).sum(axis=1, keepdims=True)
+        every = score.reshape(starts, k, -1)
+        np.max(every, axis=1, out=best)
         taken = np.zeros(best.shape, dtype=bool)
         for cluster in range(k):  # of several nearest centroids the first takes the point
-            mine = (score[:, cluster] == best) & ~taken
+            mine = every[:, cluster] == best
+            mine &= ~taken
             taken |= mine
             member[:, cluster] = mine
-        sums = (member.reshape(starts * k, -1) @ moments).reshape(starts, k, 1 + dimensions)
-        mass = np.maximum(sums[:, :, :1], 1e-300)
-        moved = np.where(sums[:, :, :1] > 0, sums[:, :, 1:] / mass, centroids)
-        gains = (sums[:, :, 1:] ** 2 / mass).sum(axis=(1, 2))
+        sums = (member.reshape(starts * k, -1) @ moments).astype(np.float64)
+        sums = sums.reshape(starts, k, 1 + dimensions)
+        masses = sums[:, :, 0]
+        divisor = np.maximum(masses, 1e-300)[:, :, None]
+        moved = np.where(masses[:, :, None] > 0, sums[:, :, 1:] / divisor, centroids)
         shift = ((moved - centroids) ** 2).sum(axis=2).max()
         centroids = moved
         if shift <= tolerance:
             break
-    return centroids, gains
+    return centroids, (sums[:, :, 1:] ** 2 / divisor).sum(axis=(1, 2)), masses

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aoi_tl.similarity.kmeans import inertias, weighted_kmeans
+from aoi_tl.similarity.kmeans import cluster_distinct, inertias, weighted_kmeans
 
 Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
 _STRIP = 1 << 22  # pixels looked at in one go: memory stays bounded whatever the image's size
-_SAMPLE = 1 << 16  # pixels that place the mean of each colour bin
+_SAMPLE = 1 << 15  # pixels that place the mean of each colour bin
 _FEW_BINS = 4096  # so few occupied bins: the colours are near each other, each is kept exactly
 
 
@@ -110,7 +110,9 @@ def image_signature(image: NDArray[Any], n_clusters: int) -> Signature:
     [0.75, 0.25]
     """
     colours, counts = colour_counts(image)
-    clusters = weighted_kmeans(colours, counts, n_clusters)
+    if n_clusters < 1:
+        raise ValueError(f"expected n_clusters >= 1, got {n_clusters}")
+    clusters = cluster_distinct(colours, counts, n_clusters)
     return Signature(_as_rgb(clusters.centroids), clusters.weights / clusters.weights.sum())
 
 
@@ -343,24 +345,26 @@ def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     """8-bit colours: each by itself where they are few, else in bins of 4 levels a channel."""
     import cv2
 
-    bins = np.zeros(64**3)
-    for strip in _strips(pixels):
+    bins = np.zeros(64**3, dtype=np.float32)
+    for strip in _strips(pixels):  # at most 2^24 pixels are exact in float32, enough for shares
         bins += cv2.calcHist([strip], [0, 1, 2], None, [64] * 3, [0, 256] * 3).ravel()
     held = np.flatnonzero(bins > 0)
     if len(held) <= _FEW_BINS:
         return _distinct_colours(pixels)
-    # Where the mean of each bin lies is asked of about 2^16 pixels on an even grid.
+    # Where the mean of each bin lies is asked of about 2^15 pixels on an even grid.
     step = int(np.ceil(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
     packed = _packed(pixels[step // 2 :: step, step // 2 :: step])
-    index = (packed >> 2 & 63) << 12 | (packed >> 10 & 63) << 6 | packed >> 18 & 63
-    seen = np.bincount(index, minlength=64**3)[held]
+    place = np.empty(64**3, dtype=np.int32)
+    place[held] = np.arange(len(held), dtype=np.int32)
+    index = place[(packed >> 2 & 63) << 12 | (packed >> 10 & 63) << 6 | packed >> 18 & 63]
+    seen = np.bincount(index, minlength=len(held))
     colours = np.empty((len(held), 3))
     for channel in range(3):
         low = (packed >> 8 * channel & 3).astype(np.float64)
-        total = np.bincount(index, low, 64**3)[held]
+        total = np.bincount(index, low, len(held))
         base = (held >> 6 * (2 - channel) & 63) << 2
         colours[:, channel] = base + np.where(seen > 0, total / np.maximum(seen, 1), 1.5)
-    return colours, bins[held]
+    return colours, bins[held].astype(np.float64)
 
 
 def _packed(pixels: NDArray[Any]) -> NDArray[np.uint32]:
