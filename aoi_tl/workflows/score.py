@@ -316,6 +316,8 @@ def _run(
         run.write_json("environment.json", environment(**fingerprint))
         run.write_json("notes.json", notes + list(dict.fromkeys(n for r in found for n in r.notes)))
         run.write_table("scores.csv", _joined(found) if matrix else found[0].to_frame())
+        for quantity in ("discrepancy", "emd", "gini") if matrix else ():
+            run.write_table(f"{quantity}.csv", _square(found, quantity))
         run.write_json(
             "scores.json", [r.to_dict() for r in found] if matrix else found[0].to_dict()
         )
@@ -330,6 +332,17 @@ def _joined(rankings: Sequence[Ranking]) -> pandas.DataFrame:
     for table, ranking in zip(tables, rankings, strict=True):
         table.insert(0, "target", ranking.target)
     return pandas.concat(tables, ignore_index=True)
+
+
+def _square(rankings: Sequence[Ranking], quantity: str) -> pandas.DataFrame:
+    """One quantity of every source (columns) for every target (rows); blank where undefined."""
+    import pandas
+
+    rows = [
+        {"target": r.target} | {row.name: getattr(row, quantity) for row in r.sources}
+        for r in rankings
+    ]
+    return pandas.DataFrame(rows, columns=["target", *(r.target for r in rankings)])
 
 
 def _different(paths: Sequence[str | Path]) -> list[Path]:

@@ -105,8 +105,9 @@ def run_experiment(
         "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
     }
     with open_run(out, fingerprint, resume) as run:
-        record(run, experiment, fingerprint, notes)
+        record(run, experiment, fingerprint)
         ranking = rank(run, experiment, target, sources, tell)
+        run.write_json("notes.json", [*notes, *ranking.notes])
         picked = pick_sources(experiment, ranking, sources)
         chains = adapt(run, experiment, target, picked, tell)
         arms = train_arms(run, experiment, target, chains, weights, tell)
@@ -174,9 +175,7 @@ def find_weights(experiment: Experiment) -> Path:
     return find_checkpoint(experiment.weights, folders, read_registry(registry) if registry else {})
 
 
-def record(
-    run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any], notes: Sequence[str]
-) -> None:
+def record(run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any]) -> None:
     """Write down the resolved experiment and all that a repetition needs."""
     import yaml
 
@@ -192,7 +191,6 @@ def record(
             repeat="aoi-tl run experiment.yaml --out ANOTHER_FOLDER",
         ),
     )
-    run.write_json("notes.json", list(notes))
 
 
 # ------------------------------------------------------------------------- score, pick and adapt
