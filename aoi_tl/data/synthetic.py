@@ -175,8 +175,12 @@ def draw_demo(
     if workers > 1 and len(jobs) > 1:
         jobs.sort(key=lambda job: -images[job[1]])  # the longest first: no worker waits at the end
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for job, _ in zip(jobs, pool.map(_write_set, jobs), strict=True):
-                report(job[1])
+            try:
+                for job, _ in zip(jobs, pool.map(_write_set, jobs), strict=True):
+                    report(job[1])
+            except BaseException:  # an interrupt too: draw no further sets before going
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
     else:
         for job in jobs:
             _write_set(job)
@@ -323,10 +327,13 @@ def _write_set(job: tuple[Path, str, float, int, int]) -> None:
         if place.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{name}-old-", dir=folder))
             place.replace(old / name)
-            built.replace(place)
             shutil.rmtree(old)
-        else:
+        try:
             built.replace(place)
+        except OSError:
+            if not _is_drawn(place, record):
+                raise
+            shutil.rmtree(built)  # another process drew the same meanwhile
     except BaseException:
         shutil.rmtree(built, ignore_errors=True)
         raise
