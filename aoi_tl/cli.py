@@ -87,6 +87,7 @@ def score(
     else:
         _show(ranking_table(rows))
         _say_picked(rows)
+    _say_notes(out)
     _write_json(json_file, rows)
     typer.echo(f"written to {out}")
 
@@ -185,6 +186,7 @@ def _show_outcome(outcome: Outcome, json_file: Path | None) -> None:
         for arm in arms:
             if baseline in arms and arm not in (*BASELINES, "scratch"):
                 typer.echo(verdict(outcome.summary, "map50", arm, baseline))
+    _say_notes(outcome.folder)
     _write_json(json_file, {
         "scores": scores,
         "arms": json.loads(outcome.arms.to_json(orient="records")),
@@ -201,6 +203,12 @@ def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -
                    "the most instances)")
     else:
         typer.echo("No source is picked: none has a defined score.")
+
+
+def _say_notes(folder: Path) -> None:
+    """Tell what was left out or looks odd, as warnings: apart from the results."""
+    for note in json.loads((folder / "notes.json").read_text(encoding="utf-8")):
+        typer.echo(f"note: {note}", err=True)
 
 
 def _number(words: str) -> int | str:

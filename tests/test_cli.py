@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,59 @@ def test_a_mistake_is_one_line_and_status_2(
     assert len(found.stderr.strip().splitlines()) == 1
     assert "Traceback" not in found.stderr
     assert not list(tmp_path.rglob("stages"))
+
+
+def lose_an_image(folder: Path) -> None:
+    (folder / "images" / "train" / "train0.png").unlink()
+    (folder / "list.txt").write_text(
+        "".join(f"./images/train/train{n}.png\n" for n in range(5))
+    )
+    text = (folder / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(text.replace("train: images/train", "train: list.txt"))
+
+
+def truncate_a_jpeg(folder: Path) -> None:
+    import cv2
+
+    image = cv2.imread(str(folder / "images" / "train" / "train1.png"))
+    whole = cv2.imencode(".jpg", image)[1].tobytes()
+    (folder / "images" / "train" / "train1.png").unlink()
+    (folder / "images" / "train" / "train1.jpg").write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(lose_an_image, ["1 images left out", "train0.png"]),
+     (truncate_a_jpeg, ["1 images left out", "train1.jpg"])],
+)
+def test_what_can_go_on_goes_on_with_a_counted_note(
+    shelf: Path, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]
+) -> None:
+    shutil.copytree(shelf, tmp_path / "shelf")
+    spoil(tmp_path / "shelf" / "near")
+    before = tree_hash(tmp_path / "shelf")
+    found = aoi_tl("score", *every(tmp_path / "shelf"), "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    assert found.stderr.startswith("note: near: ")
+    for word in words:
+        assert word in found.stderr
+    assert tree_hash(tmp_path / "shelf") == before
+
+
+def test_a_source_with_one_image_is_scored(shelf: Path, tmp_path: Path) -> None:
+    one = draw_dataset(tmp_path / "one", {"dent": 1}, splits=("train",), empty=0)
+    found = aoi_tl("score", every(shelf)[0], one, "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    assert "only one class is shared" in found.stdout
+    assert "No source is picked" in found.stdout
+
+
+def test_a_target_without_boxes_is_refused(shelf: Path, tmp_path: Path) -> None:
+    bare = draw_dataset(tmp_path / "bare", {"dent": 0}, empty=3)
+    found = aoi_tl("score", bare, every(shelf)[0], "--out", tmp_path / "out")
+    assert found.returncode == 2
+    assert "expected boxes" in found.stderr
+    assert not (tmp_path / "out" / "done").exists()
 
 
 def test_the_experiments_of_this_repository_are_valid() -> None:
