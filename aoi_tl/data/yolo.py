@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     return apply_aliases(dataset, aliases) if aliases else dataset
 
 
-def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
+def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool = False) -> Path:
     """Write a dataset that plain Ultralytics trains on: links to the images, own label files.
 
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
@@ -125,6 +125,8 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
     folder : path-like
         A new folder, or one that this function wrote before (it is replaced). It appears at once,
         complete.
+    copy : bool
+        Copy all images instead of linking to them.
 
     Returns
     -------
@@ -153,14 +155,13 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str]) -> Path:
         (building / "images" / "train").mkdir(parents=True)
         for split in dataset.splits:
             images, labels = building / "images" / split, building / "labels" / split
-            images.mkdir(exist_ok=True)
             labels.mkdir(parents=True)
             samples = dataset.split(split).samples
-            for sample, stem in zip(samples, _unique_stems(samples), strict=True):
-                as_link = _place_image(sample.image, images, stem, near=folder.parent)
-                linked, copied = linked + as_link, copied + (not as_link)
+            placed = place_images(samples, images, copy, set())
+            for sample, place in zip(samples, placed, strict=True):
+                linked, copied = linked + place.is_symlink(), copied + (not place.is_symlink())
                 rows = format_labels(sample.classes, sample.boxes)
-                (labels / f"{stem}.txt").write_text(rows, encoding="utf-8")
+                (labels / f"{place.stem}.txt").write_text(rows, encoding="utf-8")
         text = _yaml_text(dataset, linked, copied)
         (building / "data.yaml").write_text(text, encoding="utf-8")
         building.chmod(0o755)  # mkdtemp's folders are closed to everybody else
@@ -433,41 +434,67 @@ def _overlap_notes(samples: list[Sample]) -> list[str]:
     ]
 
 
-def _unique_stems(samples: tuple[Sample, ...]) -> list[str]:
+def _unique_stem(image: Path, taken: set[str]) -> str:
     """Name label files apart, also on file systems that do not tell A from a."""
-    taken: set[str] = set()
-    stems: list[str] = []
-    for sample in samples:
-        # A name that is no Unicode cannot go into Ultralytics' cache, a hidden one is not found.
-        stem = sample.image.stem.encode("utf-8", "replace").decode().lstrip(".") or "image"
-        unique, number = stem, 2
-        while unique.casefold() in taken:
-            unique, number = f"{stem}-{number}", number + 1
-        taken.add(unique.casefold())
-        stems.append(unique)
-    return stems
+    # A name that is no Unicode cannot go into Ultralytics' cache, a hidden one is not found.
+    stem = image.stem.encode("utf-8", "replace").decode().lstrip(".") or "image"
+    unique, number = stem, 2
+    while unique.casefold() in taken:
+        unique, number = f"{stem}-{number}", number + 1
+    taken.add(unique.casefold())
+    return unique
 
 
-def _place_image(image: Path, folder: Path, stem: str, near: Path) -> bool:
-    """Put an image into a folder; return whether as a link."""
+def place_images(
+    samples: Sequence[Sample], folder: Path, copy: bool, taken: set[str]
+) -> list[Path]:
+    """Put the images of samples into a folder, each under a stem of its own.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Their images.
+    folder : Path
+        Made where it is missing.
+    copy : bool
+        Copy instead of linking.
+    taken : set of str
+        Stems (casefolded) that are in use; those given here are added.
+
+    Returns
+    -------
+    list of Path
+        Where each image is now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        _place_image(sample.image, folder, _unique_stem(sample.image, taken), copy)
+        for sample in samples
+    ]
+
+
+def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
+    """Put an image into a folder; return where."""
     original = Path(os.path.realpath(image))
     suffix = image.suffix.lower()
     try:
-        whole = ends_as_jpeg_should(original)
         if suffix not in ULTRALYTICS_SUFFIXES:
-            write_image(folder / f"{stem}.png", read_stored(original))
-            return False
+            place = folder / f"{stem}.png"
+            write_image(place, read_stored(original))
+            return place
         place = folder / f"{stem}{image.suffix}"
-        if not whole:
+        if not ends_as_jpeg_should(original):
             # The end marker is all that Ultralytics asks for; the pixels stay as they are.
             place.write_bytes(original.read_bytes() + b"\xff\xd9")
-            return False
-        try:
-            place.symlink_to(original)
-            return True
-        except (OSError, NotImplementedError):  # Windows without the right to link
-            shutil.copyfile(original, place)
-            return False
+            return place
+        if not copy:
+            try:
+                place.symlink_to(original)
+                return place
+            except (OSError, NotImplementedError):  # Windows without the right to link
+                place.unlink(missing_ok=True)
+        shutil.copyfile(original, place)
+        return place
     except FileNotFoundError as error:
         raise DataError(
             f"{image}: expected the image, got no such file; load the dataset again"

@@ -1,0 +1,304 @@
+"""What every format is read into: an image, the marks on it, and what was odd on the way."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from aoi_tl.data.dataset import Dataset, Sample
+from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault, image_size
+from aoi_tl.data.labels import normal_name
+from aoi_tl.errors import DataError
+
+# Words that folders, files and columns use for the three splits.
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
+# A box that lies mostly outside its image belongs to another one, or to another size.
+_INSIDE = 0.5
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A class name and a box: left, top, right, bottom edge in pixels from the upper left."""
+
+    label: str
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an annotation says of one image.
+
+    ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
+    them, if it does; ``share`` says that boxes are shares of the image instead of pixels.
+    """
+
+    image: Path
+    marks: tuple[Mark, ...]
+    where: str
+    split: str | None = None
+    size: tuple[int, int] | None = None
+    share: bool = False
+
+
+@dataclass
+class Findings:
+    """What was odd: faults stop the import, notes are counted."""
+
+    source: Path
+    faults: list[str] = field(default_factory=list)
+    odd: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def fault(self, where: str, text: str) -> None:
+        """Add something that makes the import impossible."""
+        self.faults.append(f"{where}: {text}")
+
+    def note(self, what: str, where: object) -> None:
+        """Count something that was left out or mended."""
+        self.odd[what] += 1
+        self.first.setdefault(what, str(where))
+
+    def refuse_faults(self) -> None:
+        """Raise a ``DataError`` that tells the first fault and counts the rest."""
+        if self.faults:
+            more = len(self.faults) - 1
+            rest = f" (and {more} more such faults)" if more else ""
+            raise DataError(f"{self.faults[0]}{rest}")
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a line for each kind of note."""
+        return tuple(
+            f"{count} {what}, the first {self.first[what]}" for what, count in self.odd.items()
+        )
+
+
+class ImageFinder:
+    """Finds the images that annotations name, by as much of their path as is given.
+
+    Names are only looked up among the images below one folder, so no name can lead out of it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where images are looked for, subfolders included.
+    skip : Path, optional
+        A folder below it that holds something else.
+    """
+
+    def __init__(self, folder: Path, skip: Path | None = None) -> None:
+        self.folder = folder
+        self.images: list[Path] = sorted(_images_below(folder, skip))
+        self.used: set[Path] = set()
+        self._by_tail: dict[str, list[Path]] = defaultdict(list)
+        for image in self.images:
+            parts = PurePosixPath(image.relative_to(folder).as_posix()).parts
+            for start in range(len(parts)):
+                tail = "/".join(parts[start:])
+                self._by_tail[tail].append(image)
+                self._by_tail[tail.rsplit(".", 1)[0]].append(image)
+
+    def find(self, *names: str) -> Path | None:
+        """Return the image that the first fitting name means; None where none or several do."""
+        for name in names:
+            parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+            for start in range(len(parts)):
+                found = set(self._by_tail.get("/".join(parts[start:]), ()))
+                if len(found) == 1:
+                    image = found.pop()
+                    self.used.add(image)
+                    return image
+                if found:
+                    break
+        return None
+
+    def unused(self) -> list[Path]:
+        """Return the images that were never found."""
+        return [image for image in self.images if image not in self.used]
+
+
+def image_folder(source: Path, images: Path | None) -> Path:
+    """Choose where images are looked for: as told, beside the annotations, or near them."""
+    if images is not None:
+        if not images.is_dir():
+            raise DataError(f"{images}: expected a folder of images, got none; correct the path")
+        return images
+    folder = source if source.is_dir() else source.parent
+    if next(_images_below(folder, None), None) is not None:
+        return folder
+    for name in _IMAGE_FOLDERS:
+        if (folder.parent / name).is_dir():
+            return folder.parent / name
+    raise DataError(
+        f"{source}: expected images beside the annotations, got none; name their folder as 'images'"
+    )
+
+
+def to_dataset(
+    records: Iterable[Record],
+    findings: Findings,
+    name: str,
+    names: Sequence[str] | None = None,
+    split: str | None = None,
+) -> Dataset:
+    """Check all records against their images and make a dataset of them.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Several of one image are joined.
+    findings : Findings
+        Gets the notes and faults.
+    name : str
+        The dataset's.
+    names : sequence of str, optional
+        All class names in the order of their ids; by default, those found, sorted.
+    split : str, optional
+        Where all images go; by default where their records say, else to ``train``.
+
+    Returns
+    -------
+    Dataset
+        With the findings' notes.
+
+    Raises
+    ------
+    DataError
+        There are faults, or no images.
+    """
+    marks: dict[Path, dict[Mark, None]] = {}
+    splits: dict[Path, str] = {}
+    broken: set[Path] = set()
+    for record in records:
+        image = record.image
+        if image in broken:
+            continue
+        if image not in marks:
+            fault = image_fault(image)
+            if fault is not None:
+                findings.note(f"images left out: {fault}", image)
+                broken.add(image)
+                continue
+            marks[image] = {}
+        splits[image] = split or record.split or splits.get(image, "train")
+        for mark in _checked(record, findings):
+            if mark in marks[image]:
+                findings.note("boxes left out: given twice", record.where)
+            marks[image][mark] = None
+    found = sorted({mark.label for every in marks.values() for mark in every})
+    order = tuple(dict.fromkeys(map(normal_name, names))) if names is not None else tuple(found)
+    for label in found:
+        if label not in order:
+            findings.fault(
+                str(findings.source),
+                f"expected the classes {', '.join(order)}, got {label!r}; add it to the names",
+            )
+    findings.refuse_faults()
+    if not marks:
+        raise DataError(
+            f"{findings.source}: expected annotated images, got none that can be used; check the "
+            "format and the folder of images"
+        )
+    if not order:
+        raise DataError(
+            f"{findings.source}: expected marks of at least one class, got none; give the class "
+            "names, or check the format"
+        )
+    ids = {label: number for number, label in enumerate(order)}
+    samples = tuple(
+        Sample(
+            image,
+            splits[image],
+            np.array([ids[mark.label] for mark in every], dtype=np.int64),
+            np.array([_centred(mark.box) for mark in every], dtype=np.float64).reshape(-1, 4),
+        )
+        for image, every in sorted(marks.items())
+    )
+    return Dataset(name, findings.source, order, samples, findings.notes())
+
+
+def _checked(record: Record, findings: Findings) -> Iterator[Mark]:
+    """Yield the record's marks with boxes as shares of the image, clipped to it."""
+    height, width = image_size(record.image)
+    claimed = record.size
+    if claimed is not None and min(claimed) > 0 and claimed != (height, width):
+        findings.fault(
+            record.where,
+            f"expected an image of {claimed[1]} x {claimed[0]} pixels, got {width} x {height} in "
+            f"{record.image}; annotate the image again or take the one that was annotated",
+        )
+        return
+    for mark in record.marks:
+        label = normal_name(mark.label)
+        if not label:
+            findings.fault(record.where, "expected a class name, got an empty one; name the class")
+            continue
+        if not all(map(math.isfinite, mark.box)):
+            findings.fault(record.where, f"expected finite coordinates, got {mark.box}; correct it")
+            continue
+        x1, y1, x2, y2 = mark.box
+        if not record.share:
+            x1, y1, x2, y2 = x1 / width, y1 / height, x2 / width, y2 / height
+        left, top, right, bottom = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+        area = (right - left) * (bottom - top)
+        if area <= 0 or not math.isfinite(area):
+            findings.note("boxes left out: without area", record.where)
+            continue
+        clipped = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
+        inside = max(clipped[2] - clipped[0], 0.0) * max(clipped[3] - clipped[1], 0.0)
+        if inside < _INSIDE * area:
+            findings.fault(
+                record.where,
+                f"expected a box inside the image of {width} x {height} pixels, got "
+                f"({', '.join(f'{v:g}' for v in mark.box)}); correct the box",
+            )
+            continue
+        if max(-left * width, -top * height, (right - 1) * width, (bottom - 1) * height) > 1e-6:
+            findings.note("boxes clipped to their image", record.where)
+        yield Mark(label, clipped)
+
+
+def _centred(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def _images_below(folder: Path, skip: Path | None) -> Iterator[Path]:
+    for current, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and Path(current, f) != skip
+        )
+        for file in sorted(files):
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
+                yield Path(current, file)
+
+
+def split_of(text: str) -> str | None:
+    """Recognise a split in a word: ``valid`` is ``val``, ``instances_test2017`` is ``test``."""
+    word = text.strip().casefold()
+    if word in SPLIT_WORDS:
+        return SPLIT_WORDS[word]
+    pieces = "".join(c if c.isalpha() else " " for c in word).split()
+    found = {SPLIT_WORDS[piece] for piece in pieces if piece in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def bounding(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """Return the box around points."""
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    return min(xs), min(ys), max(xs), max(ys)
