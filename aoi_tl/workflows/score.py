@@ -147,13 +147,13 @@ def score_sources(
     >>> [(row.name, round(row.emd, 2), round(row.discrepancy, 3)) for row in ranking.sources]
     [('near', 17.32, 1.443), ('far', 155.88, 12.99)]
     """
-    kept = _apart(sources, [target])
+    kept = apart(sources, [target])
     if not kept:
         raise DataError(
             f"expected at least one source besides {target.name}, got none; name other datasets"
         )
-    with _cache(cache) as signatures:
-        comparison = _Comparison(
+    with open_cache(cache) as signatures:
+        comparison = Comparison(
             [target], kept, n_clusters, method, solver, sample, progress, signatures
         )
         return comparison.rank(target, kept)
@@ -189,14 +189,14 @@ def score_matrix(
     ExperimentError
         When a setting is out of range.
     """
-    kept = _apart(datasets, [])
+    kept = apart(datasets, [])
     if len(kept) < 2:
         raise DataError(f"expected at least two datasets, got {len(kept)}; name more")
-    with _cache(cache) as signatures:
-        comparison = _Comparison(
+    with open_cache(cache) as signatures:
+        comparison = Comparison(
             kept, kept, n_clusters, method, solver, sample, progress, signatures
         )
-        return tuple(comparison.rank(target, _apart(kept, [target])) for target in kept)
+        return tuple(comparison.rank(target, apart(kept, [target])) for target in kept)
 
 
 def run_score(
@@ -353,7 +353,7 @@ def _different(paths: Sequence[str | Path]) -> list[Path]:
     return list(kept.values())
 
 
-class _Comparison:
+class Comparison:
     """What all scores of one comparison share: K, the settings, the signatures once measured."""
 
     def __init__(
@@ -370,7 +370,7 @@ class _Comparison:
         _check_settings(n_clusters, method, solver, sample)
         _check_names({id(d): d for d in (*targets, *sources)}.values())
         self.method, self.solver, self.cache = method, solver, cache
-        seen = [*(_as_target(d) for d in targets), *sources]
+        seen = [*(as_target(d) for d in targets), *sources]
         self.images = {
             _key(d): _spread([s.image for s in d.samples], sample) for d in seen if d.samples
         }
@@ -387,14 +387,28 @@ class _Comparison:
 
     def rank(self, target: Dataset, sources: Sequence[Dataset]) -> Ranking:
         """Score every source against the target: the paper's method section."""
-        seen = _as_target(target)
+        seen = as_target(target)
         if not seen.label_space:
             raise DataError(
                 f"{target.path}: expected boxes in the target's train and val splits, got none; "
                 "label some images"
             )
-        wanted, unreadable = self._signature(seen)
-        rows = [self._score(seen, wanted, source) for source in sources]
+        wanted, unreadable = self.signature(seen)
+        rows = []
+        for source in sources:
+            signature, left_out = self.signature(source)
+            rows.append(
+                score_one(
+                    seen.label_space,
+                    wanted,
+                    source.name,
+                    source.counts,
+                    signature,
+                    self.solver,
+                    len(source.samples),
+                    left_out,
+                )
+            )
         notes = [f"{target.name}: {unreadable} unreadable images left out"] if unreadable else []
         notes += [self.cache.note] if self.cache.note else []
         ranked = rank_sources(rows)
@@ -402,31 +416,7 @@ class _Comparison:
             target.name, self.n_clusters, self.method, ranked, select_source(ranked), tuple(notes)
         )
 
-    def _score(self, target: Dataset, wanted: Signature, source: Dataset) -> SourceScore:
-        signature, unreadable = self._signature(source)
-        flow = earth_movers_distance(signature, wanted, self.solver)
-        counts = source.counts
-        shared = tuple(name for name in target.label_space if counts.get(name))
-        delta = gini([counts[name] for name in shared]) if shared else 0.0
-        score = discrepancy(flow.distance, delta, len(shared))
-        notes = [score.note, flow.note]
-        notes += [f"{unreadable} unreadable images left out"] if unreadable else []
-        return SourceScore(
-            name=source.name,
-            emd=flow.distance,
-            gini=delta,
-            shared_classes=shared,
-            discrepancy=score.value,
-            undefined=score.undefined,
-            rank=None,
-            images=len(source.samples),
-            instances=source.instances,
-            solver=flow.solver,
-            gap=flow.gap,
-            note="; ".join(note for note in notes if note) or None,
-        )
-
-    def _signature(self, dataset: Dataset) -> tuple[Signature, int]:
+    def signature(self, dataset: Dataset) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
         key = _key(dataset)
         if key not in self.known:
@@ -462,7 +452,72 @@ class _Comparison:
         self.progress(min(self.done, self.total), self.total)
 
 
-def _as_target(dataset: Dataset) -> Dataset:
+def score_one(
+    label_space: Sequence[str],
+    wanted: Signature,
+    name: str,
+    counts: Mapping[str, int],
+    signature: Signature,
+    solver: Solver,
+    images: int,
+    unreadable: int = 0,
+) -> SourceScore:
+    """Hold one source against the target: EMD, Gini over the shared classes, discrepancy.
+
+    Parameters
+    ----------
+    label_space : sequence of str
+        Classes with an instance in the target, in its order.
+    wanted : Signature
+        The target's signature.
+    name : str
+        The source's name.
+    counts : mapping
+        The source's instances of each class.
+    signature : Signature
+        The source's signature.
+    solver : str
+        As for `earth_movers_distance`.
+    images : int
+        Images of the source.
+    unreadable : int, default 0
+        How many of them could not be read.
+
+    Returns
+    -------
+    SourceScore
+        Without a rank.
+
+    Examples
+    --------
+    >>> grey, white = Signature([[99, 99, 99]], [1]), Signature([[255, 255, 255]], [1])
+    >>> row = score_one(["a", "b"], grey, "s", {"a": 3, "b": 1}, white, "exact", 4)
+    >>> row.gini, row.instances, round(row.discrepancy, 2)
+    (0.25, 4, 33.77)
+    """
+    flow = earth_movers_distance(signature, wanted, solver)
+    shared = tuple(label for label in label_space if counts.get(label))
+    delta = gini([counts[label] for label in shared]) if shared else 0.0
+    score = discrepancy(flow.distance, delta, len(shared))
+    notes = [score.note, flow.note]
+    notes += [f"{unreadable} unreadable images left out"] if unreadable else []
+    return SourceScore(
+        name=name,
+        emd=flow.distance,
+        gini=delta,
+        shared_classes=shared,
+        discrepancy=score.value,
+        undefined=score.undefined,
+        rank=None,
+        images=images,
+        instances=sum(counts.values()),
+        solver=flow.solver,
+        gap=flow.gap,
+        note="; ".join(note for note in notes if note) or None,
+    )
+
+
+def as_target(dataset: Dataset) -> Dataset:
     """What scoring may see of a target: its test split is opened by evaluation alone."""
     return dataset.split("train", "val")
 
@@ -471,7 +526,7 @@ def _key(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
     return str(dataset.path), dataset.splits
 
 
-def _apart(datasets: Sequence[Dataset], others: Sequence[Dataset]) -> list[Dataset]:
+def apart(datasets: Sequence[Dataset], others: Sequence[Dataset]) -> list[Dataset]:
     """The datasets that are none of the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []
@@ -519,7 +574,7 @@ def _unreadable(dataset: Dataset, number: int) -> DataError:
     )
 
 
-def _cache(given: SignatureCache | None) -> AbstractContextManager[SignatureCache]:
+def open_cache(given: SignatureCache | None) -> AbstractContextManager[SignatureCache]:
     """The cache given, left open, or the user's own, closed in the end."""
     if given is not None:
         return nullcontext(given)

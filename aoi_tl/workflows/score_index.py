@@ -1,0 +1,165 @@
+"""Score a target against an index of thousands of datasets, and add datasets to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aoi_tl.adaptation.selection import rank_sources, select_source
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.errors import DataError
+from aoi_tl.similarity.emd import Solver
+from aoi_tl.workflows.score import (
+    Comparison,
+    Progress,
+    Ranking,
+    apart,
+    as_target,
+    open_cache,
+    score_one,
+)
+
+if TYPE_CHECKING:
+    from aoi_tl.data.signature_cache import SignatureCache
+
+
+def index_datasets(
+    file: str | Path,
+    datasets: Sequence[Dataset],
+    n_clusters: int | Literal["auto"] = "auto",
+    sample: int | Literal["all"] = "all",
+    progress: Progress = lambda done, total: None,
+    cache: SignatureCache | None = None,
+) -> int:
+    """Put datasets into a signature index; those it knows are measured and written anew.
+
+    Parameters
+    ----------
+    file : str or Path
+        The index; made where it does not exist.
+    datasets : sequence of Dataset
+        At least one; seen with all their splits.
+    n_clusters : int or "auto", default "auto"
+        Clusters of a new index: "auto" chooses them on these datasets. An index that exists
+        keeps its number.
+    sample : int or "all", default "all"
+        Images of each dataset that are looked at.
+    progress : callable, optional
+        Told how many images are done, and of how many.
+    cache : SignatureCache, optional
+        Where known signatures lie; the user's own unless given.
+
+    Returns
+    -------
+    int
+        Number of datasets in the index now.
+
+    Raises
+    ------
+    DataError
+        When there is no dataset, one has no readable image, or the index does not fit.
+    """
+    from aoi_tl.data.signature_index import IndexRow, SignatureIndex
+
+    kept = apart(datasets, [])
+    if not kept:
+        raise DataError("expected at least one dataset for the index, got none; name some")
+    if n_clusters == "auto" and Path(file).is_file():
+        with SignatureIndex(file) as index:
+            n_clusters = index.n_clusters
+    with open_cache(cache) as signatures:
+        comparison = Comparison(
+            [], kept, n_clusters, "paper", "exact", sample, progress, signatures
+        )
+        rows = []
+        for dataset in kept:
+            signature, unreadable = comparison.signature(dataset)
+            path = str(dataset.path.resolve())
+            rows.append(
+                IndexRow(
+                    path, dataset.name, len(dataset.samples), dataset.counts, signature, unreadable
+                )
+            )
+    with SignatureIndex(file, comparison.n_clusters) as index:
+        index.add(rows)
+        return len(index)
+
+
+def score_index(
+    target: Dataset,
+    file: str | Path,
+    top: int = 10,
+    solver: Solver = "slsqp",
+    sample: int | Literal["all"] = "all",
+    progress: Progress = lambda done, total: None,
+    cache: SignatureCache | None = None,
+) -> Ranking:
+    """Rank the sources of an index that are closest to a target, and pick one.
+
+    Parameters
+    ----------
+    target : Dataset
+        What a detector is wanted for; its test split is not opened, and it is passed over where
+        the index holds it.
+    file : str or Path
+        The index, from `index_datasets`.
+    top : int, default 10
+        How many sources are wanted, at least 3 for the pick to be that of all sources.
+    solver : {"slsqp", "exact", "auto"}, default "slsqp"
+        For the rows returned; the search itself is exact.
+    sample : int or "all", default "all"
+        Images of the target that are looked at.
+    progress : callable, optional
+        Told how many images are done, and of how many.
+    cache : SignatureCache, optional
+        Where known signatures lie; the user's own unless given.
+
+    Returns
+    -------
+    Ranking
+        The closest sources with a defined score; `notes` says how many of the index were pruned.
+
+    Raises
+    ------
+    DataError
+        When the index cannot be read, or the target has no boxes or no readable image.
+    """
+    from aoi_tl.data.signature_index import SignatureIndex
+
+    if top < 1:
+        raise DataError(f"expected --top of at least 1, got {top}")
+    seen = as_target(target)
+    if not seen.label_space:
+        raise DataError(
+            f"{target.path}: expected boxes in the target's train and val splits, got none; "
+            "label some images"
+        )
+    with SignatureIndex(file) as index, open_cache(cache) as signatures:
+        comparison = Comparison(
+            [target], [], index.n_clusters, "paper", solver, sample, progress, signatures
+        )
+        wanted, unreadable = comparison.signature(seen)
+        found = index.search(wanted, seen.label_space, top, [str(target.path.resolve())])
+    rows = [
+        score_one(
+            seen.label_space,
+            wanted,
+            row.name,
+            row.counts,
+            row.signature,
+            solver,
+            row.images,
+            row.unreadable,
+        )
+        for row in found.rows
+    ]
+    ranked = rank_sources(rows)
+    notes = [f"{target.name}: {unreadable} unreadable images left out"] if unreadable else []
+    pruned = 100 * (1 - found.solved / found.searched) if found.searched else 0.0
+    notes.append(
+        f"{found.searched} sources with a defined score in the index, "
+        f"{pruned:.1f} % of them pruned by lower bounds"
+    )
+    picked = select_source(ranked)
+    return Ranking(target.name, comparison.n_clusters, "paper", ranked, picked, tuple(notes))

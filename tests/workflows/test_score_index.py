@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from aoi_tl.data.signature_cache import SignatureCache
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.errors import DataError
+from aoi_tl.workflows.score import score_sources
+from aoi_tl.workflows.score_index import index_datasets, score_index
+from tests.drawn import draw_dataset
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A target and five sources, two of them without a defined score."""
+    kinds = [
+        ("t", 100, {"dent": 2, "crack": 1}),
+        ("a", 110, {"dent": 3, "crack": 1}),
+        ("b", 140, {"dent": 1, "crack": 4, "stain": 1}),
+        ("c", 60, {"dent": 4, "crack": 2}),
+        ("one", 100, {"dent": 2}),
+        ("none", 100, {"stain": 2}),
+    ]
+    made = [
+        draw_dataset(tmp_path / name, classes, ground=ground, size=48, seed=i)
+        for i, (name, ground, classes) in enumerate(kinds)
+    ]
+    return [load_dataset(file) for file in made]
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with SignatureCache(tmp_path / "cache", workers=1) as cache:
+        yield cache
+
+
+def test_finds_what_scoring_finds(tmp_path, shelf, cache):
+    target, *sources = shelf
+    file = tmp_path / "shelf.index"
+    assert index_datasets(file, shelf[:3], n_clusters=4, cache=cache) == 3
+    assert index_datasets(file, shelf, cache=cache) == 6  # the number of clusters is the index's
+    found = score_index(target, file, top=10, cache=cache)
+    expected = score_sources(target, sources, n_clusters=4, cache=cache)
+    defined = [row for row in expected.sources if row.rank]
+    assert [row.name for row in found.sources] == [row.name for row in defined] != []
+    for got, row in zip(found.sources, defined, strict=True):
+        assert got.discrepancy == pytest.approx(row.discrepancy, rel=1e-6)
+        assert got.shared_classes == row.shared_classes
+        assert (got.rank, got.images, got.instances) == (row.rank, row.images, row.instances)
+    assert found.selected == expected.selected
+    assert found.n_clusters == 4
+    assert "3 sources with a defined score" in found.notes[-1]
+    nearest = score_index(target, file, top=1, cache=cache)
+    assert [row.name for row in nearest.sources] == [defined[0].name]
+
+
+def test_refuses(tmp_path, shelf, cache):
+    with pytest.raises(DataError, match="got none"):
+        score_index(shelf[0], tmp_path / "absent.index", cache=cache)
+    with pytest.raises(DataError, match="at least one dataset"):
+        index_datasets(tmp_path / "a.index", [], cache=cache)
+    assert not (tmp_path / "a.index").exists()
+    index_datasets(tmp_path / "a.index", shelf[1:], cache=cache)
+    with pytest.raises(DataError, match="top"):
+        score_index(shelf[0], tmp_path / "a.index", top=0, cache=cache)
