@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aoi_tl.classification import cdg, robustness, two_stage
 from aoi_tl.classification_experiment import (
@@ -11,9 +12,11 @@ from aoi_tl.classification_experiment import (
     ClassificationExperiment,
     locate_images,
 )
+from aoi_tl.data.synthetic_surfaces import LITHIUM_COUNTS, surface_classes
 from aoi_tl.errors import ExperimentError
 from aoi_tl.settings import read_settings, validate
 
+ROOT = Path(__file__).parents[1]
 LEAST = {"method": "cdg", "target": {"path": "t"}, "source": {"path": "s"}}
 
 
@@ -86,3 +89,37 @@ def test_missing_data_and_a_source_that_is_the_target(tmp_path: Path) -> None:
     paths["source"] = paths["target"]
     with pytest.raises(ExperimentError, match="other than the target"):
         locate_images(validate({**LEAST, **paths}, ClassificationExperiment))
+
+
+@pytest.mark.parametrize(
+    ("name", "cards"),
+    [("lithium-cdg", ["lithium-iesdc", "neu-cls"]), ("sem-two-stage", ["sem-cathodes"])],
+)
+def test_files_that_come_along_are_read_and_their_classes_are_on_the_cards(
+    name: str, cards: list[str]
+) -> None:
+    experiment = read_settings(ROOT / "experiments" / f"{name}.yaml", ClassificationExperiment)
+    assert experiment.arms == ARMS[experiment.method]
+    assert len(experiment.seeds) >= 3
+    known: set[str] = set()
+    for card in cards:
+        told = yaml.safe_load((ROOT / f"datasets/{card}.yaml").read_text())
+        known |= {*told["classes"], *told.get("class_names", [])}
+    assert {*experiment.shifted_classes, *experiment.imbalance.oversample} <= known
+    for images in (experiment.target, experiment.source):
+        assert any(f"../datasets/{card}" in images.path for card in cards)
+
+
+def test_cathode_card_names_what_is_drawn() -> None:
+    card = yaml.safe_load((ROOT / "datasets/sem-cathodes.yaml").read_text())
+    assert tuple(card["class_names"]) == surface_classes("sem")
+
+
+def test_lithium_card_is_table_one_of_the_paper() -> None:
+    card = yaml.safe_load((ROOT / "datasets/lithium-iesdc.yaml").read_text())
+    assert card["train"] == LITHIUM_COUNTS["train"]
+    assert card["test"] == LITHIUM_COUNTS["test"]
+    assert card["classes"] == {
+        name: card["train"][name] + card["test"][name] for name in card["train"]
+    }
+    assert sum(card["classes"].values()) == card["images"]["count"]

@@ -254,7 +254,7 @@ def write_classification_page(run: RunFolder, n_samples: int = 20) -> Path:
                 for metric in dict.fromkeys(summary["metric"])],
         robustness=_robustness(run),
         counts=plain_table("Images of each class", counts),
-        rows=plain_table("Every arm and seed", arms.fillna("")),
+        rows=plain_table("Every arm and seed", arms),
         ledger=_ledger(run, best, seed),
         environment=environment,
         figures={name: base64.b64encode(png).decode() for name, png in figures.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from aoi_tl.evaluation.classification import ClassificationScores, score_predict
 from aoi_tl.evaluation.comparison import summarise
 from aoi_tl.runs import RunFolder, environment, file_hash, open_run
 from aoi_tl.settings import did_you_mean, read_settings
+from aoi_tl.workflows.progress import Tell, silent
 
 if TYPE_CHECKING:
     import pandas
@@ -44,14 +45,7 @@ if TYPE_CHECKING:
     from aoi_tl.classification.encoders import Encoder
     from aoi_tl.classification.training import Step
 
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, how many steps are done, and of how many."""
-
 BASELINES = {"cdg": ("plain", "pretrained"), "two-stage": ("pretraining-only", "fine-tuning-only")}
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
