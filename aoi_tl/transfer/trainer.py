@@ -183,6 +183,7 @@ class StageTrainer(DetectionTrainer):
     _exact: dict[str, Any] | None = None
     _batch = -1  # counts all batches since the first epoch
     _last_step = -1  # the batch after which the optimiser last moved
+    _albumentations: list[Any] | None = None  # to be put back once the mosaic is closed
     _held: int | None = None  # the true accumulation, while a resumed run waits to fall into step
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -306,6 +307,7 @@ class StageTrainer(DetectionTrainer):
                 "torch": torch.get_rng_state(),
                 "loader": self.train_loader.generator.get_state(),
                 "mosaic": list(getattr(self.train_loader.dataset, "buffer", ())),
+                "albumentations": _albumentations_state(self.train_loader.dataset),
             }
         return state
 
@@ -338,29 +340,34 @@ class StageTrainer(DetectionTrainer):
         chance = state.get("chance")
         if RANK != -1 or chance is None or self.train_loader.num_workers:
             return
-        self._restore_loader(chance["loader"].cpu(), chance["mosaic"])
+        self._restore_loader(chance)
         version, keys, gauss = chance["random"]
         random.setstate((version, tuple(keys), gauss))
         np.random.set_state(_with_keys(chance["numpy"]))  # noqa: NPY002
         torch.set_rng_state(chance["torch"].cpu())
 
-    def _restore_loader(self, generator_state: torch.Tensor, mosaic: list[int]) -> None:
+    def _restore_loader(self, chance: dict[str, Any]) -> None:
         loader, dataset = self.train_loader, self.train_loader.dataset
-        for index in mosaic:  # loading an image is what puts it into the mosaic's buffer
+        for index in chance["mosaic"]:  # loading an image puts it into the mosaic's buffer
             dataset.load_image(index)
-        # The loader draws one number from its generator whenever it begins anew: an unbroken run
-        # did so at its start and will when the mosaic closes. So begin now, before the state is put
-        # back, or leave it to the closing if that comes with this very epoch, or, if the closing is
-        # past (but Ultralytics is about to repeat it), let the draw fall on a generator that
-        # nothing else uses.
-        closing = self.epochs - self.args.close_mosaic if self.args.close_mosaic else None
+        # Closing the mosaic makes the loader begin anew, with new transforms, and Ultralytics closes
+        # it again when it resumes after that. Each beginning draws one number from the loader's
+        # generator, as an unbroken run did at its start and in the epoch of the closing only.
+        closing = self.epochs - self.args.close_mosaic if self.args.close_mosaic else self.epochs
         generator = loader.generator
-        if closing is not None and self.epoch > closing:
+        if self.epoch < closing:  # begin now, so that the draw is over
+            loader.iterator = loader._get_iterator()
+            _restore_albumentations(dataset, chance["albumentations"])
+        elif self.epoch > closing:  # let the draw fall on a generator that nothing else uses
             generator = torch.Generator()
             loader.batch_sampler.sampler.sampler.generator = generator
-        elif closing is None or self.epoch < closing:
-            loader.iterator = loader._get_iterator()
-        generator.set_state(generator_state)
+            self._albumentations = chance["albumentations"]
+        generator.set_state(chance["loader"].cpu())
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        state, self._albumentations = self._albumentations, None
+        _restore_albumentations(self.train_loader.dataset, state)
 
     # -- keeping step: Ultralytics counts batches from the start of the process ------------------
 
@@ -428,3 +435,38 @@ def _plain(state: Any) -> dict[str, Any]:
 def _with_keys(state: Any) -> dict[str, Any]:
     key = np.array(state["state"]["key"], dtype=np.uint32)
     return {**state, "state": {**state["state"], "key": key}}
+
+
+def _albumentations_parts(dataset: Any) -> Iterator[Any]:
+    # Albumentations draws from generators of its own: one pair in each transform.
+    waiting = [getattr(dataset, "transforms", None)]
+    while waiting:
+        part = waiting.pop(0)
+        inner = getattr(
+            part, "transform", None
+        )  # Ultralytics' wrapper holds an Albumentations pipe
+        waiting += [inner] if inner is not None else list(getattr(part, "transforms", None) or ())
+        if hasattr(part, "py_random") and hasattr(part, "random_generator"):
+            yield part
+
+
+def _albumentations_state(dataset: Any) -> list[Any]:
+    return [
+        (
+            getattr(part, "seed", None),
+            part.py_random.getstate(),
+            part.random_generator.bit_generator.state,
+        )
+        for part in _albumentations_parts(dataset)
+    ]
+
+
+def _restore_albumentations(dataset: Any, state: list[Any] | None) -> None:
+    if state is None:
+        return
+    for part, (seed, python, numpy) in zip(_albumentations_parts(dataset), state, strict=True):
+        if hasattr(part, "seed"):  # Ultralytics seeds it anew when this is not torch's seed
+            part.seed = seed
+        version, keys, gauss = python
+        part.py_random.setstate((version, tuple(keys), gauss))
+        part.random_generator.bit_generator.state = numpy
