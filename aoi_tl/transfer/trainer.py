@@ -350,18 +350,18 @@ class StageTrainer(DetectionTrainer):
         loader, dataset = self.train_loader, self.train_loader.dataset
         for index in chance["mosaic"]:  # loading an image puts it into the mosaic's buffer
             dataset.load_image(index)
-        # Closing the mosaic makes the loader begin anew, with new transforms, and Ultralytics closes
+        # Closing the mosaic makes the loader begin anew with new transforms; Ultralytics closes
         # it again when it resumes after that. Each beginning draws one number from the loader's
         # generator, as an unbroken run did at its start and in the epoch of the closing only.
         closing = self.epochs - self.args.close_mosaic if self.args.close_mosaic else self.epochs
         generator = loader.generator
         if self.epoch < closing:  # begin now, so that the draw is over
             loader.iterator = loader._get_iterator()
-            _restore_albumentations(dataset, chance["albumentations"])
+            _restore_albumentations(dataset, chance.get("albumentations"))
         elif self.epoch > closing:  # let the draw fall on a generator that nothing else uses
             generator = torch.Generator()
             loader.batch_sampler.sampler.sampler.generator = generator
-            self._albumentations = chance["albumentations"]
+            self._albumentations = chance.get("albumentations")
         generator.set_state(chance["loader"].cpu())
 
     def _close_dataloader_mosaic(self) -> None:

@@ -91,9 +91,10 @@ def test_a_resumed_training_ends_with_the_same_weights(
 ) -> None:
     arguments = {**ARGUMENTS, "close_mosaic": close_mosaic}
     run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, event, epoch)
-        train_detector(start, tiny, run, 1, arguments)
+        with pytest.raises(KeyboardInterrupt):
+            train_detector(start, tiny, run, 1, arguments)
     (run / "weights" / ".last.pt.1.tmp").write_bytes(b"torn")
     moved = tmp_path / "moved"  # a run folder may be moved between the two
     shutil.move(run, moved)
@@ -123,9 +124,10 @@ def test_without_the_exact_state_it_goes_on_and_says_so(
     interrupt: Callable[[pytest.MonkeyPatch, str, int], None],
 ) -> None:
     arguments = {**ARGUMENTS, "close_mosaic": 1}
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, "on_fit_epoch_end", 1)
-        train_detector(start, tiny, tmp_path, 1, arguments)
+        with pytest.raises(KeyboardInterrupt):
+            train_detector(start, tiny, tmp_path, 1, arguments)
     (tmp_path / "weights" / "state-1.pt").unlink()
     result = train_detector(start, tiny, tmp_path, 1, arguments, resume=True)
     assert result.notes == ("resumed after epoch 2 from half-precision averages",)
@@ -136,9 +138,10 @@ def test_a_kill_before_the_last_touches_costs_no_epoch(
     start: Path, tiny: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
     arguments = {**ARGUMENTS, "close_mosaic": 1}
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageTrainer, "final_eval", _interrupted)
-        train_detector(start, tiny, tmp_path, 1, arguments)
+        with pytest.raises(KeyboardInterrupt):
+            train_detector(start, tiny, tmp_path, 1, arguments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageTrainer, "train", _interrupted)  # nothing is left to train
         result = train_detector(start, tiny, tmp_path, 1, arguments, resume=True)
@@ -181,9 +184,10 @@ def test_checkpoints_are_never_written_in_place(
         if calls == 4:  # state, checkpoint, state, checkpoint
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "save", torn)
-        train_detector(start, tiny, tmp_path, 1, ARGUMENTS)
+        with pytest.raises(KeyboardInterrupt):
+            train_detector(start, tiny, tmp_path, 1, ARGUMENTS)
     last = torch.load(tmp_path / "weights" / "last.pt", weights_only=False)
     assert last["epoch"] == 0
     assert (tmp_path / "weights" / "state-0.pt").exists()

@@ -43,7 +43,7 @@ def test_groups_are_cut_by_number() -> None:
     assert [module_group(i, 3, 21) for i in (0, 2, 3, 19, 20)] == [
         "backbone", "backbone", "neck", "neck", "head",
     ]
-    with pytest.raises(ValueError, match="model.<number>"):
+    with pytest.raises(ValueError, match=r"model\.<number>"):
         module_index("teacher.2.bn.bias")
 
 

@@ -95,7 +95,7 @@ def test_other_models_are_refused(
     with pytest.raises(CheckpointError, match=r"a SegmentationModel for the task 'segment'"):
         load_checkpoint(tmp_path / "seg.pt")
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "dict.pt")
-    with pytest.raises(CheckpointError, match="dict.pt"):
+    with pytest.raises(CheckpointError, match=r"dict\.pt"):
         load_checkpoint(tmp_path / "dict.pt")
     with pytest.raises(CheckpointError, match="got no file"):
         load_checkpoint(tmp_path / "none.pt")
@@ -167,7 +167,7 @@ def test_new_models_come_from_their_seed_alone() -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["model.0.conv.weight"], c["model.0.conv.weight"])
     for wrong in ("yolov77n.yaml", "rtdetr-l.yaml", "yolov8n-cls.yaml"):
-        with pytest.raises(CheckpointError, match="use one such as yolov8n.yaml"):
+        with pytest.raises(CheckpointError, match=r"use one such as yolov8n\.yaml"):
             new_model(wrong, ("x",), 0)
 
 
