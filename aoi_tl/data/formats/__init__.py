@@ -121,8 +121,16 @@ def import_dataset(
         if names is None and format in ("coco", "cvat"):
             known = coco.category_names(place) if format == "coco" else cvat.label_names(place)
             names = known or None
-        dataset = to_dataset(records, findings, out.name, names, split)
-        _refuse_missing(findings, len(dataset.samples))
+        every = list(records)
+        for name, several in finder.ambiguous.items():
+            findings.fault(
+                str(source),
+                f"expected one image called {name!r}, got {len(several)}: {several[0]}, "
+                f"{several[1]}; name a folder with only one of them as 'images'",
+            )
+        if not finder.ambiguous:
+            _refuse_missing(findings, len({record.image for record in every}))
+        dataset = to_dataset(every, findings, out.name, names, split)
         if format != "masks" and finder.unused():
             findings.note(
                 f"images without an annotation left out ({len(finder.unused())} in all)",
@@ -238,6 +246,8 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
         if format == "csv" and source.is_dir():
             raise DataError(f"{source}: expected a CSV file, got a folder; name the file")
         return ImageFinder(image_folder(source, images))
+    if not source.is_dir():
+        raise DataError(f"{source}: expected a folder of masks, got a file; name the folder")
     if images is None:
         for name in ("images", "image", "imgs", "img"):
             if (source.parent / name).is_dir():

@@ -51,8 +51,6 @@ def read(
     label : str
         The class of masks without a folder of their own.
     """
-    if not source.is_dir():
-        raise DataError(f"{source}: expected a folder of masks, got a file; name the folder")
     files = sorted(
         path
         for path in source.rglob("*")

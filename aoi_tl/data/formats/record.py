@@ -105,26 +105,33 @@ class ImageFinder:
         self.folder = folder
         self.images: list[Path] = sorted(_images_below(folder, skip))
         self.used: set[Path] = set()
+        self.ambiguous: dict[str, list[Path]] = {}
+        self._whole: dict[str, list[Path]] = defaultdict(list)
         self._by_tail: dict[str, list[Path]] = defaultdict(list)
         for image in self.images:
             parts = PurePosixPath(image.relative_to(folder).as_posix()).parts
+            self._whole["/".join(parts)].append(image)
+            self._whole["/".join(parts).rsplit(".", 1)[0]].append(image)
             for start in range(len(parts)):
                 tail = "/".join(parts[start:])
-                self._by_tail[tail].append(image)
-                self._by_tail[tail.rsplit(".", 1)[0]].append(image)
+                for key in {tail, tail.rsplit(".", 1)[0]}:
+                    self._by_tail[key].append(image)
 
     def find(self, *names: str) -> Path | None:
         """Return the image that the first fitting name means; None where none or several do."""
+        several: list[Path] = []
         for name in names:
             parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-            for start in range(len(parts)):
-                found = set(self._by_tail.get("/".join(parts[start:]), ()))
-                if len(found) == 1:
-                    image = found.pop()
-                    self.used.add(image)
-                    return image
-                if found:
-                    break
+            # The path from the folder on, then as much of its end as fits.
+            places = [self._whole.get("/".join(parts), [])]
+            places += [self._by_tail.get("/".join(parts[n:]), []) for n in range(len(parts))]
+            found = next(filter(None, places), [])
+            if len(found) == 1:
+                self.used.add(found[0])
+                return found[0]
+            several = several or found
+        if several:
+            self.ambiguous["/".join(names[-1:])] = several
         return None
 
     def unused(self) -> list[Path]:

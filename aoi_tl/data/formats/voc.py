@@ -131,8 +131,11 @@ def _splits(source: Path) -> dict[str, str]:
         for word, split in SPLIT_WORDS.items():
             listing = root / "ImageSets" / "Main" / f"{word}.txt"
             if listing.is_file():
-                lines = (line.split() for line in read_text(listing).splitlines())
-                splits.update({words[0]: split for words in lines if words})
+                for line in filter(None, map(str.strip, read_text(listing).splitlines())):
+                    splits[line] = split
+                    head, _, flag = line.rpartition(" ")
+                    if flag in ("1", "0", "-1"):  # the devkit's lists of one class end so
+                        splits.setdefault(head.strip(), split)
         if splits:
             break
     return splits
