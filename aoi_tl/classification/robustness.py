@@ -119,9 +119,10 @@ def _change(
         coded = []
         for image in pixels:
             # OpenCV takes the channels for blue, green and red: turned there and back again.
-            _, data = cv2.imencode(".jpg", image[..., ::-1],
-                                   [cv2.IMWRITE_JPEG_QUALITY, int(strength)])
-            coded.append(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].copy())
+            encoded = cv2.imencode(".jpg", image[..., ::-1],
+                                   [cv2.IMWRITE_JPEG_QUALITY, int(strength)])[1]
+            decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+            coded.append(decoded[..., ::-1].copy())
         return torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2).float().div(255).to(
             images.device
         )

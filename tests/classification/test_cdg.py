@@ -107,7 +107,8 @@ def test_a_source_block_does_not_drag_the_target_head_along(make_classifier, mak
 def test_alpha_zero_leaves_the_target_head_untouched(arm: str, make_classifier, make_stream
                                                      ) -> None:
     classifier = make_classifier()
-    before = {name: value.clone() for name, value in classifier.heads["target"].state_dict().items()}
+    head = classifier.heads["target"]
+    before = {name: value.clone() for name, value in head.state_dict().items()}
     source = classifier.heads["source"].weight.detach().clone()
     train(classifier, arm_steps(arm, 2, Cycle(3, 2)),
           {"target": make_stream(4), "source": make_stream(3)}, alpha=0.0)

@@ -142,7 +142,7 @@ def test_shots_are_of_different_things_and_leave_the_test_alone() -> None:
         assert train.counts == {"a": 4, "b": 2}
         assert len(set(train.groups)) == 6
         assert drawn.split("test").images == images.split("test").images
-    with pytest.raises(DataError, match="expected 3 training images of 'b'.*got 2"):
+    with pytest.raises(DataError, match=r"expected 3 training images of 'b'.*got 2"):
         draw_shots(images, {"b": 3}, np.random.default_rng(0))
 
 

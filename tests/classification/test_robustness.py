@@ -127,5 +127,6 @@ def test_adversarial_training_withstands_more(make_classifier, make_stream) -> N
         labels = torch.from_numpy(stream.pixels.labels)
         changed = attack_images(classifier, images, labels, "target", 0.06, 10)
         with torch.no_grad():
-            accuracy[radius] = float((classifier.logits(changed).argmax(1) == labels).float().mean())
+            given = classifier.logits(changed).argmax(1)
+        accuracy[radius] = float((given == labels).float().mean())
     assert accuracy[0.06] >= accuracy[0.0]
