@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.labels import load_aliases
+from aoi_tl.data.synonyms import Proposal, _singular, format_aliases, propose_aliases
+
+SEED = Path(__file__).parents[1] / "golden" / "table1_counts.csv"
+TABLE = yaml.safe_load(files("aoi_tl.data").joinpath("synonyms.yaml").read_text(encoding="utf-8"))
+
+
+def dataset(*names: str, name: str = "old") -> Dataset:
+    return Dataset(name, Path("data.yaml"), names, ())
+
+
+def proposed(target: tuple[str, ...], *source: str) -> dict[str, tuple[str, str]]:
+    found = propose_aliases(dataset(*target), [dataset(*source)])
+    return {p.name: (p.canonical, p.reason) for p in found}
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        ("gas hole", "Gas_Hole", "spelling"),
+        ("gas hole", "GasHole", "spelling"),
+        ("gas hole", "ＧＡＳ－ｈｏｌｅ", "spelling"),
+        ("scratch", "scratches", "plural"),
+        ("impurities", "Impurity", "plural"),
+        ("fine cracks", "fine-crack", "plural"),
+        ("scratch", "划痕", "synonym"),
+        ("scratch", "huá hén", "synonym"),
+        ("划痕", "HuaHen", "synonym"),
+        ("rolled-in_scale", "氧化皮压入", "synonym"),
+        ("pitted_surface", "pitting", "synonym"),
+        ("blowhole", "pinhole", "near synonym"),
+        ("stains", "脏污", "near synonym"),
+    ],
+)
+def test_what_is_proposed(own, other, reason):
+    assert proposed((own,), other) == {other: (own, reason)}
+    assert proposed((other,), own) == {own: (other, reason)}
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ("crack", "white crack"),
+        ("crack", "fine cracks"),
+        ("chipping", "plane chipping"),
+        ("chamfer", "abnormal chamfer"),
+        ("glass", "glas s t"),
+        ("bus", "bu"),
+        ("pit", "pi"),
+    ],
+)
+def test_what_is_not(own, other):
+    assert proposed((own,), other) == {}
+
+
+def test_names_the_target_has_are_left_alone():
+    assert proposed(("scratch", "scratches"), "scratches", "scratch") == {}
+
+
+def test_what_fits_twice_is_not_decided():
+    assert proposed(("pinhole", "gas hole"), "porosity") == {}
+    assert proposed(("Scratch", "SCRATCH"), "scratch") == {}
+
+
+def test_a_better_reason_wins():
+    assert proposed(("stain", "dirt"), "dirty") == {"dirty": ("dirt", "synonym")}
+
+
+def test_each_name_once_with_its_first_source():
+    found = propose_aliases(
+        dataset("scratch"), [dataset("划痕", name="a"), dataset("划痕", "hua hen", name="b")]
+    )
+    assert [(p.name, p.source) for p in found] == [("划痕", "a"), ("hua hen", "b")]
+
+
+def test_no_word_has_two_meanings():
+    keys = [_singular(name) for group in TABLE["same"] for name in group]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_seeds_twenty_classes_are_in_the_table_in_three_scripts():
+    with open(SEED, encoding="utf-8") as file:
+        classes = [row["category"] for row in csv.DictReader(file)]
+    assert len(classes) == 20
+    for name, group in zip(classes, TABLE["same"], strict=False):
+        assert _singular(name) == _singular(group[0])
+        chinese = [word for word in group if not word.isascii()]
+        assert chinese
+        for word in group[1:]:
+            assert proposed((name,), word) == {word: (name, "synonym")}
+        # Each Chinese word comes with its pinyin, a syllable for a character.
+        latin = [len(word.split()) for word in group if word.isascii()]
+        assert all(latin.count(len(word)) for word in chinese)
+
+
+def test_the_file_is_a_map_of_aliases(tmp_path):
+    odd = ("no", "a: b", "# x", "划痕", "1", "- y", "it's", "null")
+    proposals = [Proposal(name, 'yes: "scratch"', "line\n1", "synonym") for name in odd]
+    file = tmp_path / "aliases.yaml"
+    file.write_text(format_aliases(proposals), encoding="utf-8")
+    assert load_aliases(file) == dict.fromkeys(odd, 'yes: "scratch"')
+    file.write_text(format_aliases([]), encoding="utf-8")
+    assert load_aliases(file) == {}
+
+
+def test_real_sets_find_each_other(shared):
+    from aoi_tl.data.yolo import load_dataset
+
+    sets = {
+        name: load_dataset(shared / "data" / f"{name}.yaml")
+        for name in ("aluminum/aluminum", "neu-det/neu-det", "magnetic-tile/mt")
+    }
+    found = propose_aliases(sets.pop("aluminum/aluminum"), list(sets.values()))
+    assert {(p.name, p.canonical, p.reason) for p in found} == {
+        ("scratches", "scratch", "plural"),
+        ("blowhole", "pinhole", "near synonym"),
+    }
