@@ -1,0 +1,188 @@
+"""What does a signature cost beside reading the image, and is it as good as k-means on all pixels?
+
+Grey images are those of a folder (JPEGs, best real ones); colour images are cut from the two
+photographs that come with scikit-learn. One core, CPU time, so that other jobs do not count; the
+two-core figure is time on the clock and says little on a busy machine.
+
+    python benchmarks/signatures.py ../shared/data
+    python benchmarks/signatures.py ../shared/data --grey 100 --colour 10      # a brief run
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from figures import Figure, cpu_seconds, show, wall_seconds
+
+from aoi_tl.data.images import read_image
+from aoi_tl.data.signature_cache import SignatureCache
+from aoi_tl.similarity.signature import image_signature
+
+K = 5
+
+
+def inertia(pixels: np.ndarray, centroids: np.ndarray) -> float:
+    nearest = np.full(len(pixels), np.inf)
+    for centroid in centroids:
+        np.minimum(nearest, ((pixels - centroid) ** 2).sum(axis=1), out=nearest)
+    return float(nearest.sum())
+
+
+def scikit_learn(pixels: np.ndarray) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    return KMeans(K, n_init=10, random_state=0).fit(pixels).cluster_centers_
+
+
+def grey_figures(files: list[Path], compared: int) -> list[Figure]:
+    def decode() -> None:
+        for file in files:
+            cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+
+    def whole() -> None:
+        for file in files:
+            image_signature(read_image(file), K)
+
+    decoding, total = cpu_seconds(decode), cpu_seconds(whole)
+    images = [read_image(file) for file in files[:: max(1, len(files) // compared)][:compared]]
+    theirs = sum(
+        cpu_seconds(
+            lambda i=i: scikit_learn(np.repeat(i.reshape(-1, 1), 3, axis=1).astype(float)), 1
+        )
+        for i in images
+    )
+    ours = sum(cpu_seconds(lambda i=i: image_signature(i, K)) for i in images)
+    each = 1e3 / len(files)
+    return [
+        Figure(f"grey, {len(files)} files, reading included", f"{total * each:.3f} ms an image",
+               f"decoding {decoding * each:.3f} ms", total / decoding, "<= 1.5"),
+        Figure(f"grey, {len(images)} images, against scikit-learn on all pixels",
+               f"{ours / len(images) * 1e3:.3f} ms", f"{theirs / len(images) * 1e3:.0f} ms",
+               theirs / ours, ">= 500"),
+    ]  # fmt: skip
+
+
+def colour_figures(folder: Path, number: int) -> list[Figure]:
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(0)
+    files, ratios = [], []
+    for i in range(number):
+        photo = load_sample_images().images[i % 2]
+        height, width = rng.integers(300, 427), rng.integers(400, 640)
+        top, left = rng.integers(0, 428 - height), rng.integers(0, 641 - width)
+        crop = photo[top : top + height, left : left + width]
+        file = folder / f"{i}.jpg"
+        cv2.imwrite(str(file), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+        files.append(file)
+        image = read_image(file)
+        pixels = image.reshape(-1, 3).astype(float)
+        best = inertia(pixels, scikit_learn(pixels))
+        ratios.append(inertia(pixels, image_signature(image, K).centroids) / best)
+
+    def decode() -> None:
+        for file in files:
+            cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+
+    def whole() -> None:
+        for file in files:
+            image_signature(read_image(file), K)
+
+    decoding, total = cpu_seconds(decode), cpu_seconds(whole)
+    each = 1e3 / number
+    return [
+        Figure(f"colour, {number} files, reading included", f"{total * each:.2f} ms an image",
+               f"decoding {decoding * each:.2f} ms", total / decoding, "<= 3"),
+        Figure(f"colour, worst inertia of {number}, mean {np.mean(ratios):.5f}",
+               f"{max(ratios):.5f}", "scikit-learn, n_init 10", max(ratios), "<= 1.001"),
+    ]  # fmt: skip
+
+
+def two_core_figure(files: list[Path]) -> Figure:
+    def fill(workers: int) -> None:
+        with tempfile.TemporaryDirectory() as folder, SignatureCache(folder, workers) as cache:
+            cache.signatures(files, K)
+
+    one, two = wall_seconds(lambda: fill(1), 1), wall_seconds(lambda: fill(2), 1)
+    return Figure(f"two cores, {len(files)} files", f"{two:.2f} s", f"one core {one:.2f} s",
+                  one / two, ">= 1.8")  # fmt: skip
+
+
+# The high-water mark of this very program: the one of getrusage is inherited from the parent.
+_MEMORY = """
+import sys
+import numpy as np
+import cv2, scipy
+cv2.setNumThreads(1)
+from aoi_tl.data.images import read_image
+from aoi_tl.similarity.signature import image_signature
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+image_signature(np.zeros((8, 8, 3), np.uint8), 5)
+before = peak()
+for path in sys.argv[1:]:
+    image_signature(read_image(path), 5)
+print(peak() - before)
+"""
+
+
+def memory_figures(files: list[Path], folder: Path) -> list[Figure]:
+    rng = np.random.default_rng(0)
+    grain = rng.integers(0, 40, (512, 512), dtype=np.uint8)
+    large = {
+        "grey.png": np.tile(grain, (16, 16)),
+        "deep.png": np.tile(grain, (16, 16)) * np.uint16(99),
+    }
+    large["colour.png"] = np.dstack([large["grey.png"], large["grey.png"] + 9, large["grey.png"]])
+    figures = []
+    cases = {f"{len(files)} files": files}
+    for name, image in large.items():
+        cv2.imwrite(str(folder / name), image)
+        cases[f"8192 x 8192, {Path(name).stem}"] = [folder / name]
+    del large
+    for name, paths in cases.items():
+        command = [sys.executable, "-c", _MEMORY, *map(str, paths)]
+        used = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        figures.append(Figure(f"peak memory, {name}", f"{used:.0f} MiB", "400 MB",
+                              used * 1.048576 / 400, "<= 1"))  # fmt: skip
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="a folder with JPEGs, anywhere in it")
+    parser.add_argument("--grey", type=int, default=400, help="how many of them")
+    parser.add_argument("--compared", type=int, default=4, help="of those, by scikit-learn too")
+    parser.add_argument("--colour", type=int, default=200, help="crops of the photographs")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    every = sorted(arguments.folder.rglob("*.jpg"))
+    every = [f for f in every[:: max(1, len(every) // (4 * arguments.grey))]
+             if cv2.imread(str(f), cv2.IMREAD_UNCHANGED).ndim == 2]  # fmt: skip
+    files = every[:: max(1, len(every) // arguments.grey)][: arguments.grey]
+    if not files:
+        raise SystemExit(
+            f"expected grey JPEGs in {arguments.folder}, got none; name another folder"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        figures = grey_figures(files, arguments.compared)
+        figures += colour_figures(Path(folder), arguments.colour)
+        figures += memory_figures(files, Path(folder))
+        figures.append(two_core_figure(files * 1))
+    show(figures)
+
+
+if __name__ == "__main__":
+    main()
