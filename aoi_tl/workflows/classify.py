@@ -122,7 +122,7 @@ def run_classification(
     """
     if not isinstance(experiment, ClassificationExperiment):
         experiment = read_settings(experiment, ClassificationExperiment, overrides)
-    experiment = locate_images(experiment, data_root)
+    experiment = find_encoder(locate_images(experiment, data_root))
     target, source = read_domains(experiment)
     check_named_classes(experiment, target)
     weights = {
@@ -154,6 +154,35 @@ def run_classification(
 
 
 # ------------------------------------------------------------------------------- what comes in
+
+
+def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperiment:
+    """Find the encoder's file where it is one, and see that it can be used, before any work.
+
+    Parameters
+    ----------
+    experiment : ClassificationExperiment
+        Names an encoder: a network, a checkpoint's name or a checkpoint's path.
+
+    Returns
+    -------
+    ClassificationExperiment
+        A ``.pt`` with its path; it is looked for in ``weights`` and then downloaded.
+
+    Raises
+    ------
+    CheckpointError, ExperimentError
+        When there is no such encoder, or its weights are of another architecture.
+    """
+    from aoi_tl.classification.encoders import build_encoder
+
+    if experiment.encoder.endswith(".pt"):
+        from aoi_tl.transfer.yolo import find_checkpoint
+
+        found = find_checkpoint(experiment.encoder, [Path("weights")])
+        experiment = experiment.model_copy(update={"encoder": str(found)})
+    build_encoder(experiment.encoder, experiment.weights)
+    return experiment
 
 
 def read_images(images: Images) -> ImageSet:
