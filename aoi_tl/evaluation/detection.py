@@ -188,7 +188,7 @@ def smooth(curve: ArrayLike, share: float = 0.1) -> np.ndarray:
 
     Examples
     --------
-    >>> smooth([0.0, 0.0, 3.0, 0.0, 0.0], share=0.6).tolist()
+    >>> smooth([0.0, 0.0, 3.0, 0.0, 0.0], share=0.5).round(6).tolist()
     [0.0, 1.0, 1.0, 1.0, 0.0]
     """
     y = np.asarray(curve, dtype=np.float64)

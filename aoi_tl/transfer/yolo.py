@@ -264,7 +264,7 @@ def load_checkpoint(path: Path) -> Any:
     from ultralytics.nn.tasks import load_checkpoint as load
     from ultralytics.utils.downloads import checks
 
-    if Path(checks.check_yolov5u_filename(str(path))).name != path.name:
+    if Path(checks.check_yolov5u_filename(path.name, verbose=False)).name != path.name:
         raise CheckpointError(
             f"expected an Ultralytics checkpoint, got {path}, named like an original YOLOv5; "
             f"use {path.stem}u.pt"

@@ -20,7 +20,7 @@ def test_flat_curves_by_hand() -> None:
     scores = scores_of(np.full((1, 1000), 0.5), np.ones((1, 1000)), np.full((1, 10), 0.3))
     assert scores.f1 == pytest.approx(2 / 3)
     assert (scores.precision, scores.recall) == (0.5, 1.0)
-    assert scores.map50 == scores.map50_95 == pytest.approx(0.3)
+    assert (scores.map50, scores.map50_95) == pytest.approx((0.3, 0.3))
     only = scores.per_class[0]
     assert (only.name, only.images, only.instances) == ("class 0", 2, 3)
     assert only.f1 == pytest.approx(2 / 3)
