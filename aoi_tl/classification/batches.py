@@ -112,6 +112,40 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
     return values
 
 
+def turn_images(
+    images: torch.Tensor, degrees: np.ndarray, mirror: np.ndarray | None = None
+) -> torch.Tensor:
+    """Turn square images, the corners filled by reflection.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, channels, size, size)
+        In 0..1.
+    degrees : ndarray of shape (n,)
+        How far, counter-clockwise.
+    mirror : ndarray of shape (n,), optional
+        -1 for those to be mirrored as well, else 1.
+
+    Returns
+    -------
+    tensor of shape (n, channels, size, size)
+        Bilinear between the pixels.
+    """
+    import torch
+    from torch.nn.functional import affine_grid, grid_sample
+
+    angle = np.radians(degrees)
+    sign = np.ones(len(images)) if mirror is None else mirror
+    # Rows of the 2 x 3 matrix that takes an output place to its input place.
+    theta = np.zeros((len(images), 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = sign * np.cos(angle), -sign * np.sin(angle)
+    theta[:, 1, 0], theta[:, 1, 1] = np.sin(angle), np.cos(angle)
+    grid = affine_grid(
+        torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False
+    )
+    return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Chance changes of a training image.
@@ -130,20 +164,14 @@ class Augmentation:
     def __call__(self, images: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
         """Change a batch of shape (n, channels, size, size)."""
         import torch
-        from torch.nn.functional import affine_grid, grid_sample
 
         n = len(images)
         mirror = np.where(generator.random(n) < 0.5, -1.0, 1.0) if self.flip else np.ones(n)
-        angle = np.radians(generator.uniform(-self.rotation, self.rotation, n))
+        degrees = generator.uniform(-self.rotation, self.rotation, n)
         if self.rotation == 0:
             chosen = torch.from_numpy(mirror < 0)[:, None, None, None]
             return torch.where(chosen, images.flip(-1), images)
-        # Rows of the 2 x 3 matrix that takes an output place to its input place.
-        theta = np.zeros((n, 2, 3), np.float32)
-        theta[:, 0, 0], theta[:, 0, 1] = mirror * np.cos(angle), -mirror * np.sin(angle)
-        theta[:, 1, 0], theta[:, 1, 1] = np.sin(angle), np.cos(angle)
-        grid = affine_grid(torch.from_numpy(theta), list(images.shape), align_corners=False)
-        return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        return turn_images(images, degrees, mirror)
 
 
 @dataclass(frozen=True, eq=False)

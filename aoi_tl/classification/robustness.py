@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from aoi_tl.classification.batches import Pixels
+from aoi_tl.classification.batches import Pixels, turn_images
 from aoi_tl.classification.classifier import Classifier, Domain
 from aoi_tl.errors import ExperimentError
 
@@ -103,7 +103,7 @@ def _change(
     name: str, strength: float, classifier: Classifier, generator: np.random.Generator
 ) -> Change:
     import torch
-    from torchvision.transforms.v2 import InterpolationMode, functional
+    from torchvision.transforms.v2 import functional
 
     def noise(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         drawn = generator.normal(0, strength, images.shape).astype(np.float32)
@@ -134,9 +134,8 @@ def _change(
         "brightness": lambda images, _: functional.adjust_brightness(images, strength),
         "contrast": lambda images, _: functional.adjust_contrast(images, strength),
         "jpeg": jpeg,
-        "rotation": lambda images, _: functional.rotate(
-            images, strength, InterpolationMode.BILINEAR
-        ),
+        # Corners filled as in training: black ones would be another change.
+        "rotation": lambda images, _: turn_images(images, np.full(len(images), strength)),
         "fgsm": lambda images, labels: attack_images(
             classifier, images, labels, "target", strength, steps=1
         ),
