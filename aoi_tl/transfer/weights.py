@@ -293,6 +293,8 @@ def match_classes(
         for names in (source_names, target_names)
     ):
         return None
+    if list(source_names) == list(target_names):
+        return None
     rows = {name.strip().lower(): row for row, name in enumerate(source_names)}
     pairs = tuple(
         (row, rows[name.strip().lower()])
