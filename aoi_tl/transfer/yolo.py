@@ -43,6 +43,10 @@ OWNED_ARGUMENTS = {
 }
 
 
+#: What Ultralytics' `build_optimizer` knows; it says so only once training has begun.
+OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
+
+
 @dataclass(frozen=True)
 class Trained:
     """A training that has ended.
@@ -635,6 +639,11 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 f"expected a training argument of Ultralytics, got {name!r}; "
                 f"did you mean {near[0]!r}?"
             )
+    optimizer = str(checked.get("optimizer", "auto"))
+    if optimizer.lower() not in map(str.lower, OPTIMIZERS):
+        raise ExperimentError(
+            f"expected 'optimizer' to be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}"
+        )
     try:
         check_cfg(checked)
     except (TypeError, ValueError) as error:
@@ -642,6 +651,45 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"expected a valid training argument, got {' '.join(str(error).split())}"
         ) from error
     return checked
+
+
+def check_device(device: str) -> None:
+    """Check that this machine has a device before anything is trained on it.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``0``, ``0,1``, ``mps``, ..., as Ultralytics has it.
+
+    Raises
+    ------
+    ExperimentError
+        If the machine does not have it.
+
+    Examples
+    --------
+    >>> check_device("cpu")
+    """
+    prepare_ultralytics()
+    from ultralytics.utils.torch_utils import select_device
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        with _own_chance():
+            select_device(device, verbose=False)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        import torch
+
+        raise ExperimentError(
+            f"expected a device of this machine, got {device!r}: it has "
+            f"{torch.cuda.device_count()} GPUs that torch can use; set 'device: cpu', or a GPU's "
+            "number"
+        ) from error
+    finally:  # Ultralytics hides the GPUs from the whole process when it is asked for the CPU
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def data_names(data: Path) -> tuple[str, ...]:

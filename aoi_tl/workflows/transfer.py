@@ -134,9 +134,13 @@ def experiment_of(
 
 
 def check_training(experiment: Experiment) -> None:
-    """Check the training arguments, which only the detection room can judge, before any work."""
-    from aoi_tl.transfer.yolo import check_train_arguments
+    """Check device and training arguments, which only the detection room can judge."""
+    from aoi_tl.transfer.yolo import check_device, check_train_arguments
 
+    try:
+        check_device(experiment.device)
+    except ExperimentError as error:
+        raise ExperimentError(f"{experiment.where('device')}: {error}") from None
     train = experiment.train
     for keys, settings in (
         (("train",), train.model_dump(exclude={"source", "target"})),

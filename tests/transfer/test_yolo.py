@@ -15,6 +15,8 @@ import torch
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError
 from aoi_tl.transfer import yolo
 from aoi_tl.transfer.yolo import (
+    OPTIMIZERS,
+    check_device,
     check_train_arguments,
     data_names,
     find_checkpoint,
@@ -307,3 +309,21 @@ def test_careful_even_where_ultralytics_was_imported_before() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert ended.stdout.splitlines()[-1] == "True False False False False False"
+
+
+def test_the_optimisers_are_those_of_ultralytics() -> None:
+    from ultralytics.engine.trainer import BaseTrainer
+
+    with pytest.raises(NotImplementedError) as caught:
+        BaseTrainer.build_optimizer(None, new_model("yolov8n.yaml", ("x",), 0), name="nothing")
+    listed = re.search(r"\{(.*)\}", str(caught.value))
+    assert listed is not None
+    assert set(OPTIMIZERS) == set(re.findall(r"'(\w+)'", listed.group(1)))
+
+
+def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ExperimentError) as caught:
+        check_device("77")
+    assert "expected a device of this machine, got '77'" in one_line(caught)
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

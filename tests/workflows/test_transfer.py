@@ -162,10 +162,12 @@ def spoil(kind: str, folder: Path) -> dict[str, object]:
         return {"pick": ["naer"]}
     elif kind == "training argument":
         return {"train": {**TRAIN, "lr": 0.1}}
+    elif kind == "optimizer":
+        return {"train": {**TRAIN, "optimizer": "AdamWW"}}
+    elif kind == "device":
+        return {"device": "77"}
     elif kind == "weights":
         return {"weights": str(folder / "nothing.pt")}
-    elif kind == "twice":
-        return {"sources": [str(folder / "near" / "data.yaml"), str(folder / "b" / "near.yaml")]}
     return {}
 
 
@@ -182,6 +184,8 @@ def spoil(kind: str, folder: Path) -> dict[str, object]:
         ("no shared class", ["defined score", "alone"]),
         ("unknown pick", ["did you mean 'near'"]),
         ("training argument", ["'lr'", "lr0"]),
+        ("optimizer", ["train.optimizer", "AdamW,", "'AdamWW'"]),
+        ("device", ["device", "'77'"]),
         ("weights", ["nothing.pt"]),
     ],
 )
