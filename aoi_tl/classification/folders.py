@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aoi_tl.data.images import image_fault
 from aoi_tl.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -418,6 +419,35 @@ def check_source(images: ImageSet) -> ImageSet:
             "some, or leave the empty class out by listing the others"
         )
     return check_groups(images)
+
+
+def check_files(images: ImageSet) -> ImageSet:
+    """Check that every image file is whole, by its first and last bytes.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Any set.
+
+    Returns
+    -------
+    ImageSet
+        The same set.
+
+    Raises
+    ------
+    DataError
+        Naming the first file that is not, and how many there are.
+    """
+    faults = [(path, fault) for path in images.images if (fault := image_fault(path))]
+    if faults:
+        path, fault = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DataError(
+            f"expected whole images in {images.name}, got {fault} at {path}{more}; replace the "
+            "file or delete it"
+        )
+    return images
 
 
 def check_groups(images: ImageSet) -> ImageSet:

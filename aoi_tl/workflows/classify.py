@@ -16,6 +16,7 @@ from aoi_tl.classification import cdg, two_stage
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels, cache_pixels
 from aoi_tl.classification.folders import (
     ImageSet,
+    check_files,
     check_source,
     check_target,
     draw_shots,
@@ -239,8 +240,8 @@ def read_domains(experiment: ClassificationExperiment) -> tuple[ImageSet, ImageS
             )
         # The test images are the same for every seed, which draws other training images only.
         target = hold_out(target, experiment.target.test_share, np.random.default_rng(0))
-    check_target(target)
-    check_source(source)
+    check_files(check_target(target))
+    check_files(check_source(source))
     for domain, images, shots in (
         ("target", target, experiment.target.shots), ("source", source, experiment.source.shots)
     ):

@@ -8,6 +8,7 @@ import pytest
 
 from aoi_tl.classification.folders import (
     ImageSet,
+    check_files,
     check_groups,
     check_source,
     check_target,
@@ -122,6 +123,15 @@ def test_thing_that_is_both_trained_on_and_tested() -> None:
     images = make_set([0, 1, 0, 1], ["train", "train", "test", "test"], ["x", "y", "x", "z"])
     with pytest.raises(DataError, match="'x' in train and test"):
         check_target(images)
+
+
+def test_files_that_are_no_whole_images_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path / "a", 3)
+    assert len(check_files(read_image_folders(tmp_path))) == 3
+    (tmp_path / "a" / "1.png").write_bytes((tmp_path / "a" / "1.png").read_bytes()[:-9])
+    (tmp_path / "a" / "2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.png \(and 1 more\); replace"):
+        check_files(read_image_folders(tmp_path))
 
 
 def test_kept_classes_are_numbered_anew() -> None:

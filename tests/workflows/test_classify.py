@@ -280,6 +280,7 @@ def test_bad_input_is_one_clear_line(
         run_classification(cdg_experiment(tmp_path, **changes), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert "expected" in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_chosen_images_come_from_every_class_in_turn() -> None:
