@@ -14,7 +14,7 @@ from aoi_tl.similarity.kmeans import cluster_distinct, inertias, weighted_kmeans
 Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
-_STRIP = 1 << 22  # pixels looked at in one go: memory stays bounded whatever the image's size
+_STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
 _SAMPLE = 1 << 15  # pixels that place the mean of each colour bin
 _FEW_BINS = 4096  # so few occupied bins: the colours are near each other, each is kept exactly
 
@@ -304,9 +304,9 @@ def _checked(image: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _strips(pixels: NDArray[Any], limit: int = _STRIP) -> Iterator[NDArray[Any]]:
-    """The image in contiguous horizontal strips of about ``limit`` pixels."""
-    rows = max(1, limit // pixels.shape[1])
+def _strips(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The image in contiguous horizontal strips of about `_STRIP` pixels."""
+    rows = max(1, _STRIP // pixels.shape[1])
     for top in range(0, len(pixels), rows):
         yield np.ascontiguousarray(pixels[top : top + rows])
 
@@ -392,7 +392,7 @@ def _deep_colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     span = np.array([pixels[:, :, c].max() for c in range(3)], dtype=np.int64) - low + 1
     counts = np.zeros(64**3)
     totals = np.zeros((3, 64**3))
-    for strip in _strips(pixels, _STRIP // 4):
+    for strip in _strips(pixels):
         values = strip.reshape(-1, 3).astype(np.int64)
         index = (values - low) * 64 // np.maximum(span, 64)
         flat = index[:, 0] << 12 | index[:, 1] << 6 | index[:, 2]
