@@ -107,7 +107,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
     Raises
     ------
     DataError
-        OpenCV cannot write such pixels in that format.
+        OpenCV cannot write such pixels in that format, or the place cannot be written to.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -124,7 +124,32 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
             f"{path}: expected a format that holds {pixels.dtype} pixels of shape {pixels.shape}, "
             f"got {suffix!r}; write a .png"
         )
-    path.write_bytes(encoded.tobytes())
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """Put a full disk or a folder without rights into one line.
+
+    Parameters
+    ----------
+    path : Path
+        What was to be written.
+    error : OSError
+        What came instead.
+
+    Returns
+    -------
+    DataError
+        To be raised.
+    """
+    reason = error.strerror or str(error)
+    return DataError(
+        f"{path}: expected to write there, got {reason!r}; make room, or name a folder you may "
+        "write to"
+    )
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:

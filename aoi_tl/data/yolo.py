@@ -20,6 +20,7 @@ from aoi_tl.data.images import (
     ends_as_jpeg_should,
     image_fault,
     read_stored,
+    unwritable,
     write_image,
 )
 from aoi_tl.data.label_file import LabelFault, LabelFile, format_labels, read_label_file
@@ -136,7 +137,8 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool =
     Raises
     ------
     DataError
-        No samples, a missing image, or a folder with somebody's files in it.
+        No samples, a missing image, a folder with somebody's files in it, or one that cannot be
+        written to.
 
     Examples
     --------
@@ -148,8 +150,7 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool =
             f"{dataset.name}: expected images to write, got none; choose a dataset with images"
         )
     _refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    building = building_folder(folder)
     try:
         linked = copied = 0
         (building / "images" / "train").mkdir(parents=True)
@@ -166,10 +167,38 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool =
         (building / "data.yaml").write_text(text, encoding="utf-8")
         building.chmod(0o755)  # mkdtemp's folders are closed to everybody else
         _swap_in(building, folder)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise unwritable(folder, error) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     return folder / "data.yaml"
+
+
+def building_folder(folder: Path) -> Path:
+    """Make a hidden folder beside one that shall appear at once, complete.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that shall appear.
+
+    Returns
+    -------
+    Path
+        Where to build it; on the same disk, so that it can be renamed.
+
+    Raises
+    ------
+    DataError
+        Nothing can be written there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 @dataclass

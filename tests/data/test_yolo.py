@@ -519,3 +519,18 @@ def test_every_real_yaml_loads(shared):
     files = sorted((shared / "data").glob("*/*.yaml"))
     assert len(files) == 13
     assert all(load_dataset(file).instances for file in files)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    dataset = load_dataset(dataset_folder(tmp_path / "user"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="expected to write there, got"):
+        write_dataset(dataset, tmp_path / "file" / "out")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        write_dataset(dataset, tmp_path / "run" / "out")
+    assert list((tmp_path / "run").iterdir()) == []

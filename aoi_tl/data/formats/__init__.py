@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.formats import archive, coco, cvat, folders, labelme, masks, table, voc
 from aoi_tl.data.formats.record import Findings, ImageFinder, image_folder, to_dataset
-from aoi_tl.data.yolo import load_dataset, place_images, write_dataset
+from aoi_tl.data.images import unwritable
+from aoi_tl.data.yolo import building_folder, load_dataset, place_images, write_dataset
 from aoi_tl.errors import DataError
 
 __all__ = ["EXPORTS", "FORMATS", "Imported", "export_dataset", "import_dataset"]
@@ -82,6 +82,7 @@ def import_dataset(
 
     Examples
     --------
+    >>> import tempfile
     >>> import numpy as np
     >>> from aoi_tl.data.images import write_image
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -104,15 +105,15 @@ def import_dataset(
         )
     if not source.exists():
         raise DataError(f"{source}: expected annotations, got nothing there; check the path")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.import.", dir=out.parent) as scratch:
+    scratch = building_folder(out)
+    try:
         findings = Findings(source)
-        place, copies = _opened(source, Path(scratch), findings)
+        place, copies = _opened(source, scratch, findings)
         finder = _finder(format, place, Path(images) if images is not None else None)
         if format == "voc":
             records = voc.read(place, finder, findings, first_pixel)
         elif format == "labelme":
-            records = labelme.read(place, finder, findings, Path(scratch) / "embedded")
+            records = labelme.read(place, finder, findings, scratch / "embedded")
         elif format == "masks":
             records = masks.read(place, finder, findings, gap, area, threshold, values, label)
         else:
@@ -141,8 +142,12 @@ def import_dataset(
                 f"{source}: expected images to train on, got only {', '.join(dataset.splits)}; "
                 "set split to 'train'"
             )
-        embedded = Path(scratch) / "embedded"
+        embedded = scratch / "embedded"
         path = write_dataset(dataset, out, copy=copies or not link or embedded.is_dir())
+    except OSError as error:
+        raise unwritable(out, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return Imported(path, load_dataset(path), findings.notes())
 
 
@@ -181,6 +186,7 @@ def export_dataset(
 
     Examples
     --------
+    >>> import tempfile
     >>> import numpy as np
     >>> from aoi_tl.data.dataset import Sample
     >>> from aoi_tl.data.images import write_image
@@ -199,8 +205,7 @@ def export_dataset(
         raise DataError(f"{dataset.name}: expected images to write, got none; choose a dataset")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: expected a new folder, got one in use; name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    building = building_folder(out)
     try:
         files: dict[str, list[str]] = {}
         taken: set[str] = set()
@@ -219,6 +224,9 @@ def export_dataset(
         if out.exists():
             out.rmdir()
         os.replace(building, out)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise unwritable(out, error) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -128,6 +128,19 @@ def test_copies_by_default_and_links_when_asked(tmp_path, picture, put):
     assert load_dataset(tmp_path / "copied" / "data.yaml").counts == {"dent": 1}
 
 
+def test_sources_are_only_read(tmp_path, picture, put):
+    picture("set/a.png"), picture("set/b.png")
+    put(
+        "set/a.xml",
+        "<annotation><object><name>a</name><bndbox><xmin>1</xmin><ymin>2</ymin>"
+        "<xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>",
+    )
+    before = tree_hash(tmp_path / "set")
+    import_dataset("voc", tmp_path / "set", tmp_path / "linked", link=True)
+    import_dataset("folders", tmp_path, tmp_path / "whole", link=True)
+    assert tree_hash(tmp_path / "set") == before
+
+
 def test_what_is_odd_is_mended_and_counted(tmp_path, picture, put):
     for name in ("a.png", "b.png", "extra.png"):
         picture(name)
