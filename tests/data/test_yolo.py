@@ -527,7 +527,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="expected to write there, got"):
         write_dataset(dataset, tmp_path / "file" / "out")
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
