@@ -161,7 +161,7 @@ def spoil(kind: str, folder: Path) -> dict[str, object]:
     elif kind == "unknown pick":
         return {"pick": ["naer"]}
     elif kind == "training argument":
-        return {"train": {**TRAIN, "lr": 0.1}}
+        return {"train": {**TRAIN, "epoch": 3}}
     elif kind == "optimizer":
         return {"train": {**TRAIN, "optimizer": "AdamWW"}}
     elif kind == "device":
@@ -183,7 +183,7 @@ def spoil(kind: str, folder: Path) -> dict[str, object]:
         ("leak", ["near: 1 of", "overlap: drop"]),
         ("no shared class", ["defined score", "alone"]),
         ("unknown pick", ["did you mean 'near'"]),
-        ("training argument", ["'lr'", "lr0"]),
+        ("training argument", ["train.epoch:", "'epochs'"]),
         ("optimizer", ["train.optimizer", "AdamW,", "'AdamWW'"]),
         ("device", ["device", "'77'"]),
         ("weights", ["nothing.pt"]),
