@@ -32,13 +32,13 @@ from aoi_tl.classification import cdg
 from aoi_tl.classification.batches import BatchStream, Pixels, cache_pixels
 from aoi_tl.classification.classifier import build_classifier, predict, recalibrate
 from aoi_tl.classification.encoders import build_encoder
-from aoi_tl.classification.folders import (
+from aoi_tl.classification.folders import read_image_csv
+from aoi_tl.classification.image_set import (
     ImageSet,
     check_source,
     check_target,
     draw_shots,
     keep_classes,
-    read_image_csv,
 )
 from aoi_tl.classification.training import train
 from aoi_tl.evaluation.classification import score_predictions

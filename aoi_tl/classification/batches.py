@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from aoi_tl.classification.folders import ImageSet
+from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import epoch_order
 from aoi_tl.data.images import read_image
 

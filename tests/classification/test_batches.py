@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels, cache_pixels
-from aoi_tl.classification.folders import ImageSet, read_image_folders
+from aoi_tl.classification.folders import read_image_folders
+from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.errors import DataError
 
 

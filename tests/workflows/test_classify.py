@@ -15,7 +15,8 @@ from aoi_tl.data.images import read_image
 from aoi_tl.data.synthetic_surfaces import write_surfaces
 from aoi_tl.errors import AoiTlError, CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.settings import validate
-from aoi_tl.workflows.classify import run_classification, spread_over_classes
+from aoi_tl.workflows.classifier_arms import spread_over_classes
+from aoi_tl.workflows.classify import run_classification
 
 SMALL = {"encoder": "yolov8n.yaml", "weights": "random", "seeds": [0],
          "report": {"robustness": ["noise"], "maps": 4, "samples": 6}}

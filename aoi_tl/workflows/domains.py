@@ -1,0 +1,193 @@
+"""The two domains of a classification run: read, checked, and drawn from for each seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aoi_tl.classification import two_stage
+from aoi_tl.classification.batches import Pixels, cache_pixels
+from aoi_tl.classification.folders import read_image_csv, read_image_folders
+from aoi_tl.classification.image_set import (
+    ImageSet,
+    check_files,
+    check_source,
+    check_target,
+    draw_shots,
+    hold_out,
+    keep_classes,
+)
+from aoi_tl.classification_experiment import ClassificationExperiment, Images
+from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.runs import RunFolder
+from aoi_tl.settings import did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What one seed trains and tests on."""
+
+    seed: int
+    target: ImageSet
+    source: ImageSet
+    target_train: Pixels
+    target_test: Pixels
+    source_train: Pixels
+
+
+def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperiment:
+    """Find the encoder's file where it is one, and see that it can be used, before any work.
+
+    Parameters
+    ----------
+    experiment : ClassificationExperiment
+        Names an encoder: a network, a checkpoint's name or a checkpoint's path.
+
+    Returns
+    -------
+    ClassificationExperiment
+        A ``.pt`` with its path; it is looked for in ``weights`` and then downloaded.
+
+    Raises
+    ------
+    CheckpointError, ExperimentError
+        When there is no such encoder, or its weights are of another architecture.
+    """
+    from aoi_tl.classification.encoders import build_encoder
+
+    if experiment.encoder.endswith(".pt"):
+        from aoi_tl.transfer.yolo import find_checkpoint
+
+        found = find_checkpoint(experiment.encoder, [Path("weights")])
+        experiment = experiment.model_copy(update={"encoder": str(found)})
+    build_encoder(experiment.encoder, experiment.weights)
+    return experiment
+
+
+def read_images(images: Images) -> ImageSet:
+    """Read one domain as its settings say.
+
+    Parameters
+    ----------
+    images : Images
+        With an absolute path.
+
+    Returns
+    -------
+    ImageSet
+        With the classes that are asked for, in that order.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read.
+    """
+    path = Path(images.path)
+    found = (
+        read_image_folders(path) if path.is_dir()
+        else read_image_csv(path, images.image, images.class_columns, images.split, images.group,
+                            images.pattern)
+    )
+    return keep_classes(found, images.classes) if images.classes else found
+
+
+def read_domains(experiment: ClassificationExperiment) -> tuple[ImageSet, ImageSet]:
+    """Read and check both domains.
+
+    Parameters
+    ----------
+    experiment : ClassificationExperiment
+        With absolute paths.
+
+    Returns
+    -------
+    target, source : ImageSet
+        Of two-stage transfer, both with the source's classes.
+
+    Raises
+    ------
+    DataError, ExperimentError
+        When one of them cannot be read or used.
+    """
+    target, source = read_images(experiment.target), read_images(experiment.source)
+    if experiment.target.test_share is not None:
+        if "test" in target.splits:
+            raise ExperimentError(
+                f"{experiment.where('target', 'test_share')}: expected a target without a test "
+                "split to hold images out of, got one that has it; leave test_share out"
+            )
+        # The test images are the same for every seed, which draws other training images only.
+        target = hold_out(target, experiment.target.test_share, np.random.default_rng(0))
+    check_files(check_target(target))
+    check_files(check_source(source))
+    for domain, images, shots in (
+        ("target", target, experiment.target.shots), ("source", source, experiment.source.shots)
+    ):
+        if shots and set(shots) != set(images.classes):
+            raise ExperimentError(
+                f"{experiment.where(domain, 'shots')}: expected a number for each class of "
+                f"{images.name} ({', '.join(images.classes)}), got {', '.join(shots)}; name them "
+                "all, or leave the others out with classes"
+            )
+    if experiment.method == "two-stage":
+        try:
+            classes = two_stage.join_classes(source.classes, target.classes)
+        except ValueError as error:
+            raise DataError(
+                f"{error}; name them alike, or leave the others out with target.classes"
+            ) from None
+        place = np.array([classes.index(name) for name in target.classes])
+        target = replace(target, classes=classes, labels=place[target.labels])
+    return target, source
+
+
+def check_named_classes(experiment: ClassificationExperiment, target: ImageSet) -> None:
+    """Check that the classes which the settings name are the target's."""
+    for keys, names in (
+        (("imbalance", "oversample"), experiment.imbalance.oversample),
+        (("shifted_classes",), experiment.shifted_classes),
+    ):
+        for name in names:
+            if name not in target.classes:
+                raise ExperimentError(
+                    f"{experiment.where(*keys)}: expected classes of {target.name} "
+                    f"({', '.join(target.classes)}), got {name!r}"
+                    + did_you_mean(name, target.classes)
+                )
+
+
+def draw_seed(
+    run: RunFolder, experiment: ClassificationExperiment, target: ImageSet, source: ImageSet,
+    seed: int,
+) -> Draw:
+    """Draw a seed's training images and make all pixels ready.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Keeps the pixels as mapped files, decoded once for all seeds.
+    experiment : ClassificationExperiment
+        Says how many images to draw.
+    target, source : ImageSet
+        Both domains.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Draw
+        The same for every arm.
+    """
+    if experiment.target.shots:
+        target = draw_shots(target, experiment.target.shots, np.random.default_rng((seed, 7)))
+    if experiment.source.shots:
+        source = draw_shots(source, experiment.source.shots, np.random.default_rng((seed, 8)))
+    size, cache = experiment.train.image_size, run.path / "cache"
+    return Draw(
+        seed, target, source,
+        cache_pixels(target.split("train"), size, cache),
+        cache_pixels(target.split("test"), size, cache),
+        cache_pixels(source.split("train"), size, cache),
+    )
