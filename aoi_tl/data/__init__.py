@@ -1,1 +1,7 @@
 """Datasets in: images, boxes, class names, and everything that reads or writes their files."""
+
+import os
+
+# OpenCV reads this once, when it is imported: an image of more pixels (16384 x 16384) is a bomb.
+# Ultralytics, which reads images by itself, is held to it as well.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))

@@ -22,10 +22,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.data.images import MAX_IMAGE_BYTES
+from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.errors import DataError
 
 #: Laid over each other, unrelated images of one process reach 0.3, exposures of one part 0.7 to 1.
-SIMILAR = 0.5
+SIMILAR = 0.6
+#: From here on it is beyond doubt, parts of one series in one fixture included.
+CERTAIN = 0.8
 #: Less common ground than this share of the smaller image proves nothing.
 OVERLAP = 0.15
 
@@ -41,6 +45,7 @@ _TABLES, _BITS = 10, 18
 _NEIGHBOURS = 24  # in a crowded bucket each patch meets only so many others
 _BIN = 8  # pixels: shifts closer than this agree
 _VOTES = 3
+_LIKELY = 0.5
 _CHECKS = 24  # per image: the candidates with the most votes are laid over each other
 _THUMB, _WHOLE = 64, 160  # pixels: whole images, to be hashed and to be laid over each other
 _REACH = 3  # pixels: how far off a guessed shift may be
@@ -79,10 +84,16 @@ class Duplicates:
         The first image with the same bytes; its own position where there is none before it.
     overlaps : tuple of Overlap
         Between images that are nobody's copy.
+    sizes : int64 array of shape (n, 2)
+        Height and width in pixels; zeros where an image cannot be read.
+    blank : bool array of shape (n,)
+        Images of one single grey level.
     """
 
     copy_of: NDArray[np.int64]
     overlaps: tuple[Overlap, ...]
+    sizes: NDArray[np.int64]
+    blank: NDArray[np.bool_]
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
@@ -168,6 +179,7 @@ def find_duplicates(
     """
     paths = [Path(image) for image in images]
     copy_of = np.arange(len(paths))
+    sizes, blank = np.zeros((len(paths), 2), np.int64), np.zeros(len(paths), np.bool_)
     seen: dict[bytes, int] = {}
     firsts: list[int] = []
     described: list[_Description] = []
@@ -175,7 +187,10 @@ def find_duplicates(
         for position, (key, description) in enumerate(pool.map(_describe, paths)):
             first = seen.setdefault(key, position)
             copy_of[position] = first
-            if first == position and description is not None:
+            if description is not None:
+                sizes[position], blank[position] = description.size, description.blank
+            # Below 8 pixels there is nothing to tell one image from another by.
+            if first == position and description is not None and min(description.size) >= 8:
                 firsts.append(position)
                 described.append(description)
             if progress is not None:
@@ -184,7 +199,7 @@ def find_duplicates(
     overlaps = tuple(
         Overlap(firsts[i], firsts[j], similarity, share) for i, j, similarity, share in found
     )
-    return Duplicates(copy_of, overlaps)
+    return Duplicates(copy_of, overlaps, sizes, blank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,26 +207,28 @@ class _Description:
     points: NDArray[np.int16]  # (k, 3): x, y in halved pixels, halvings
     patches: NDArray[np.float16]  # (k, 64), zero mean, unit length
     thumb: NDArray[np.float16]  # (256,), likewise; zeros for an image without structure
-    longest: int  # pixels
+    size: tuple[int, int]  # height, width
+    blank: bool
 
 
 def _describe(path: Path) -> tuple[bytes, _Description | None]:
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
     grey = _decode(content)
     if grey is None:
         return key, None
-    points, patches = [], []
-    for halvings, pixels in _octaves(grey):
+    points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.float16)]
+    for halvings, pixels in _octaves(grey) if min(grey.shape) >= 2 * _MARGIN else ():
         where, what = _patches(_structure(pixels))
         points.append(np.column_stack([where, np.full(len(where), halvings)]).astype(np.int16))
         patches.append(what)
     thumb = _unit(cv2.resize(_thumbnail(grey), (16, 16), interpolation=cv2.INTER_AREA).ravel())
     return key, _Description(
-        np.concatenate(points), np.concatenate(patches), thumb.astype(np.float16), max(grey.shape)
+        np.concatenate(points), np.concatenate(patches), thumb.astype(np.float16),
+        (grey.shape[0], grey.shape[1]), bool(grey.min() == grey.max()),
     )
 
 
@@ -222,7 +239,7 @@ def _decode(content: bytes) -> NDArray[np.float32] | None:
         grey = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error:
         return None
-    if grey is None or min(grey.shape) < 8:
+    if grey is None:
         return None
     if grey.dtype != np.uint8:  # 12 bits often lie in the lower end of 16
         top = max(float(np.quantile(grey[::4, ::4], 0.999)), 1.0)
@@ -249,9 +266,9 @@ def _halved(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 def _structure(pixels: NDArray[Any], width: int = _HIGH_PASS) -> NDArray[np.float32]:
     """What is fine in both directions, of equal strength everywhere: stripes and light are gone."""
     fine = pixels - cv2.blur(pixels, (width, 1), borderType=cv2.BORDER_REFLECT)
-    fine -= cv2.blur(fine, (1, width), borderType=cv2.BORDER_REFLECT)
+    fine = fine - cv2.blur(fine, (1, width), borderType=cv2.BORDER_REFLECT)
     strength = cv2.blur(fine * fine, (width, width), borderType=cv2.BORDER_REFLECT)
-    fine /= np.sqrt(np.maximum(strength, 0)) + 1.0  # one grey level is noise
+    fine = fine / (np.sqrt(np.maximum(strength, 0)) + np.float32(1))  # one grey level is noise
     return np.asarray(cv2.GaussianBlur(fine, (0, 0), 1.2))
 
 
@@ -373,7 +390,7 @@ def _whole_guesses(described: list[_Description]) -> Iterator[_Guess]:
                   thumbs[alive[high[k : k + 100_000]]])
         for k in range(0, len(low) or 1, 100_000)
     ])
-    close = likeness > SIMILAR
+    close = likeness > _LIKELY
     first, second = alive[low[close]], alive[high[close]]
     for k in _strongest(first, second, likeness[close]):
         yield _Guess(int(first[k]), int(second[k]), -1, 0, 0)
@@ -431,12 +448,12 @@ def _lay_over(
     if len(described) < 2:
         return []
     guesses = _guesses(described)
-    sizes = [one.longest for one in described]
+    sizes = [max(one.size) for one in described]
     described.clear()
 
     @lru_cache(maxsize=2048)
     def structure(position: int, halvings: int) -> NDArray[np.float32]:
-        grey = _decode(paths[position].read_bytes())
+        grey = _decode(read_ordinary(paths[position], MAX_IMAGE_BYTES))
         if grey is None:
             raise DataError(f"{paths[position]}: expected the image, got another file; try again")
         for _ in range(halvings):
@@ -445,7 +462,7 @@ def _lay_over(
 
     @lru_cache(maxsize=2048)
     def whole(position: int) -> NDArray[np.float32]:
-        grey = _decode(paths[position].read_bytes())
+        grey = _decode(read_ordinary(paths[position], MAX_IMAGE_BYTES))
         if grey is None:
             raise DataError(f"{paths[position]}: expected the image, got another file; try again")
         return _structure(cv2.resize(grey, (_WHOLE, _WHOLE), interpolation=cv2.INTER_AREA))
@@ -516,7 +533,7 @@ def _lay(
     inner = second[top - dy + _REACH :, left - dx + _REACH :][:height, :width]
     scores = cv2.matchTemplate(ground, np.ascontiguousarray(inner), cv2.TM_CCORR_NORMED)
     down, across = np.unravel_index(int(np.nan_to_num(scores).argmax()), scores.shape)
-    if not scores[down, across] >= SIMILAR / 2:
+    if not scores[down, across] >= _LIKELY / 2:
         return None
     local, strong = _local_correlation(
         ground[down : down + height, across : across + width], inner

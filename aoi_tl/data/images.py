@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.data.ordinary import open_ordinary, read_ordinary
 from aoi_tl.errors import DataError
 
 # What Ultralytics picks up from a folder, less what OpenCV cannot read.
@@ -24,6 +25,8 @@ ULTRALYTICS_SUFFIXES = frozenset(
 # What OpenCV reads besides; such images are handed to Ultralytics as PNG.
 OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".sr"})
 IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
+
+MAX_IMAGE_BYTES = 1 << 30
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
@@ -223,7 +226,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     'e3b0c442'
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_ordinary) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(_unreadable(Path(path), error.strerror or "no readable file")) from error
@@ -244,7 +247,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
         whole image.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_ordinary) as file:
             start = file.read(16)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 12))
@@ -255,7 +258,10 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
         return error.strerror or "no readable file"
     if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
         return None
-    return _bytes_fault(Path(path).read_bytes())
+    try:
+        return _bytes_fault(read_ordinary(path, MAX_IMAGE_BYTES))
+    except OSError as error:
+        return error.strerror or "no readable file"
 
 
 def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
@@ -277,7 +283,7 @@ def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
     # OpenCV fills what a truncated file lacks with grey and says nothing.

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.data.ordinary import read_ordinary
+
 # Rounded labels reach a little over the edge; anything further out is a mistake.
 EDGE_TOLERANCE = 1e-3
 _ROUNDING = 1e-9
+_MAX_BYTES = 64 * 1024 * 1024  # a million boxes in one image
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def read_label_file(
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, _MAX_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.errors import DataError
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -44,18 +45,13 @@ def read_yaml(path: Path) -> Any:
         cure = f"name {path / inside[0]}" if inside else "name the YAML file of a dataset"
         raise DataError(f"{path}: expected a YAML file, got a folder; {cure}")
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, _MAX_BYTES)
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: expected a YAML file, got no such file; {_nearest(path)}"
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a YAML file, got {error}; check the path") from error
-    if len(content) > _MAX_BYTES:
-        raise DataError(
-            f"{path}: expected a YAML file of at most {_MAX_BYTES} bytes, got {len(content)}; "
-            "name a data.yaml"
-        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -25,10 +25,12 @@ from aoi_tl.data.images import (
 )
 from aoi_tl.data.label_file import LabelFault, LabelFile, format_labels, read_label_file
 from aoi_tl.data.labels import apply_aliases, normal_name
+from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.errors import DataError
 
 _MARK = "# Written by aoi-tl:"
+_MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 
 
@@ -76,9 +78,9 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
             "see the dataset page of Ultralytics"
         )
     notes: list[str] = []
-    names = _read_names(content, path)
-    root = _find_root(content, path, notes)
-    reading = _Reading(path, len(names), _keypoint_columns(content))
+    names = read_names(content, path)
+    root = find_root(content, path, notes)
+    reading = _Reading(path, len(names), keypoint_columns(content))
     samples: list[Sample] = []
     train_images: list[Path] = []
     for split in SPLITS:
@@ -91,7 +93,7 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
                     "add 'train:' with a folder of images or a .txt list"
                 )
             continue
-        images = _find_images(split, entry, root, path, notes)
+        images = find_split(split, entry, root, path, notes)
         if split == "val" and images == train_images:
             # Ultralytics asks for a val entry; naming train again says that there is none.
             notes.append("'val' names the images of 'train'; it is taken as absent")
@@ -303,7 +305,26 @@ def label_path(image: Path) -> Path:
     return Path(new.join(os.fspath(image).rsplit(old, 1)).rsplit(".", 1)[0] + ".txt")
 
 
-def _read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+    """Read the class names of a dataset.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+    path : Path
+        Its file, for the message.
+
+    Returns
+    -------
+    tuple of str
+        In the order of their ids.
+
+    Raises
+    ------
+    DataError
+        No names, or not one for each id.
+    """
     names = content.get("names")
     cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
     if names is None:
@@ -333,7 +354,27 @@ def _read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
     return tuple(normal_name(name) for name in names)
 
 
-def _find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
+def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
+    """Find the folder that a dataset's entries are relative to.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+    path : Path
+        Its file.
+    notes : list of str
+        Gets a line where ``path`` names no folder and the YAML's own is taken.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DataError
+        There is no such folder.
+    """
     here = Path(os.path.abspath(path)).parent
     entry = content.get("path")
     if entry is None or entry == "":
@@ -354,14 +395,50 @@ def _find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
     )
 
 
-def _keypoint_columns(content: dict[Any, Any]) -> int:
+def keypoint_columns(content: dict[Any, Any]) -> int:
+    """Count the columns of keypoints behind each box of a pose dataset.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+
+    Returns
+    -------
+    int
+        0 for any other dataset.
+    """
     shape = content.get("kpt_shape")
     if isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape):
         return max(0, shape[0] * shape[1])
     return 0
 
 
-def _find_images(split: str, entry: object, root: Path, yaml: Path, notes: list[str]) -> list[Path]:
+def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[str]) -> list[Path]:
+    """Find the images of a split.
+
+    Parameters
+    ----------
+    split : {"train", "val", "test"}
+    entry : object
+        What the YAML says: a folder, a ``.txt`` list, or a list of them.
+    root : Path
+        From ``find_root``.
+    yaml : Path
+        The YAML file, for the message.
+    notes : list of str
+        Gets a line for what was passed over.
+
+    Returns
+    -------
+    list of Path
+        Sorted, each once; those that a list names need not exist.
+
+    Raises
+    ------
+    DataError
+        The entry is of another kind, or names nothing.
+    """
     entries = entry if isinstance(entry, list) else [entry]
     images: list[Path] = []
     for item in entries:
@@ -427,7 +504,7 @@ def _scan(folder: Path) -> Iterator[Path]:
 
 def _read_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_ordinary(path, _MAX_LIST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "

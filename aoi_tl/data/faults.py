@@ -1,0 +1,321 @@
+"""What is wrong with one dataset on disk: found, counted and named, with nothing refused."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aoi_tl.data.dataset import SPLITS
+from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
+from aoi_tl.data.label_file import read_label_file
+from aoi_tl.data.yaml_file import read_yaml
+from aoi_tl.data.yolo import find_root, find_split, keypoint_columns, label_path, read_names
+from aoi_tl.errors import DataError
+
+#: What each kind of finding means: how grave it is, and what to do.
+KINDS = {
+    "dataset": ("error", "correct the YAML"),
+    "missing image": ("error", "correct 'path' or the list"),
+    "unreadable image": ("error", "replace the file or take it off the list"),
+    "tiny image": ("error", "take it out: detectors leave out images under 10 pixels"),
+    "small image": ("warning", "check that it is no thumbnail"),
+    "blank image": ("warning", "take it out, unless it is meant"),
+    "label row": ("error", "correct the row"),
+    "missing label": ("warning", "label it, or add an empty file to say that it has no defect"),
+    "orphan label": ("warning", "add the image or remove the label file"),
+    "box without area": ("warning", "remove the row or draw the box"),
+    "box under one pixel": ("warning", "remove the row or draw the box"),
+    "duplicate box": ("warning", "remove one of the rows"),
+    "contradictory boxes": ("error", "keep the class that is right"),
+    "contradictory copies": ("error", "make the labels of equal images equal"),
+    "class without instances": ("warning", "remove the name, or label some"),
+    "class only outside train": ("warning", "bring some into train: it cannot be learnt"),
+    "splits share an image": ("error", "split again by group: aoi-tl split"),
+    "splits share a copy": ("error", "split again by group: aoi-tl split"),
+    "splits share a near-duplicate": ("error", "split again by group: aoi-tl split"),
+    "splits may share a part": ("warning", "compare the two: if it is one part, split by group"),
+    "may be shared with another dataset": ("warning", "compare the two images"),
+    "copy": ("warning", "keep one of them"),
+    "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
+    "shared with another dataset": ("error", "never use one as source of the other: the test "
+                                             "images would be known"),
+    "training images shared": ("note", "count them once"),
+}
+TINY, SMALL = 10, 32
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or odd.
+
+    Parameters
+    ----------
+    kind : str
+        A key of ``KINDS``.
+    where : str
+        The file (with its line), or the class.
+    what : str
+        What was found, in words.
+    split : str
+        The split, empty where it concerns none or several.
+    """
+
+    kind: str
+    where: str
+    what: str
+    split: str = ""
+
+    @property
+    def severity(self) -> str:
+        """``error``, ``warning`` or ``note``."""
+        return KINDS[self.kind][0]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One image that a dataset names, with whatever could be read of its labels."""
+
+    image: Path
+    split: str
+    classes: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """All that a dataset names, sound or not.
+
+    Parameters
+    ----------
+    name : str
+        As ``load_dataset`` would call it.
+    path : Path
+        The YAML.
+    names : tuple of str
+        Class names.
+    entries : tuple of Entry
+        Images that exist, ordered by split and path.
+    findings : tuple of Finding
+        From files and labels alone; what needs pixels is in ``pixel_findings``.
+    """
+
+    name: str
+    path: Path
+    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    findings: tuple[Finding, ...]
+
+
+def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
+    """Walk through a dataset and note every fault, where ``load_dataset`` stops at the first.
+
+    Parameters
+    ----------
+    path : path-like
+        An Ultralytics ``data.yaml``.
+
+    Returns
+    -------
+    Inspection
+        A YAML that cannot be used gives no entries and one finding.
+
+    Examples
+    --------
+    >>> inspect_dataset("no-such.yaml").findings[0].kind
+    'dataset'
+    """
+    path = Path(path)
+    name = path.stem if path.stem not in ("data", "dataset") else path.resolve().parent.name
+    findings: list[Finding] = []
+    notes: list[str] = []
+    try:
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise DataError(f"{path}: expected a map with train, val and names; correct the file")
+        names = read_names(content, path)
+        root = find_root(content, path, notes)
+    except DataError as error:
+        return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
+    entries: list[Entry] = []
+    labels: set[Path] = set()
+    for split in SPLITS:
+        entry = content.get("validation") if split == "val" and "val" not in content else None
+        entry = content.get(split, entry)
+        if not entry:
+            if split == "train":
+                findings.append(Finding("dataset", str(path), "no train entry", split))
+            continue
+        try:
+            images = find_split(split, entry, root, path, notes)
+        except DataError as error:
+            findings.append(Finding("dataset", str(path), str(error), split))
+            continue
+        if split == "val" and images == [e.image for e in entries if e.split == "train"]:
+            continue  # Ultralytics asks for a val entry; naming train again says there is none
+        columns = keypoint_columns(content)
+        for image in images:
+            fault = image_fault(image)
+            if fault == "no such file":
+                findings.append(Finding("missing image", str(image), fault, split))
+                continue
+            if fault:
+                findings.append(Finding("unreadable image", str(image), fault, split))
+            labels.add(label_path(image))
+            found, read = _read_entry(image, split, len(names), columns)
+            findings += read
+            entries.append(found)
+    findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
+    findings += _orphans(labels)
+    findings += _class_findings(names, entries)
+    findings += _named_twice(entries)
+    return Inspection(name, path, names, tuple(entries), tuple(findings))
+
+
+def _read_entry(
+    image: Path, split: str, n_classes: int, columns: int
+) -> tuple[Entry, list[Finding]]:
+    label = label_path(image)
+    rows = read_label_file(label, n_classes, columns)
+    if rows is None:
+        finding = Finding("missing label", str(image), f"no file {label.name}", split)
+        return Entry(image, split, np.zeros(0, np.int64), np.zeros((0, 4))), [finding]
+    findings = [
+        Finding("label row", f"{fault.file} line {fault.line}", fault.text, split)
+        for fault in rows.faults
+    ]
+    if rows.without_area:
+        what = f"{rows.without_area} boxes without width or height"
+        findings.append(Finding("box without area", str(label), what, split))
+    findings += [
+        Finding(kind, str(label), what, split)
+        for kind, what in _same_boxes(rows.classes, rows.boxes)
+    ]
+    return Entry(image, split, rows.classes, rows.boxes), findings
+
+
+def _same_boxes(
+    classes: NDArray[np.int64], boxes: NDArray[np.float64]
+) -> Iterator[tuple[str, str]]:
+    """Name boxes that are drawn twice, with one class or with two."""
+    if len(boxes) < 2:
+        return
+    order = np.lexsort(boxes.T[::-1].round(4))
+    for one, other in pairwise(order):
+        if np.abs(boxes[one] - boxes[other]).max() > 1e-3 * boxes[one, 2:].max():
+            continue
+        if classes[one] == classes[other]:
+            yield "duplicate box", f"class {classes[one]} at {boxes[one].round(4).tolist()} twice"
+        else:
+            both = f"{classes[one]} and {classes[other]}"
+            yield "contradictory boxes", f"classes {both} at {boxes[one].round(4).tolist()}"
+
+
+def _orphans(labels: set[Path]) -> Iterator[Finding]:
+    """Label files for which no image lies where it would have to be, listed or not."""
+    for folder in sorted({label.parent for label in labels}):
+        parts = list(folder.parts)
+        if "labels" not in parts:
+            continue
+        last = len(parts) - 1 - parts[::-1].index("labels")
+        images = Path(*parts[:last], "images", *parts[last + 1 :])
+        try:
+            stems = {
+                os.path.splitext(entry)[0] for entry in os.listdir(images)
+                if os.path.splitext(entry)[1].lower() in IMAGE_SUFFIXES
+            }
+            files = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        for file in files:
+            stem, suffix = os.path.splitext(file)
+            if suffix == ".txt" and stem not in stems and file != "classes.txt":
+                yield Finding("orphan label", str(folder / file), f"no image in {images}")
+
+
+def _class_findings(names: tuple[str, ...], entries: list[Entry]) -> Iterator[Finding]:
+    counts = {split: Counter[int]() for split in SPLITS}
+    for entry in entries:
+        counts[entry.split].update(entry.classes.tolist())
+    for number, name in enumerate(names):
+        per_split = {split: counts[split][number] for split in SPLITS}
+        if not any(per_split.values()):
+            yield Finding("class without instances", name, "no box in any split")
+        elif not per_split["train"]:
+            where = ", ".join(f"{count} in {split}" for split, count in per_split.items() if count)
+            yield Finding("class only outside train", name, where)
+
+
+def _named_twice(entries: list[Entry]) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for entry in entries:
+        real = os.path.realpath(entry.image)
+        first = seen.setdefault(real, entry.split)
+        if first != entry.split:
+            yield Finding("splits share an image", str(entry.image), f"in {first} as well",
+                          entry.split)
+
+
+def pixel_findings(entry: Entry, size: Any, blank: bool) -> Iterator[Finding]:
+    """Tell what an image's pixels say about it and its boxes.
+
+    Parameters
+    ----------
+    entry : Entry
+        An image and its labels.
+    size : pair of int
+        Height and width; zeros where it cannot be read.
+    blank : bool
+        Whether it holds one single grey level.
+
+    Yields
+    ------
+    Finding
+        None for a sound image.
+    """
+    height, width = int(size[0]), int(size[1])
+    where = str(entry.image)
+    if not height:
+        yield Finding("unreadable image", where, "cannot be decoded", entry.split)
+        return
+    shape = f"{width} x {height} pixels"
+    if min(height, width) < TINY:
+        yield Finding("tiny image", where, shape, entry.split)
+    elif min(height, width) < SMALL:
+        yield Finding("small image", where, shape, entry.split)
+    if blank:
+        yield Finding("blank image", where, "one single grey level", entry.split)
+    small = (entry.boxes[:, 2:] * (width, height)).min(axis=1, initial=np.inf) < 1
+    if small.any():
+        what = f"{int(small.sum())} boxes under one pixel wide or high"
+        yield Finding("box under one pixel", str(label_path(entry.image)), what, entry.split)
+
+
+def same_labels(one: Entry, other: Entry) -> bool:
+    """Whether two images carry the same boxes, in any order, to a thousandth of the image.
+
+    Parameters
+    ----------
+    one, other : Entry
+        Images and their labels.
+
+    Examples
+    --------
+    >>> bare = Entry(Path("a.png"), "train", np.zeros(0, np.int64), np.zeros((0, 4)))
+    >>> same_labels(bare, bare)
+    True
+    """
+    if len(one.classes) != len(other.classes):
+        return False
+    rows = []
+    for entry in (one, other):
+        table = np.column_stack([entry.classes, entry.boxes.round(3)])
+        rows.append(table[np.lexsort(table.T[::-1])])
+    return bool(np.allclose(rows[0], rows[1], atol=2e-3))

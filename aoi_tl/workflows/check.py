@@ -1,0 +1,387 @@
+"""Look a shelf of datasets over before anything is learnt from them, and split them soundly."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.duplicates import CERTAIN, Duplicates, find_duplicates
+from aoi_tl.data.faults import (
+    KINDS,
+    Entry,
+    Finding,
+    Inspection,
+    inspect_dataset,
+    pixel_findings,
+    same_labels,
+)
+from aoi_tl.workflows.progress import Tell, silent
+
+if TYPE_CHECKING:
+    from aoi_tl.report.tables import Table
+
+_LISTED = 1000  # findings of one kind that check.json lists; all are counted
+_GRAVITY = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What was found in one dataset.
+
+    Parameters
+    ----------
+    name : str
+        Of the dataset; numbered where two have one name.
+    path : Path
+        Its YAML.
+    images, boxes : int
+        How many could be read.
+    findings : tuple of Finding
+        The gravest first.
+    """
+
+    name: str
+    path: Path
+    images: int
+    boxes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found that makes results wrong."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def counts(self) -> dict[str, int]:
+        """Findings of each kind that occurs, the gravest first."""
+        kinds = [finding.kind for finding in self.findings]
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the content of ``check.json``."""
+        listed: dict[str, list[Finding]] = defaultdict(list)
+        for finding in self.findings:
+            if len(listed[finding.kind]) < _LISTED:
+                listed[finding.kind].append(finding)
+        return {
+            "dataset": self.name,
+            "path": str(self.path),
+            "images": self.images,
+            "boxes": self.boxes,
+            "sound": self.is_sound,
+            "findings": [
+                {
+                    "kind": kind, "severity": KINDS[kind][0], "count": count,
+                    "cure": KINDS[kind][1],
+                    "places": [
+                        {"where": f.where, "what": f.what, "split": f.split or None}
+                        for f in listed[kind]
+                    ],
+                }
+                for kind, count in self.counts().items()
+            ],
+        }
+
+    def to_table(self) -> Table:
+        """Give a row for each kind of finding."""
+        from aoi_tl.report.tables import Table
+
+        first = {finding.kind: finding for finding in reversed(self.findings)}
+        rows = tuple(
+            (KINDS[kind][0], kind, str(count), f"{first[kind].where}: {first[kind].what}",
+             KINDS[kind][1])
+            for kind, count in self.counts().items()
+        )
+        title = f"{self.name}: {self.images} images, {self.boxes} boxes"
+        return Table(title if rows else f"{title}, nothing found",
+                     ("gravity", "what", "count", "the first", "cure"), rows)
+
+
+def run_check(
+    paths: Sequence[str | Path],
+    out: str | Path | None = None,
+    duplicates: bool = True,
+    tell: Tell = silent,
+    workers: int = 2,
+) -> tuple[Checked, ...]:
+    """Check datasets, each by itself and against the others.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        ``data.yaml`` files.
+    out : path-like, optional
+        A folder: gets ``<dataset>/check.json`` for each.
+    duplicates : bool
+        Whether to read the pixels, and so find broken, blank and tiny images, copies and
+        near-duplicates; else only files and labels are looked at.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
+    workers : int
+        Threads that read images.
+
+    Returns
+    -------
+    tuple of Checked
+        In the order of ``paths``. Nothing is refused: faults are findings.
+    """
+    from aoi_tl.runs import write_atomically
+
+    inspections: list[Inspection] = []
+    for number, path in enumerate(dict.fromkeys(Path(path) for path in paths)):
+        tell("reading labels", number, len(paths))
+        inspections.append(inspect_dataset(path))
+    found: list[list[Finding]] = [list(one.findings) for one in inspections]
+    if duplicates:
+        shelf = _Shelf(inspections, workers, tell)
+        for number in range(len(inspections)):
+            found[number] += shelf.findings(number)
+    checked: list[Checked] = []
+    taken: dict[str, int] = defaultdict(int)
+    for inspection, findings in zip(inspections, found, strict=True):
+        taken[inspection.name] += 1
+        again = taken[inspection.name]
+        name = inspection.name if again == 1 else f"{inspection.name}-{again}"
+        kinds = list(KINDS)
+        findings.sort(key=lambda f: (_GRAVITY.index(f.severity), kinds.index(f.kind)))
+        checked.append(Checked(
+            name, inspection.path, len(inspection.entries),
+            sum(len(entry.classes) for entry in inspection.entries), tuple(findings),
+        ))
+    if out is not None:
+        import json
+
+        for one in checked:
+            text = json.dumps(one.to_json(), indent=2, ensure_ascii=False) + "\n"
+            write_atomically(Path(out) / one.name / "check.json",
+                             text.encode("utf-8", "backslashreplace"))
+    return tuple(checked)
+
+
+class _Shelf:
+    """All images of several datasets, each read once, and which of them show the same thing."""
+
+    def __init__(self, inspections: Sequence[Inspection], workers: int, tell: Tell) -> None:
+        self.inspections = inspections
+        places: dict[str, int] = {}
+        self.positions = [
+            np.array([
+                places.setdefault(os.path.realpath(entry.image), len(places))
+                for entry in inspection.entries
+            ], dtype=np.int64)
+            for inspection in inspections
+        ]
+        self.images = list(places)
+        self.found: Duplicates = find_duplicates(
+            self.images, workers, lambda done, total: tell("reading images", done, total)
+        )
+
+    def findings(self, number: int) -> Iterator[Finding]:
+        entries, positions = self.inspections[number].entries, self.positions[number]
+        known = {f.where for f in self.inspections[number].findings if f.kind == "unreadable image"}
+        for entry, position in zip(entries, positions.tolist(), strict=True):
+            if str(entry.image) not in known:
+                yield from pixel_findings(
+                    entry, self.found.sizes[position], bool(self.found.blank[position])
+                )
+        yield from self._copies(entries, positions)
+        yield from self._across_splits(entries, positions)
+        for other in range(len(self.inspections)):
+            if other != number:
+                yield from self._across_datasets(number, other)
+
+    def _mask(self, positions: np.ndarray) -> np.ndarray:
+        mask = np.zeros(len(self.images), bool)
+        mask[positions] = True
+        return mask
+
+    def _copies(self, entries: Sequence[Entry], positions: np.ndarray) -> Iterator[Finding]:
+        first: dict[int, tuple[Entry, int]] = {}
+        near: dict[int, int] = {}
+        for entry, position in zip(entries, positions.tolist(), strict=True):
+            copy = int(self.found.copy_of[position])
+            original, its_position = first.setdefault(copy, (entry, position))
+            if original is entry or its_position == position:
+                continue  # the very same file in two splits is told elsewhere
+            if not same_labels(original, entry):
+                yield Finding("contradictory copies", str(entry.image),
+                              f"other boxes than its copy {original.image}", entry.split)
+            yield Finding("copy", str(entry.image), f"the bytes of {original.image}", entry.split)
+        for pair in self.found.overlaps:
+            near.setdefault(pair.second, pair.first)
+        for entry, position in zip(entries, positions.tolist(), strict=True):
+            if position in near and near[position] in first:
+                original = first[near[position]][0]
+                if original.split == entry.split:
+                    yield Finding("near-duplicate", str(entry.image), f"like {original.image}",
+                                  entry.split)
+
+    def _across_splits(self, entries: Sequence[Entry], positions: np.ndarray) -> Iterator[Finding]:
+        for later in (1, 2):
+            for earlier in range(later):
+                ours, theirs = (
+                    self._mask(positions[[e.split == SPLITS[k] for e in entries]])
+                    for k in (later, earlier)
+                )
+                for one, other, likeness in self.found.between(ours & ~theirs, theirs):
+                    kind = "splits share a copy" if likeness > 1 else (
+                        "splits share a near-duplicate" if likeness >= CERTAIN
+                        else "splits may share a part"
+                    )
+                    yield Finding(
+                        kind, self.images[one],
+                        f"{_like(likeness)} {self.images[other]} in {SPLITS[earlier]}",
+                        SPLITS[later],
+                    )
+
+    def _across_datasets(self, number: int, other: int) -> Iterator[Finding]:
+        entries = self.inspections[number].entries
+        theirs = self._mask(self.positions[other])
+        seen = self._mask(self.positions[number][[e.split == "train" for e in entries]])
+        unseen = self._mask(self.positions[number][[e.split != "train" for e in entries]])
+        name = self.inspections[other].name
+        split_of = {
+            position: entry.split
+            for position, entry in zip(self.positions[number].tolist(), entries, strict=True)
+        }
+        for kind, ours in (
+            ("shared with another dataset", unseen), ("training images shared", seen & ~unseen),
+        ):
+            for one, like, likeness in self.found.between(ours, theirs):
+                what = (
+                    f"also in {name}" if one == like
+                    else f"{_like(likeness)} {self.images[like]} of {name}"
+                )
+                split = split_of[one]
+                doubtful = kind == "shared with another dataset" and likeness < CERTAIN
+                yield Finding(
+                    "may be shared with another dataset" if doubtful else kind,
+                    self.images[one], what, split,
+                )
+
+
+def _like(likeness: float) -> str:
+    return "equals" if likeness > 1 else f"like ({likeness:.2f})"
+
+
+def unseen_images_in(
+    target: Dataset, source: Dataset, workers: int = 2, tell: Tell = silent
+) -> list[tuple[Path, Path, float]]:
+    """Find the images of a source that show what the target is validated or tested on.
+
+    Parameters
+    ----------
+    target, source : Dataset
+        Compared by pixels: other exposures and overlapping crops count as well as equal files.
+    workers : int
+        Threads that read images.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
+
+    Returns
+    -------
+    list of (Path, Path, float)
+        An image of the source, the likest of the target's val and test images, and how like: 2 for
+        equal files, else a correlation of at least ``duplicates.CERTAIN``, beyond doubt.
+    """
+    unseen = {os.path.realpath(s.image): s.image for s in target.split("val", "test").samples}
+    theirs = {os.path.realpath(s.image): s.image for s in source.samples}
+    images = list(dict.fromkeys([*unseen, *theirs]))
+    found = find_duplicates(
+        images, workers, lambda done, total: tell(f"comparing {source.name}", done, total)
+    )
+    ours = np.array([image in theirs for image in images], dtype=bool)
+    hidden = np.array([image in unseen for image in images], dtype=bool)
+    return [
+        (theirs[images[one]], unseen[images[other]], likeness)
+        for one, other, likeness in found.between(ours, hidden) if likeness >= CERTAIN
+    ]
+
+
+def run_split(
+    path: str | Path,
+    out: str | Path,
+    shares: Sequence[float] = (0.6, 0.2, 0.2),
+    groups: str | Path | None = None,
+    seed: int = 0,
+    tell: Tell = silent,
+    workers: int = 2,
+) -> tuple[Path, Table]:
+    """Split a dataset anew, so that whatever shows the same part stays together.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``data.yaml``; its own splits are put together first.
+    out : path-like
+        A new folder: gets an Ultralytics dataset of links, and ``groups.csv``.
+    shares : three floats
+        Of train, val and test; they sum to 1.
+    groups : path-like, optional
+        A CSV with the columns ``image`` (file name, or its stem) and ``group``; without it,
+        copies, exposures and overlapping crops are found and kept together.
+    seed : int
+        Decides between equally good splits.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
+    workers : int
+        Threads that read images.
+
+    Returns
+    -------
+    data : Path
+        The new ``data.yaml``.
+    table : Table
+        Images, groups and boxes per class in each split.
+
+    Raises
+    ------
+    DataError
+        The dataset or the groups cannot be used, or there are fewer groups than splits.
+    """
+    from dataclasses import replace
+
+    from aoi_tl.data.splitting import read_groups, split_by_group
+    from aoi_tl.data.yolo import load_dataset, write_dataset
+    from aoi_tl.report.tables import Table
+    from aoi_tl.runs import write_atomically
+
+    dataset = load_dataset(path)
+    # An image in two splits counts once.
+    samples = tuple({os.path.realpath(s.image): s for s in reversed(dataset.samples)}.values())
+    samples = tuple(sorted(samples, key=lambda sample: str(sample.image)))
+    images = [sample.image for sample in samples]
+    if groups is None:
+        found = find_duplicates(
+            images, workers, lambda done, total: tell("reading images", done, total)
+        )
+        numbers = found.groups
+    else:
+        numbers = read_groups(groups, images)
+    counts = np.stack([
+        np.bincount(sample.classes, minlength=len(dataset.names)) for sample in samples
+    ]) if samples else np.zeros((0, len(dataset.names)), int)
+    chosen = split_by_group(numbers, counts, shares, np.random.default_rng(seed))
+    anew = replace(dataset, notes=(), samples=tuple(
+        replace(sample, split=SPLITS[split]) for sample, split in zip(samples, chosen, strict=True)
+    ))
+    written = write_dataset(anew, out)
+    lines = ["image,group,split"] + [
+        f'"{image.name}",{group},{SPLITS[split]}'
+        for image, group, split in zip(images, numbers.tolist(), chosen.tolist(), strict=True)
+    ]
+    write_atomically(Path(out) / "groups.csv", "\n".join(lines) + "\n")
+    rows = tuple(
+        (split, str(int((chosen == k).sum())), str(len(set(numbers[chosen == k].tolist()))),
+         *(str(int(n)) for n in counts[chosen == k].sum(axis=0)))
+        for k, split in enumerate(SPLITS)
+    )
+    table = Table(f"{dataset.name}, split by group", ("split", "images", "groups", *dataset.names),
+                  rows)
+    return written, table
