@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from aoi_tl.errors import AoiTlError
 
 if TYPE_CHECKING:
     from aoi_tl.report.tables import Table
+    from aoi_tl.workflows.classify import ClassificationOutcome
     from aoi_tl.workflows.transfer import Outcome
 
 app = typer.Typer(
@@ -67,18 +69,25 @@ def score(
     sample: Sample = "all",
     aliases: Aliases = None,
     resume: Resume = False,
+    index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
+                                                    "index (aoi-tl index) instead.")] = None,
+    top: Annotated[int, typer.Option(help="With --index: how many of the closest.")] = 10,
     json_file: Json = None,
 ) -> None:
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.report.tables import matrix_table, ranking_table
     from aoi_tl.workflows.score import run_score, run_score_matrix
+    from aoi_tl.workflows.score_index import run_score_index
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
     }
     with _progress() as tell:
-        if matrix:
-            rows: Any = run_score_matrix(datasets, out, settings, aliases, resume, tell)
+        if index_file is not None:
+            rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
+                                        tell)
+        elif matrix:
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell)
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell)
     if matrix:
@@ -136,23 +145,130 @@ def run(
     _show_outcome(outcome, json_file)
 
 
-@app.command(epilog="Example: aoi-tl demo")
+@app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
+def classify(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
+                                                  "otherwise.")] = None,
+    set_: Set = None,
+    data_root: DataRoot = None,
+    resume: Resume = False,
+    json_file: Json = None,
+) -> None:
+    """Train classifiers across two domains (CDG, two-stage), every arm with every seed."""
+    from aoi_tl.workflows.classify import run_classification
+
+    with _progress() as tell:
+        outcome = run_classification(
+            experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
+            overrides=set_ or [], tell=tell,
+        )
+    _show_classification(outcome, json_file)
+
+
+class Task(StrEnum):
+    """What the demo does."""
+
+    DETECT = "detect"
+    CLASSIFY = "classify"
+
+
+@app.command(epilog="Example: aoi-tl demo, or aoi-tl demo --task classify")
 def demo(
-    out: Out = Path("runs/demo"),
-    data: Annotated[Path, typer.Option(help="Where the drawn datasets go.")] = Path(
-        "datasets/demo"
+    task: Annotated[Task, typer.Option(help="Detection, or classification of surfaces.")] = (
+        Task.DETECT
     ),
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/demo or "
+                                                  "runs/demo-classify.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the drawn images go; datasets/demo or "
+                                                   "datasets/demo-classify.")] = None,
     set_: Set = None,
     json_file: Json = None,
 ) -> None:
-    """Draw eleven small datasets and do the whole job on them; needs no download."""
-    from aoi_tl.workflows.demo import run_demo
+    """Draw small datasets and do the whole job on them; needs no download."""
+    name = "demo" if task is Task.DETECT else "demo-classify"
+    out, data = out or Path("runs") / name, data or Path("datasets") / name
+    if task is Task.DETECT:
+        from aoi_tl.workflows.demo import run_demo
 
+        with _progress() as tell:
+            outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
+        _echo_all(notes)
+        _show_outcome(outcome, json_file)
+    else:
+        from aoi_tl.workflows.classify_demo import run_classification_demo
+
+        with _progress() as tell:
+            found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)
+        _echo_all(notes)
+        _show_classification(found, json_file)
+
+
+@app.command(epilog="Example: aoi-tl index shelf.index shelf/*/data.yaml")
+def index(
+    file: Annotated[Path, typer.Argument(metavar="INDEX", show_default=False)],
+    datasets: Annotated[list[Path], typer.Argument(metavar="DATA.yaml...", show_default=False)],
+    clusters: Clusters = "auto",
+    sample: Sample = "all",
+    aliases: Aliases = None,
+) -> None:
+    """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
+    from aoi_tl.workflows.score_index import index_datasets
+    from aoi_tl.workflows.shelf import load_with_aliases
+
+    loaded = load_with_aliases(datasets, aliases)
     with _progress() as tell:
-        outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
-    for note in notes:
-        typer.echo(note)
-    _show_outcome(outcome, json_file)
+        n = index_datasets(file, loaded, _number(clusters), _number(sample),  # type: ignore[arg-type]
+                           progress=lambda done, total: tell("signatures", done, total))
+    typer.echo(f"{file} holds {n} datasets")
+
+
+@app.command(epilog="Example: aoi-tl labels new/data.yaml shelf/*/data.yaml > aliases.yaml")
+def labels(
+    target: Annotated[Path, typer.Argument(metavar="TARGET.yaml", show_default=False)],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE.yaml...", show_default=False)],
+) -> None:
+    """Propose which source classes are the target's under another name, for you to edit."""
+    from aoi_tl.data.synonyms import format_aliases, propose_aliases
+    from aoi_tl.data.yolo import load_dataset
+
+    proposals = propose_aliases(load_dataset(target), [load_dataset(file) for file in sources])
+    typer.echo(format_aliases(proposals), nl=False)
+
+
+@app.command("import", epilog="Example: aoi-tl import voc annotations/ --images jpegs/ --out new")
+def import_(
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", show_default=False,
+                                           help="coco, voc, labelme, cvat, masks, folders or csv")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", show_default=False,
+                                           help="A file, a folder or a .zip.")],
+    out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
+    images: Annotated[Path | None, typer.Option(help="Where the images are.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test for all images.")] = None,
+    gap: Annotated[int, typer.Option(help="masks: specks this near are one defect, in px.")] = 4,
+    area: Annotated[int, typer.Option(help="masks: smaller specks are none, in px.")] = 8,
+) -> None:
+    """Turn another tool's annotations into an Ultralytics dataset."""
+    from aoi_tl.data.formats import import_dataset
+
+    done = import_dataset(format_, source, out, images, split=split, gap=gap, area=area)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{done.path}: {len(done.dataset.samples)} images, {done.dataset.instances} boxes")
+
+
+@app.command(epilog="Example: aoi-tl export coco new/data.yaml --out coco")
+def export(
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", show_default=False,
+                                           help="coco or voc")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATA.yaml", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The new folder.", show_default=False)],
+) -> None:
+    """Write a dataset in another tool's format."""
+    from aoi_tl.data.formats import export_dataset
+    from aoi_tl.data.yolo import load_dataset
+
+    typer.echo(f"written to {export_dataset(load_dataset(dataset), format_, out)}")
 
 
 @app.command(epilog="Example: aoi-tl report runs/dc-1")
@@ -161,12 +277,17 @@ def report(
 ) -> None:
     """Write a run's page and figures again from its tables."""
     from aoi_tl.errors import RunError
+    from aoi_tl.report.classification import write_classification_page
     from aoi_tl.report.page import write_page
     from aoi_tl.runs import RunFolder
 
     if not folder.is_dir():
         raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
-    typer.echo(f"written to {write_page(RunFolder(folder.absolute()))}")
+    run = RunFolder(folder.absolute())
+    # A classification scores no sources; anything else without its tables is told by write_page.
+    is_classification = (folder / "arms.csv").is_file() and not (folder / "scores.json").is_file()
+    write = write_classification_page if is_classification else write_page
+    typer.echo(f"written to {write(run)}")
 
 
 # ------------------------------------------------------------------------------------ words out
@@ -193,6 +314,25 @@ def _show_outcome(outcome: Outcome, json_file: Path | None) -> None:
         "summary": json.loads(outcome.summary.to_json(orient="records")),
     })
     typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+
+
+def _show_classification(outcome: ClassificationOutcome, json_file: Path | None) -> None:
+    from aoi_tl.report.tables import arms_table
+
+    baselines = [name.removeprefix("minus_") for name in map(str, outcome.summary)
+                 if name.startswith("minus_") and name.count("_") == 1]
+    for metric in ("accuracy", "macro_f1"):
+        _show(arms_table(outcome.summary, metric, baselines))
+    _write_json(json_file, {
+        "arms": json.loads(outcome.arms.to_json(orient="records")),
+        "summary": json.loads(outcome.summary.to_json(orient="records")),
+    })
+    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+
+
+def _echo_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -> None:

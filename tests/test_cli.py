@@ -35,7 +35,9 @@ def every(shelf: Path) -> list[Path]:
     return [shelf / name / "data.yaml" for name in ("new", "near", "far")]
 
 
-@pytest.mark.parametrize("command", ["", "score", "transfer", "run", "demo", "report"])
+@pytest.mark.parametrize("command", [
+    "", "score", "transfer", "run", "classify", "demo", "index", "labels", "import", "export", "report",
+])
 def test_help_has_an_example(command: str) -> None:
     found = aoi_tl(*([command] if command else []), "--help")
     assert found.returncode == 0
@@ -78,6 +80,10 @@ def test_a_matrix_scores_each_against_each(shelf: Path, tmp_path: Path) -> None:
         (["transfer", "{new}", "{near}", "--set", "train.epoch=3"], "epochs"),
         (["transfer", "{new}", "{near}", "--set", "arm=3"], "did you mean 'arms'"),
         (["transfer", "{new}", "{near}", "--weights", "nothing/at/all.pt"], "all.pt"),
+        (["import", "cocoa", "{new}", "--out", "o"], "'cocoa'"),
+        (["export", "pascal", "{new}", "--out", "o"], "'pascal'"),
+        (["score", "{new}", "--index", "nothing.index"], "nothing.index"),
+        (["classify", "{new}"], "data.yaml"),
         (["report", "nothing"], "run folder"),
         (["report", "{shelf}"], "arms.csv"),
     ],
@@ -92,6 +98,39 @@ def test_a_mistake_is_one_line_and_status_2(
     assert len(found.stderr.strip().splitlines()) == 1
     assert "Traceback" not in found.stderr
     assert not list(tmp_path.rglob("stages"))
+
+
+def test_an_index_ranks_as_scoring_does(shelf: Path, tmp_path: Path) -> None:
+    file = tmp_path / "shelf.index"
+    made = aoi_tl("index", file, *every(shelf), "--clusters", 3)
+    assert made.returncode == 0, made.stderr
+    assert "3 datasets" in made.stdout
+    found = aoi_tl("score", every(shelf)[0], "--index", file, "--out", tmp_path / "i")
+    assert found.returncode == 0, found.stderr
+    direct = aoi_tl("score", *every(shelf), "--clusters", 3, "--out", tmp_path / "d")
+    assert direct.returncode == 0, direct.stderr
+    ranked, expected = (
+        [(row["name"], round(row["discrepancy"], 9)) for row in
+         json.loads((tmp_path / run / "scores.json").read_text())["sources"]]
+        for run in ("i", "d")
+    )
+    assert ranked == expected
+
+
+def test_labels_are_proposed(shelf: Path, tmp_path: Path) -> None:
+    other = draw_dataset(tmp_path / "other", {"Dents": 1, "burr": 1})
+    found = aoi_tl("labels", every(shelf)[0], other)
+    assert found.returncode == 0, found.stderr
+    assert "Dents" in found.stdout
+    assert "dent" in found.stdout
+
+
+def test_out_and_in_again_keeps_every_box(shelf: Path, tmp_path: Path) -> None:
+    out = aoi_tl("export", "coco", every(shelf)[0], "--out", tmp_path / "coco")
+    assert out.returncode == 0, out.stderr
+    back = aoi_tl("import", "coco", tmp_path / "coco", "--out", tmp_path / "back")
+    assert back.returncode == 0, back.stderr
+    assert "15 images, 12 boxes" in back.stdout
 
 
 def lose_an_image(folder: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.adaptation.selection import rank_sources, select_source
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.errors import DataError
+from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.experiment import Score
+from aoi_tl.runs import open_run
+from aoi_tl.settings import validate
 from aoi_tl.similarity.emd import Solver
+from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.score import (
     Comparison,
     Progress,
@@ -19,6 +23,7 @@ from aoi_tl.workflows.score import (
     open_cache,
     score_one,
 )
+from aoi_tl.workflows.shelf import load_with_aliases
 
 if TYPE_CHECKING:
     from aoi_tl.data.signature_cache import SignatureCache
@@ -163,3 +168,66 @@ def score_index(
     )
     picked = select_source(ranked)
     return Ranking(target.name, comparison.n_clusters, "paper", ranked, picked, tuple(notes))
+
+
+def run_score_index(
+    targets: Sequence[str | Path],
+    file: str | Path,
+    top: int,
+    out: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    aliases: str | Path | None = None,
+    resume: bool = False,
+    tell: Tell = silent,
+) -> dict[str, Any]:
+    """Rank the datasets of an index for a target, into a run folder.
+
+    Parameters
+    ----------
+    targets : sequence of str or Path
+        The target's ``data.yaml`` alone: the sources are in the index.
+    file : str or Path
+        The index, from `index_datasets`.
+    top : int
+        How many sources are wanted.
+    out : str or Path
+        The run folder; gets ``scores.json``, ``scores.csv`` and ``notes.json``.
+    settings : mapping, optional
+        ``solver`` and ``sample``, as under ``score`` in an experiment.
+    aliases : str or Path, optional
+        YAML that maps class names to common ones; the index keeps those it was made with.
+    resume : bool
+        Whether the folder may hold this run already.
+    tell : callable
+        Told what is being done.
+
+    Returns
+    -------
+    dict
+        The content of ``scores.json``.
+
+    Raises
+    ------
+    AoiTlError
+        When settings, data, index or folder cannot be used.
+    """
+    if len(targets) != 1:
+        raise ExperimentError(
+            f"expected the target alone with --index, got {len(targets)} datasets; add sources to "
+            "the index with aoi-tl index"
+        )
+    chosen = validate(settings or {}, Score)
+    [target] = load_with_aliases(targets, aliases)
+    fingerprint = {
+        "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint(),
+    }
+    with open_run(out, fingerprint, resume) as run:
+        ranking = score_index(
+            target, file, top, chosen.solver, chosen.sample,
+            progress=lambda done, total: tell("signatures", done, total),
+        )
+        run.write_json("scores.json", ranking.to_dict())
+        run.write_table("scores.csv", ranking.to_frame())
+        run.write_json("notes.json", [*target.notes, *ranking.notes])
+        run.mark_done()
+    return ranking.to_dict()
