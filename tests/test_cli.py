@@ -36,7 +36,8 @@ def every(shelf: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("command", [
-    "", "score", "transfer", "run", "classify", "demo", "index", "labels", "import", "export", "report",
+    "", "score", "transfer", "run", "classify", "demo", "index", "labels", "import", "export",
+    "report",
 ])
 def test_help_has_an_example(command: str) -> None:
     found = aoi_tl(*([command] if command else []), "--help")
