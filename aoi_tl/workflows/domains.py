@@ -57,6 +57,11 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
     """
     from aoi_tl.classification.encoders import build_encoder
 
+    if experiment.encoder.endswith((".pt", ".yaml")):
+        from aoi_tl.transfer.yolo import prepare_ultralytics
+
+        # Before its first import: no installing, no usage data, none of the user's settings.
+        prepare_ultralytics()
     if experiment.encoder.endswith(".pt"):
         from aoi_tl.transfer.yolo import find_checkpoint
 
