@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.errors import DataError
+from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
+from tests.drawn import draw_dataset, tree_hash
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    return draw_dataset(tmp_path / "sound", {"dent": 3, "stain": 2}, size=96)
+
+
+def kinds(file: Path) -> dict[str, int]:
+    (checked,) = run_check([file])
+    return checked.counts()
+
+
+def test_a_sound_dataset_has_nothing_to_tell(sound: Path, tmp_path: Path) -> None:
+    before = tree_hash(sound.parent)
+    (checked,) = run_check([sound], tmp_path / "out")
+    assert checked.findings == ()
+    assert checked.is_sound
+    assert (checked.images, checked.boxes) == (18, 15)
+    assert checked.to_table().rows == ()
+    written = json.loads((tmp_path / "out" / "sound" / "check.json").read_text())
+    assert written["sound"] is True
+    assert written["findings"] == []
+    assert tree_hash(sound.parent) == before
+
+
+def spoil(kind: str, folder: Path) -> None:
+    images, labels = folder / "images" / "train", folder / "labels" / "train"
+    label = labels / "train0.txt"
+    row = label.read_text()
+    if kind == "unreadable image":
+        (images / "train0.png").write_bytes((images / "train0.png").read_bytes()[:200])
+    elif kind == "tiny image":
+        cv2.imwrite(str(images / "train5.png"), np.arange(64, dtype=np.uint8).reshape(8, 8))
+    elif kind == "small image":
+        cv2.imwrite(str(images / "train5.png"), np.arange(400, dtype=np.uint8).reshape(20, 20))
+    elif kind == "blank image":
+        cv2.imwrite(str(images / "train5.png"), np.full((96, 96), 7, np.uint8))
+    elif kind == "label row":
+        label.write_text(row + "9 .5 .5 .1 .1\n0 .5 .5 3 3\n0 x y 1 1\n")
+    elif kind == "missing label":
+        (labels / "train5.txt").unlink()
+    elif kind == "orphan label":
+        (labels / "nobody.txt").write_text(row)
+        (labels / "classes.txt").write_text("dent\nstain\n")
+    elif kind == "box without area":
+        label.write_text(row + "0 .5 .5 0 .1\n")
+    elif kind == "box under one pixel":
+        label.write_text(row + "0 .5 .5 .005 .1\n")
+    elif kind == "duplicate box":
+        label.write_text(row + row)
+    elif kind == "contradictory boxes":
+        label.write_text(row + "1" + row[1:])
+    elif kind == "contradictory copies":
+        shutil.copy(images / "train0.png", images / "again.png")
+        (labels / "again.txt").write_text("")
+    elif kind == "copy":
+        shutil.copy(images / "train0.png", images / "again.png")
+        shutil.copy(label, labels / "again.txt")
+    elif kind == "class without instances":
+        text = (folder / "data.yaml").read_text()
+        (folder / "data.yaml").write_text(text.replace("names:\n", "names:\n  2: burr\n"))
+    elif kind == "class only outside train":
+        for file in labels.iterdir():
+            file.write_text("".join(r for r in file.open() if not r.startswith("1")))
+    elif kind == "splits share an image":
+        text = (folder / "data.yaml").read_text()
+        text = text.replace("val: images/val", "val: [images/val, images/train/train0.png]")
+        (folder / "data.yaml").write_text(text)
+    elif kind == "splits share a copy":
+        shutil.copy(images / "train0.png", folder / "images" / "test" / "leak.png")
+        shutil.copy(label, folder / "labels" / "test" / "leak.txt")
+    elif kind == "splits share a near-duplicate":
+        pixels = cv2.imread(str(images / "train0.png"), 0).astype(float)
+        cv2.imwrite(str(folder / "images" / "test" / "leak.png"), (pixels * 0.7 + 50)[4:, 6:])
+        shutil.copy(label, folder / "labels" / "test" / "leak.txt")
+    elif kind == "missing image":
+        lines = [f"./images/train/{file.name}" for file in images.iterdir()]
+        (folder / "train.txt").write_text("\n".join([*lines, "./images/train/gone.png"]))
+        text = (folder / "data.yaml").read_text().replace("train: images/train", "train: train.txt")
+        (folder / "data.yaml").write_text(text)
+    elif kind == "dataset":
+        (folder / "data.yaml").write_text("train: [images\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("unreadable image", {"unreadable image": 1}),
+        ("tiny image", {"tiny image": 1}),
+        ("small image", {"small image": 1}),
+        ("blank image", {"blank image": 1}),
+        ("label row", {"label row": 3}),
+        ("missing label", {"missing label": 1}),
+        ("orphan label", {"orphan label": 1}),
+        ("box without area", {"box without area": 1}),
+        ("box under one pixel", {"box under one pixel": 1}),
+        ("duplicate box", {"duplicate box": 1}),
+        ("contradictory boxes", {"contradictory boxes": 1}),
+        ("contradictory copies", {"contradictory copies": 1, "copy": 1}),
+        ("copy", {"copy": 1}),
+        ("class without instances", {"class without instances": 1}),
+        ("class only outside train", {"class only outside train": 1}),
+        ("splits share an image", {"splits share an image": 1}),
+        ("splits share a copy", {"splits share a copy": 1, "copy": 1}),
+        ("splits share a near-duplicate", {"splits share a near-duplicate": 1}),
+        ("missing image", {"missing image": 1}),
+        ("dataset", {"dataset": 1}),
+    ],
+)
+def test_each_fault_is_found_and_no_other(
+    sound: Path, kind: str, expected: dict[str, int]
+) -> None:
+    spoil(kind, sound.parent)
+    assert kinds(sound) == expected
+
+
+def test_a_source_that_shows_the_test_images_is_told(sound: Path, tmp_path: Path) -> None:
+    source = draw_dataset(tmp_path / "source", {"dent": 3}, seed=5, size=96)
+    target = load_dataset(sound)
+    assert unseen_images_in(target, load_dataset(source)) == []
+    leaks = []
+    for number, name in enumerate(("test0.png", "val1.png")):
+        image = sound.parent / "images" / name[:-5] / name
+        pixels = cv2.imread(str(image), 0)
+        leak = source.parent / "images" / "train" / f"leak{number}.png"
+        cv2.imwrite(str(leak), (pixels * 0.6 + 70)[:90, 5:].astype(np.uint8))
+        (source.parent / "labels" / "train" / f"leak{number}.txt").write_text("")
+        leaks.append((leak, image))
+    found = unseen_images_in(target, load_dataset(source))
+    assert [(one.name, other.name) for one, other, _ in found] == [
+        (one.name, other.name) for one, other in leaks
+    ]
+    checked = run_check([sound, source])
+    assert [one.counts() for one in checked] == [
+        {"shared with another dataset": 2}, {"training images shared": 2},
+    ]
+    assert not checked[0].is_sound
+
+
+def test_one_dataset_twice_and_names_that_clash(sound: Path, tmp_path: Path) -> None:
+    other = tmp_path / "else" / "sound"
+    shutil.copytree(sound.parent, other)
+    (one, two) = run_check([sound, other / "data.yaml", sound], tmp_path / "out")
+    assert (one.name, two.name) == ("sound", "sound-2")
+    assert one.counts() == two.counts() == {
+        "shared with another dataset": 12, "training images shared": 6,
+    }
+    assert (tmp_path / "out" / "sound-2" / "check.json").is_file()
+
+
+def test_a_split_keeps_copies_together(sound: Path, tmp_path: Path) -> None:
+    images = sound.parent / "images" / "train"
+    for number in range(3):
+        pixels = cv2.imread(str(images / "train0.png"), 0).astype(float)
+        copy = images / f"again{number}.png"
+        cv2.imwrite(str(copy), (pixels * 0.7 + 20 * number)[number:, :])
+        shutil.copy(sound.parent / "labels" / "train" / "train0.txt",
+                    sound.parent / "labels" / "train" / f"{copy.stem}.txt")
+    before = tree_hash(sound.parent)
+    written, table = run_split(sound, tmp_path / "anew", (0.5, 0.25, 0.25), seed=1)
+    assert tree_hash(sound.parent) == before
+    anew = load_dataset(written)
+    assert len(anew.samples) == 21
+    assert len({s.split for s in anew.samples if s.image.stem.startswith("again")
+                or s.image.stem == "train0"}) == 1
+    assert anew.counts == load_dataset(sound).counts
+    assert [row[0] for row in table.rows] == ["train", "val", "test"]
+    assert sum(int(row[1]) for row in table.rows) == 21
+    assert kinds(written).get("splits share a near-duplicate") is None
+    again, _ = run_split(sound, tmp_path / "twice", (0.5, 0.25, 0.25), seed=1)
+    assert load_dataset(again).fingerprint() == anew.fingerprint()
+
+
+def test_a_split_by_given_groups(sound: Path, tmp_path: Path) -> None:
+    stems = [s.image.stem for s in load_dataset(sound).samples]
+    rows = [f"{stem},g{number // 2}" for number, stem in enumerate(stems)]
+    index = tmp_path / "index.csv"
+    index.write_text("\n".join(["image,group", *rows]))
+    written, _ = run_split(sound, tmp_path / "anew", groups=index)
+    split = {s.image.stem: s.split for s in load_dataset(written).samples}
+    assert all(split[a] == split[b] for a, b in zip(stems[::2], stems[1::2], strict=True))
+    index.write_text("image,group\n")
+    with pytest.raises(DataError, match="columns image and group"):
+        run_split(sound, tmp_path / "more", groups=index)
+    assert not (tmp_path / "more").exists()
+
+
+def test_planted_facts_of_the_real_data(shared: Path) -> None:
+    kolektor = shared / "data" / "kolektor-sdd" / "kolektor-sdd.yaml"
+    (checked,) = run_check([kolektor])
+    counts = checked.counts()
+    assert counts["copy"] == 16
+    assert counts["near-duplicate"] == 8
+    assert not {kind for kind in counts if kind.startswith("splits share")}
