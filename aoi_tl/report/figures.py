@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aoi_tl.report.tables import METRIC_NAMES
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
@@ -98,7 +100,8 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
         axes.plot([row["mean"]] * 2, [place - 0.22, place + 0.22], color=colours[arm], linewidth=2)
         axes.scatter(values, np.full(len(values), place), color=colours[arm], s=22, zorder=3)
     axes.set_yticks(range(len(arms)), arms)
-    axes.set(xlabel=f"{metric} on the target's test split", ylim=(len(arms) - 0.5, -0.5))
+    name = METRIC_NAMES.get(metric, metric)
+    axes.set(xlabel=f"{name} on the target's test split", ylim=(len(arms) - 0.5, -0.5))
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     return _png(figure)
 

@@ -75,6 +75,7 @@ def write_page(run: RunFolder) -> Path:
         counts=plain_table("Training instances before and after adaptation",
                            _read(run, "counts.csv")),
         rows=plain_table("Every arm and seed", arms),
+        learned_from=list(dict.fromkeys(arms["source"].dropna())),
         seeds=int(arms["seed"].nunique()),
         test_instances=_test_instances(per_class),
         notes=run.read_json("notes.json") or [],

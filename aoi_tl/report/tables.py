@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     import pandas
 
 
+# What the columns of arms.csv are called where a reader sees them.
+METRIC_NAMES = {
+    "map50": "mAP50", "map50_95": "mAP50-95", "f1": "F1", "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text under headings, ready to be shown anywhere.
@@ -123,9 +130,10 @@ def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str])
                 row[f"minus_{name}"], row[f"minus_{name}_low"], row[f"minus_{name}_high"], "+"
             ))
         rows.append(tuple(cells))
+    name = METRIC_NAMES.get(metric, metric)
     return Table(
-        f"{metric} on the target's test split, mean [95 % interval] over seeds",
-        ("arm", "seeds", metric, "sd", *(f"minus {name}" for name in known)),
+        f"{name} on the target's test split, mean [95 % interval] over seeds",
+        ("arm", "seeds", name, "sd", *(f"minus {arm}" for arm in known)),
         tuple(rows),
     )
 
@@ -154,6 +162,7 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     row = summary[(summary["metric"] == metric) & (summary["arm"] == arm)].iloc[0]
     mean, low, high = (row[f"minus_{baseline}{end}"] for end in ("", "_low", "_high"))
     n = int(row[f"minus_{baseline}_n"])
+    metric = METRIC_NAMES.get(metric, metric)
     if n == 0 or math.isnan(mean):
         return f"{arm} and {baseline} share no seed: they cannot be compared."
     if math.isnan(low):
