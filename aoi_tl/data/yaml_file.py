@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.errors import DataError
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_DEPTH = 200
 
 
 def read_yaml(path: Path) -> Any:
@@ -60,6 +63,10 @@ def read_yaml(path: Path) -> Any:
             f"{path} line {line}: expected UTF-8 text, got byte 0x{content[error.start]:02x}; "
             "save the file as UTF-8"
         ) from error
+    if _depth(text) > _MAX_DEPTH:
+        raise DataError(
+            f"{path}: expected brackets at most {_MAX_DEPTH} deep, got more; correct the file"
+        )
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -72,6 +79,13 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: expected valid YAML, got: {reason}; correct the file") from error
+
+
+def _depth(text: str) -> int:
+    # PyYAML's time grows with the square of the depth: a small file could keep it for hours.
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return 0
+    return max(accumulate(1 if found[0] in "[{" else -1 for found in re.finditer(r"[\[\]{}]", text)))
 
 
 def _nearest(path: Path) -> str:

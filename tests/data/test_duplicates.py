@@ -101,7 +101,8 @@ def test_exposures_of_real_tiles(shared):
     wanted = sorted({row["tile"] for row in rows})[::9]
     rows = [row for row in rows if row["tile"] in wanted]
     tiles = np.unique([row["tile"] for row in rows], return_inverse=True)[1]
-    found = find_duplicates([shared / "data" / "magnetic-tile" / "images" / r["image"] for r in rows])
+    folder = shared / "data" / "magnetic-tile" / "images"
+    found = find_duplicates([folder / row["image"] for row in rows])
     same = tiles[:, None] == tiles
     assert (same == (found.groups[:, None] == found.groups)).mean() > 0.999
     assert all(tiles[pair.first] == tiles[pair.second] for pair in found.overlaps)
