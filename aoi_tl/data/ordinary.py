@@ -74,8 +74,8 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
     b'12345'
     """
     with open(path, "rb", opener=open_ordinary) as file:
-        content = file.read(at_most + 1)
-        if len(content) > at_most:
-            size = os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(at_most + 1) if size <= at_most else b""  # it may grow meanwhile
+        if max(size, len(content)) > at_most:
             raise OSError(errno.EFBIG, f"{size} bytes where {at_most} are the most", str(path))
     return content

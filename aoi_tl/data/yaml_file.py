@@ -85,7 +85,8 @@ def _depth(text: str) -> int:
     # PyYAML's time grows with the square of the depth: a small file could keep it for hours.
     if text.count("[") + text.count("{") <= _MAX_DEPTH:
         return 0
-    return max(accumulate(1 if found[0] in "[{" else -1 for found in re.finditer(r"[\[\]{}]", text)))
+    brackets = re.findall(r"[\[\]{}]", text)
+    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
 
 
 def _nearest(path: Path) -> str:
