@@ -17,7 +17,14 @@ from aoi_tl.data.dataset import SPLITS
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.label_file import read_label_file
 from aoi_tl.data.yaml_file import read_yaml
-from aoi_tl.data.yolo import find_root, find_split, keypoint_columns, label_path, read_names
+from aoi_tl.data.yolo import (
+    dataset_name,
+    find_root,
+    find_split,
+    keypoint_columns,
+    label_path,
+    read_names,
+)
 from aoi_tl.errors import DataError
 
 #: What each kind of finding means: how grave it is, and what to do.
@@ -133,7 +140,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
     'dataset'
     """
     path = Path(path)
-    name = path.stem if path.stem not in ("data", "dataset") else path.resolve().parent.name
+    name = dataset_name(path)
     findings: list[Finding] = []
     notes: list[str] = []
     try:

@@ -104,13 +104,36 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     notes += reading.notes()
     reading.refuse_unlabelled(len(samples))
     notes += _overlap_notes(samples)
-    name = path.stem if path.stem not in ("data", "dataset") else path.resolve().parent.name
+    name = dataset_name(path)
     # A name given twice has one meaning; its boxes are merged under its first id.
     positions = list(dict.fromkeys(names))
     if len(positions) < len(names):
         notes.append(f"{len(names) - len(positions)} class names given twice were merged")
     dataset = apply_aliases(Dataset(name, path, names, tuple(samples), tuple(notes)), {})
     return apply_aliases(dataset, aliases) if aliases else dataset
+
+
+def dataset_name(path: Path) -> str:
+    """Name a dataset by its YAML, or by the YAML's folder where that says no more than "data".
+
+    Parameters
+    ----------
+    path : Path
+        The ``data.yaml``; it need not exist.
+
+    Returns
+    -------
+    str
+        What tables and reports call the dataset.
+
+    Examples
+    --------
+    >>> dataset_name(Path("shelf/line-1/data.yaml")), dataset_name(Path("shelf/line-1.yaml"))
+    ('line-1', 'line-1')
+    """
+    if path.stem not in ("data", "dataset"):
+        return path.stem
+    return Path(os.path.abspath(path)).parent.name  # unlike resolve(), at ease with a loop of links
 
 
 def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool = False) -> Path:

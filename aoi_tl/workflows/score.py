@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
@@ -347,9 +348,9 @@ def _square(rankings: Sequence[Ranking], quantity: str) -> pandas.DataFrame:
 
 def _different(paths: Sequence[str | Path]) -> list[Path]:
     """The paths, each file once."""
-    kept: dict[Path, Path] = {}
+    kept: dict[str, Path] = {}
     for path in paths:
-        kept.setdefault(Path(path).resolve(), Path(path))
+        kept.setdefault(os.path.realpath(path), Path(path))
     return list(kept.values())
 
 
