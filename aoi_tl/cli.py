@@ -236,6 +236,46 @@ def labels(
     typer.echo(format_aliases(proposals), nl=False)
 
 
+@app.command(epilog="Example: aoi-tl check new/data.yaml shelf/*/data.yaml")
+def check(
+    datasets: Annotated[list[Path], typer.Argument(metavar="DATA.yaml...", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Gets a check.json for each dataset.")] = Path(
+        "runs/check"
+    ),
+    pixels: Annotated[bool, typer.Option(help="Read the images too, for broken ones and "
+                                              "copies.")] = True,
+    json_file: Json = None,
+) -> None:
+    """Look for faults in labels and images, and for copies within and across datasets."""
+    from aoi_tl.workflows.check import run_check
+
+    with _progress() as tell:
+        checked = run_check(datasets, out, duplicates=pixels, tell=tell)
+    for found in checked:
+        _show(found.to_table())
+    _write_json(json_file, [found.to_json() for found in checked])
+    typer.echo(f"written to {out}")
+
+
+@app.command(epilog="Example: aoi-tl split raw/data.yaml --out raw-split --groups parts.csv")
+def split(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA.yaml", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
+    shares: Annotated[tuple[float, float, float], typer.Option(
+        help="Of train, val and test; they sum to 1.")] = (0.6, 0.2, 0.2),
+    groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; without "
+                                                     "it copies are found.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+) -> None:
+    """Split a dataset anew, keeping what shows the same part together."""
+    from aoi_tl.workflows.check import run_split
+
+    with _progress() as tell:
+        file, table = run_split(dataset, out, shares, groups, seed, tell)
+    _show(table)
+    typer.echo(f"written to {file}")
+
+
 @app.command("import", epilog="Example: aoi-tl import voc annotations/ --images jpegs/ --out new")
 def import_(
     format_: Annotated[str, typer.Argument(metavar="FORMAT", show_default=False,
@@ -360,6 +400,9 @@ def _show(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
 
+    if not table.rows:
+        typer.echo(table.title)
+        return
     shown = RichTable(*table.headings, title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
     for row in table.rows:
         shown.add_row(*row)

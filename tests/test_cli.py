@@ -36,7 +36,8 @@ def every(shelf: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("command", [
-    "", "score", "transfer", "run", "classify", "demo", "index", "labels", "import", "export",
+    "", "score", "transfer", "run", "classify", "demo", "index", "labels", "check", "split",
+    "import", "export",
     "report",
 ])
 def test_help_has_an_example(command: str) -> None:
@@ -116,6 +117,27 @@ def test_an_index_ranks_as_scoring_does(shelf: Path, tmp_path: Path) -> None:
         for run in ("i", "d")
     )
     assert ranked == expected
+
+
+def test_check_tells_planted_faults_and_copies(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf, tmp_path / "shelf")
+    near = tmp_path / "shelf" / "near"
+    (near / "labels" / "train" / "train0.txt").write_text("9 0.5 0.5 0.1 0.1\n")
+    shutil.copy(near / "images" / "test" / "test1.png", near / "images" / "train" / "copy.png")
+    before = tree_hash(tmp_path / "shelf")
+    found = aoi_tl("check", *every(tmp_path / "shelf"), "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    findings = json.loads((tmp_path / "out" / "near" / "check.json").read_text())["findings"]
+    assert {"label row", "splits share a copy"} <= {finding["kind"] for finding in findings}
+    assert "splits share a copy" in found.stdout
+    assert "new: 15 images, 12 boxes, nothing found" in found.stdout
+    assert tree_hash(tmp_path / "shelf") == before
+
+
+def test_split_writes_a_new_dataset_of_links(shelf: Path, tmp_path: Path) -> None:
+    found = aoi_tl("split", every(shelf)[0], "--out", tmp_path / "new")
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "new" / "data.yaml").is_file()
 
 
 def test_labels_are_proposed(shelf: Path, tmp_path: Path) -> None:
