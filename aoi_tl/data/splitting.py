@@ -62,7 +62,7 @@ def split_by_group(
     >>> [len(set(split[groups == g].tolist())) for g in range(4)]
     [1, 1, 1, 1]
     >>> np.bincount(split).tolist()
-    [3, 1, 2]
+    [3, 2, 1]
     """
     wanted = np.asarray(shares, dtype=float)
     if len(wanted) < 2 or (wanted < 0).any() or abs(wanted.sum() - 1) > 1e-6:

@@ -166,9 +166,9 @@ def russell_basis(ground: Floats, supply: Floats, demand: Floats) -> Floats:
 
     Examples
     --------
-    >>> russell_basis(np.array([[1.0, 9.0], [9.0, 1.0]]), np.array([2.0, 1]), np.array([2.0, 1]))
-    array([[2., 0.],
-           [0., 1.]])
+    >>> two_one = np.array([2.0, 1.0])
+    >>> russell_basis(np.array([[1.0, 9.0], [9.0, 1.0]]), two_one, two_one).tolist()
+    [[2.0, 0.0], [0.0, 1.0]]
     """
     left, wanted = supply.astype(np.float64), demand.astype(np.float64)
     rows, columns = list(range(len(left))), list(range(len(wanted)))
@@ -301,9 +301,8 @@ def network_simplex() -> Callable[..., Any]:
     Examples
     --------
     >>> half = np.array([0.5, 0.5])
-    >>> network_simplex()(half, half, np.array([[1.0, 9.0], [9.0, 1.0]]), 1000, 1)[0]
-    array([[0.5, 0. ],
-           [0. , 0.5]])
+    >>> network_simplex()(half, half, np.array([[1.0, 9.0], [9.0, 1.0]]), 1000, 1)[0].tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
     """
     global _simplex
     if _simplex is None:

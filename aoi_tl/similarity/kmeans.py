@@ -178,8 +178,9 @@ def merge_equal(points: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
     Examples
     --------
-    >>> merge_equal(np.array([[2.0], [1.0], [2.0]]), np.array([1.0, 0.0, 3.0]))
-    (array([[2.]]), array([4.]))
+    >>> points, weights = merge_equal(np.array([[2.0], [1.0], [2.0]]), np.array([1.0, 0.0, 3.0]))
+    >>> points.tolist(), weights.tolist()
+    ([[2.0]], [4.0])
     """
     if not weights.all():
         points, weights = points[weights > 0], weights[weights > 0]

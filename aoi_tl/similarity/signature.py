@@ -272,9 +272,9 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
 
     Examples
     --------
-    >>> colour_counts(np.array([[7, 7, 9]], dtype=np.uint8))
-    (array([[7.],
-           [9.]]), array([2., 1.]))
+    >>> colours, counts = colour_counts(np.array([[7, 7, 9]], dtype=np.uint8))
+    >>> colours.tolist(), counts.tolist()
+    ([[7.0], [9.0]], [2.0, 1.0])
     """
     pixels = _checked(image)
     if pixels.ndim == 3 and _is_grey(pixels):

@@ -115,7 +115,7 @@ def test_killed_and_resumed_ends_the_same(outcome, tmp_path: Path) -> None:
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # Kill in the middle of the second arm's first stage: one arm is done, the rest is not.
     marker = out / "stages" / "method-all-s0-source" / "initial.pt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not marker.exists() and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
