@@ -403,7 +403,9 @@ def _show(table: Table) -> None:
     if not table.rows:
         typer.echo(table.title)
         return
-    shown = RichTable(*table.headings, title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+    # A title of its own line is not folded to the width of a narrow table.
+    typer.echo(f"\n{table.title}")
+    shown = RichTable(*table.headings, box=box.SIMPLE_HEAD)
     for row in table.rows:
         shown.add_row(*row)
     # A pipe has no width of its own: give it enough that no cell is cut.
