@@ -183,7 +183,8 @@ def table(file: Path) -> None:
     rows = pd.read_csv(file)
     lines = [
         "# CDG on the lithium protocol, magnetic tiles in place of lithium", "",
-        f"{DRAWS} draws of 14/2/2/1/1 training tiles (free, blowhole, break, crack, uneven), "
+        f"{rows['draw'].nunique()} of {DRAWS} draws of 14/2/2/1/1 training tiles "
+        "(free, blowhole, break, crack, uneven), "
         f"tested on {TESTED} images of tiles never seen, at {SIZE} px; always saying free is "
         f"right for {rows['majority_share'].iloc[0]:.1%}. Source: NEU-CLS, {SOURCE} training "
         "images of 6 classes. Mean [95 % interval] over the draws; differences are paired by "
