@@ -16,6 +16,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
 from aoi_tl.errors import ExperimentError
+from aoi_tl.ordinary import read_ordinary
+from aoi_tl.plain_yaml import MAX_BYTES, YamlFault, parse_plain
 
 Keys = tuple[str | int, ...]
 
@@ -167,31 +169,25 @@ _Loader.add_implicit_resolver(
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_ordinary(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ExperimentError(
             f"expected an experiment file at {path}, got nothing there{nearest_file(path)}; "
             "mend the path"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        got = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ExperimentError(
-            f"expected a readable UTF-8 file at {path}, got {type(error).__name__}; mend the file"
+            f"expected a readable UTF-8 file at {path}, got {got}; mend the file"
         ) from None
     lines: dict[Keys, int] = {}
     try:
-        node = yaml.compose(text, _Loader)
-        if node is not None:
-            _collect_lines(node, (), lines, path)
-        settings = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        settings = parse_plain(text, _Loader, lambda node: _collect_lines(node, (), lines, path))
+    except YamlFault as error:
+        where, what = (f", line {error.line}", "that line") if error.line else ("", "the file")
         raise ExperimentError(
-            f"{path}{line}: expected YAML, got a fault: {problem}; mend that line"
+            f"{path}{where}: expected YAML, got a fault: {error}; mend {what}"
         ) from None
-    except RecursionError:
-        raise ExperimentError(f"{path}: expected a plain experiment, got endless nesting") from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise ExperimentError(
             f"{path}: expected keys and values such as 'target: data.yaml', "
@@ -200,7 +196,9 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     return settings, lines
 
 
-def _collect_lines(node: yaml.Node, keys: Keys, lines: dict[Keys, int], path: Path) -> None:
+def _collect_lines(node: yaml.Node | None, keys: Keys, lines: dict[Keys, int], path: Path) -> None:
+    if node is None:
+        return
     lines.setdefault(keys, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -225,8 +223,8 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
             f"--set {override}: expected key=value such as train.epochs=3, got {override!r}"
         )
     try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        value = parse_plain(text, _Loader)
+    except YamlFault:
         raise ExperimentError(
             f"--set {override}: expected a YAML value after '=', got {text!r}"
         ) from None

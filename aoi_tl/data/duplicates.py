@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
-from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import read_ordinary
 
 #: Laid over each other, unrelated images of one process reach 0.3, exposures of one part 0.7 to 1.
 SIMILAR = 0.6

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.data.ordinary import open_ordinary, read_ordinary
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import open_ordinary, read_ordinary
 
 # What Ultralytics picks up from a folder, less what OpenCV cannot read.
 ULTRALYTICS_SUFFIXES = frozenset(

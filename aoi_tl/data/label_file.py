@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.data.ordinary import read_ordinary
+from aoi_tl.ordinary import read_ordinary
 
 # Rounded labels reach a little over the edge; anything further out is a mistake.
 EDGE_TOLERANCE = 1e-3

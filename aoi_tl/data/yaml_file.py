@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.errors import DataError
-
-_MAX_BYTES = 16 * 1024 * 1024
-_MAX_DEPTH = 200
+from aoi_tl.ordinary import read_ordinary
+from aoi_tl.plain_yaml import MAX_BYTES, YamlFault, parse_plain
 
 
 def read_yaml(path: Path) -> Any:
@@ -41,14 +37,12 @@ def read_yaml(path: Path) -> Any:
     ...
     aoi_tl.errors.DataError: no-such.yaml: expected a YAML file, got no such file; check the path
     """
-    import yaml
-
     if path.is_dir():
         inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (".yaml", ".yml"))
         cure = f"name {path / inside[0]}" if inside else "name the YAML file of a dataset"
         raise DataError(f"{path}: expected a YAML file, got a folder; {cure}")
     try:
-        content = read_ordinary(path, _MAX_BYTES)
+        content = read_ordinary(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: expected a YAML file, got no such file; {_nearest(path)}"
@@ -56,37 +50,18 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a YAML file, got {error}; check the path") from error
     try:
-        text = content.decode("utf-8-sig")
+        return parse_plain(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path} line {line}: expected UTF-8 text, got byte 0x{content[error.start]:02x}; "
             "save the file as UTF-8"
         ) from error
-    if _depth(text) > _MAX_DEPTH:
+    except YamlFault as error:
+        where, what = (f" line {error.line}", "line") if error.line else ("", "file")
         raise DataError(
-            f"{path}: expected brackets at most {_MAX_DEPTH} deep, got more; correct the file"
-        )
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" line {mark.line + 1}" if mark else ""
-        raise DataError(
-            f"{path}{where}: expected valid YAML, got: {error.problem or error.context}; "
-            "correct the line"
+            f"{path}{where}: expected valid YAML, got: {error}; correct the {what}"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: expected valid YAML, got: {reason}; correct the file") from error
-
-
-def _depth(text: str) -> int:
-    # PyYAML's time grows with the square of the depth: a small file could keep it for hours.
-    if text.count("[") + text.count("{") <= _MAX_DEPTH:
-        return 0
-    brackets = re.findall(r"[\[\]{}]", text)
-    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
 
 
 def _nearest(path: Path) -> str:

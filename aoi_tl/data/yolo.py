@@ -25,9 +25,9 @@ from aoi_tl.data.images import (
 )
 from aoi_tl.data.label_file import LabelFault, LabelFile, format_labels, read_label_file
 from aoi_tl.data.labels import apply_aliases, normal_name
-from aoi_tl.data.ordinary import read_ordinary
 from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import read_ordinary
 
 _MARK = "# Written by aoi-tl:"
 _MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
