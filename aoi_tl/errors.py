@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+_LONGEST = 1800
+
 
 class AoiTlError(Exception):
-    """An input that cannot be used: the message says what was expected, what came and the cure."""
+    """An input that cannot be used: the message says what was expected, what came and the cure.
+
+    Whatever a file brought into it, the message is one line that a terminal can show: line breaks
+    and control characters are written as escapes, and what is too long is cut in the middle.
+
+    Examples
+    --------
+    >>> print(AoiTlError("expected a class name, got 'dent\\nhole'; mend it"))
+    expected a class name, got 'dent\\nhole'; mend it
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(message))
+        if len(text) > _LONGEST:
+            text = f"{text[:_LONGEST * 2 // 3]} ... {text[-_LONGEST // 3:]}"
+        super().__init__(text)
 
 
 class DataError(AoiTlError):

@@ -226,7 +226,7 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         value = parse_plain(text, _Loader)
     except YamlFault:
         raise ExperimentError(
-            f"--set {override}: expected a YAML value after '=', got {text!r}"
+            f"--set {name}: expected a YAML value after '=', got {text!r}"
         ) from None
     *groups, key = name.split(".")
     place = settings

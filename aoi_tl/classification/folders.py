@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import read_ordinary
 
+_MAX_BYTES = 256 * 1024 * 1024  # a table of a million images has less
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
@@ -116,10 +119,13 @@ def read_image_csv(
     path = Path(path).absolute()
     if not path.is_file():
         raise DataError(f"expected a CSV table at {path}, got nothing there; mend the path")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        header = reader.fieldnames or []
+    try:
+        text = read_ordinary(path, _MAX_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+        header = list(reader.fieldnames or [])
         table = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"expected a CSV table at {path}, got {error}; mend the file") from error
     for column in (image, *classes, *([group] if group else [])):
         if column not in header:
             raise DataError(
@@ -128,8 +134,8 @@ def read_image_csv(
             )
     rows, groups = [], []
     for line, row in enumerate(table, start=2):
-        file_ = path.parent / pattern.format(row[image])
-        if not file_.is_file():
+        file_ = path.parent / pattern.replace("{}", row[image])
+        if not _is_file(file_):
             raise DataError(f"{path}:{line}: expected an image at {file_}, got none; mend the row")
         word = row[split].strip().lower() if split in header else "train"
         if word not in SPLIT_NAMES:
@@ -145,6 +151,13 @@ def read_image_csv(
         raise DataError(f"expected a row per image in {path}, got none; fill the table")
     return _image_set(path.parent.name if path.stem in {"index", "labels"} else path.stem,
                       rows, groups)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long
+        return False
 
 
 def _image_set(

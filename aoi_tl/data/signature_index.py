@@ -19,6 +19,7 @@ from aoi_tl.similarity.signature import Signature
 Floats = NDArray[np.float64]
 
 _FORMAT = 1
+_MOST_CLUSTERS = 4096
 _BLOCK = 256  # sources whose exact distance is worked out before the bounds are looked at again
 
 
@@ -294,7 +295,12 @@ class SignatureIndex:
                     f"{self.file}: expected a signature index of format {_FORMAT}, got {version}; "
                     "make it anew"
                 )
-            known = int(self._database.execute("SELECT n_clusters FROM settings").fetchone()[0])
+            rows = self._database.execute("SELECT n_clusters FROM settings").fetchall()
+        known = rows[0][0] if rows else None
+        if not isinstance(known, int) or not 1 <= known <= _MOST_CLUSTERS:
+            raise DataError(
+                f"{self.file}: expected an index's number of clusters, got {known!r}; make it anew"
+            )
         if n_clusters not in (None, known):
             raise DataError(
                 f"{self.file}: expected {known} clusters, as in this index, got {n_clusters}; "
@@ -309,7 +315,13 @@ class SignatureIndex:
             self._database.total_changes,
         )
         if self._loaded is None or self._loaded[0] != state:
-            self._loaded = state, _Table.read(self._database, self.n_clusters)
+            try:
+                self._loaded = state, _Table.read(self._database, self.n_clusters)
+            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+                raise DataError(
+                    f"expected a signature index at {self.file}, got a damaged one ({error}); "
+                    "make it anew"
+                ) from error
         return self._loaded[1]
 
 
@@ -330,7 +342,7 @@ class _Table:
     @classmethod
     def read(cls, database: sqlite3.Connection, n_clusters: int) -> _Table:
         found = database.execute(
-            "SELECT path, name, counts, signature FROM datasets ORDER BY path"
+            "SELECT path, name, counts, signature, images, unreadable FROM datasets ORDER BY path"
         ).fetchall()
         values = np.frombuffer(b"".join(row[3] for row in found), "<f8").reshape(-1, n_clusters, 4)
         pairs = np.frombuffer(b"".join(row[2] for row in found), "<i8").reshape(-1, 2)
@@ -339,13 +351,26 @@ class _Table:
             np.ascontiguousarray(values[:, :, :3]), np.ascontiguousarray(values[:, :, 3])
         )
         paths = [row[0] for row in found]
+        classes = dict(database.execute("SELECT name, id FROM classes"))
+        texts = [*paths, *(row[1] for row in found), *classes]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("names that are no text")
+        if not all(isinstance(number, int) for row in found for number in row[4:]):
+            raise ValueError("counts of images that are no numbers")
+        if sorted(classes.values()) != list(range(len(classes))):
+            raise ValueError("classes out of order")
+        if len(pairs) and (pairs[:, 0].min() < 0 or not np.isin(pairs[:, 1], range(len(classes))).all()):
+            raise ValueError("instances of no class")
+        shares = values[:, :, 3]
+        if not np.isfinite(values).all() or (shares < 0).any() or not np.allclose(shares.sum(1), 1):
+            raise ValueError("signatures that are none")
         return cls(
             paths,
             [row[1] for row in found],
             {path: place for place, path in enumerate(paths)},
             signatures,
             sketch(signatures),
-            dict(database.execute("SELECT name, id FROM classes")),
+            classes,
             np.repeat(np.arange(len(found)), lengths),
             np.ascontiguousarray(pairs[:, 1]),
             np.ascontiguousarray(pairs[:, 0]),

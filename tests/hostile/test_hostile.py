@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import pickle
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,20 +10,7 @@ from aoi_tl.data.yolo import load_dataset, write_dataset
 from aoi_tl.errors import AoiTlError
 from aoi_tl.workflows.check import run_check, run_split
 from tests.hostile.corpus import HOSTILE, Trap, make
-
-
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    def give_up(*_: object) -> None:
-        raise TimeoutError(f"still at work after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+from tests.hostile.limits import at_most
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
