@@ -359,7 +359,7 @@ class _Table:
             raise ValueError("counts of images that are no numbers")
         if sorted(classes.values()) != list(range(len(classes))):
             raise ValueError("classes out of order")
-        if len(pairs) and (pairs[:, 0].min() < 0 or not np.isin(pairs[:, 1], range(len(classes))).all()):
+        if (pairs < 0).any() or (pairs[:, 1] >= len(classes)).any():
             raise ValueError("instances of no class")
         shares = values[:, :, 3]
         if not np.isfinite(values).all() or (shares < 0).any() or not np.allclose(shares.sum(1), 1):
