@@ -107,6 +107,7 @@ class Experiment(SettingsFile):
     sources: Texts = Field(min_length=1)
     aliases: str | None = None
     weights: str = "yolo11n.pt"
+    weights_may_run_code: bool = False
     pick: Texts = ("auto",)
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
     score: Score = Score()

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import os
 import random
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -278,9 +279,7 @@ def load_checkpoint(path: Path) -> Any:
             model: Any = load(str(path))[0]
     except Exception as error:  # a damaged or hostile pickle can raise anything
         raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, which cannot be loaded "
-            f"({type(error).__name__}): it is damaged, or holds more than a known model; "
-            "download or save it again"
+            f"expected an Ultralytics checkpoint, got {path}, which {why_refused(error)}"
         ) from error
     head = model.model[-1] if isinstance(getattr(model, "model", None), _sequential()) else None
     # Models of other tasks are children of the detector, so the exact class is asked for.
@@ -732,6 +731,33 @@ def _cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "aoi-tl"
+
+
+def why_refused(error: BaseException) -> str:
+    """Say why a restricted load failed, and the cure.
+
+    Parameters
+    ----------
+    error : Exception
+        What Ultralytics or torch raised.
+
+    Returns
+    -------
+    str
+        To be put behind "which".
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if found := re.search(r"GLOBAL ([\w.]+)", str(cause)):
+            return (
+                f"would run {found[1]} when it is opened; take one from its maker. Only if you "
+                "trust this file as you would a program: set 'weights_may_run_code: true'"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return (
+        f"cannot be loaded ({type(error).__name__}): it is damaged, or holds more than a known "
+        "model; download or save it again"
+    )
 
 
 def _sequential() -> type:
