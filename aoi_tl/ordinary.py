@@ -75,7 +75,10 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
     """
     with open(path, "rb", opener=open_ordinary) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(at_most + 1) if size <= at_most else b""  # it may grow meanwhile
+        # Asked for all that is allowed, Python would set aside as much memory for every file.
+        content = file.read(size + 1) if size <= at_most else b""
+        while size < len(content) <= at_most and (more := file.read(1 << 20)):  # it grows
+            content += more
         if max(size, len(content)) > at_most:
             raise OSError(errno.EFBIG, f"{size} bytes where {at_most} are the most", str(path))
     return content

@@ -27,6 +27,7 @@ OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".s
 IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
 
 MAX_IMAGE_BYTES = 1 << 30
+_STRIP = 256  # rows whose channels are turned round at a time
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
@@ -66,10 +67,14 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
     # These flags turn the image upright by its EXIF tag, as Ultralytics' reading does.
     pixels = _decode(Path(path), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels = pixels[..., :3]
+        pixels = np.ascontiguousarray(pixels[..., :3])
     if pixels.ndim == 3 and pixels.shape[2] in (1, 2):
         pixels = pixels[..., 0]
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)) if pixels.ndim == 3 else pixels
+    if pixels.ndim == 3:
+        for top in range(0, len(pixels), _STRIP):  # a whole copy would double the memory
+            strip = pixels[top : top + _STRIP]
+            strip[:] = cv2.cvtColor(strip, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def read_stored(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:

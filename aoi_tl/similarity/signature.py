@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,11 @@ Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
 _STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
-_SAMPLE = 1 << 15  # pixels that place the mean of each colour bin
-_FEW_BINS = 4096  # so few occupied bins: the colours are near each other, each is kept exactly
+_SAMPLE = 1 << 14  # pixels that say where colours lie, for cells that are narrow there
+_CELLS = 64  # of each channel
+# The bits of 0..63, each followed by two others' places: cells near in colour are near in memory.
+_INTERLEAVED = np.array([sum((v >> b & 1) << 3 * b for b in range(6)) for v in range(_CELLS)])
+_space = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,8 +264,8 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
     -------
     colours : ndarray of shape (n, 1) or (n, 3)
         Distinct values in 0..255: (n, 1) for grey, three equal channels included. Where a
-        colour image has very many, those of one bin (4 levels a channel) stand together at
-        their mean, estimated on an even sample of the pixels.
+        channel of a colour image has more than 64 levels, colours of one cell (64 cells a
+        channel, narrow where many pixels are) stand together at their mean.
     counts : ndarray of shape (n,)
         Pixels of each colour.
 
@@ -281,8 +285,6 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
         pixels = pixels[:, :, 0]
     if pixels.ndim == 2:
         return _grey_counts(pixels)
-    if pixels.dtype == np.uint16:
-        return _deep_colour_counts(pixels)
     return _colour_counts(pixels)
 
 
@@ -312,95 +314,69 @@ def _strips(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def _is_grey(pixels: NDArray[Any]) -> bool:
-    rows = np.linspace(0, len(pixels) - 1, 8).astype(int)  # a cheap look before the full one
-    if not _equal_channels(pixels[rows]):
-        return False
-    return all(_equal_channels(strip) for strip in _strips(pixels))
+    from aoi_tl.similarity.compiled import has_equal_channels
 
-
-def _equal_channels(pixels: NDArray[Any]) -> bool:
-    return bool(
-        (pixels[:, :, 0] == pixels[:, :, 1]).all() and (pixels[:, :, 0] == pixels[:, :, 2]).all()
-    )
+    return all(has_equal_channels(strip.reshape(-1, 3)) for strip in _strips(pixels))
 
 
 def _grey_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    if pixels.dtype == np.uint16:
-        counts = np.zeros(65536)
-        for strip in _strips(pixels):
-            counts += np.bincount(strip.ravel(), minlength=65536)
-        scale = 255 / 65535
-    else:
-        import cv2
+    from aoi_tl.similarity.compiled import count_levels
 
-        counts = np.zeros(256)
-        for strip in _strips(pixels):  # small enough for calcHist's float32 to count exactly
-            counts += cv2.calcHist([strip], [0], None, [256], [0, 256]).ravel()
-        scale = 1.0
+    levels = 1 << 8 * pixels.itemsize
+    rows = np.zeros((4, levels), dtype=np.int64)
+    for strip in _strips(pixels):
+        count_levels(strip.ravel(), rows)
+    counts = rows.sum(axis=0)
     held = np.flatnonzero(counts)
-    return (held * scale).astype(np.float64)[:, None], counts[held]
+    colours: Floats = held[:, None] * np.float64(255 / (levels - 1))
+    return colours, counts[held].astype(np.float64)
 
 
 def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    """8-bit colours: each by itself where they are few, else in bins of 4 levels a channel."""
-    import cv2
+    """Colours in cells of at most 64 a channel, at their exact means."""
+    from aoi_tl.similarity.compiled import count_colours, take_colours
 
-    bins = np.zeros(64**3, dtype=np.float32)
-    for strip in _strips(pixels):  # at most 2^24 pixels are exact in float32, enough for shares
-        bins += cv2.calcHist([strip], [0, 1, 2], None, [64] * 3, [0, 256] * 3).ravel()
-    held = np.flatnonzero(bins > 0)
-    if len(held) <= _FEW_BINS:
-        return _distinct_colours(pixels)
-    # Where the mean of each bin lies is asked of about 2^15 pixels on an even grid.
-    step = int(np.ceil(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
-    packed = _packed(pixels[step // 2 :: step, step // 2 :: step])
-    place = np.empty(64**3, dtype=np.int32)
-    place[held] = np.arange(len(held), dtype=np.int32)
-    index = place[(packed >> 2 & 63) << 12 | (packed >> 10 & 63) << 6 | packed >> 18 & 63]
-    seen = np.bincount(index, minlength=len(held))
-    colours = np.empty((len(held), 3))
+    levels = 1 << 8 * pixels.itemsize
+    cells = _cells(pixels, levels)
+    table, held = _work_area(np.uint32 if pixels.size * (levels - 1) < 1 << 32 else np.uint64)
+    for strip in _strips(pixels):
+        count_colours(strip.reshape(-1, 3), cells, table, held)
+    colours, counts = take_colours(table, held)
+    if levels > 256:
+        colours *= 255 / (levels - 1)
+    return colours, counts
+
+
+def _cells(pixels: NDArray[Any], levels: int) -> NDArray[np.int64]:
+    """What each level of each channel adds to the number of its cell, shape (3, levels)."""
+    from aoi_tl.similarity.compiled import cells_of_levels
+
+    step = max(1, round(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
+    sample = pixels[::step, ::step]
+    cells = np.empty((3, levels), dtype=np.int64)
     for channel in range(3):
-        low = (packed >> 8 * channel & 3).astype(np.float64)
-        total = np.bincount(index, low, len(held))
-        base = (held >> 6 * (2 - channel) & 63) << 2
-        colours[:, channel] = base + np.where(seen > 0, total / np.maximum(seen, 1), 1.5)
-    return colours, bins[held].astype(np.float64)
+        values = sample[:, :, channel].ravel()
+        # 16 bits are seen as 256 steps of the range in use, else a sample would hit each once.
+        low, width = 0, 1
+        if levels > 256:
+            low = int(values.min())
+            width = (int(values.max()) - low) // 256 + 1
+            values = (values - np.uint16(low)) // np.uint16(width)
+        share = np.bincount(values, minlength=256).astype(np.float64)
+        place = cells_of_levels(share, _CELLS)
+        if levels > 256:
+            place = place[np.clip((np.arange(levels) - low) // width, 0, 255)]
+        cells[channel] = _INTERLEAVED[place] << channel
+    return cells
 
 
-def _packed(pixels: NDArray[Any]) -> NDArray[np.uint32]:
-    """One integer per pixel, R in the lowest byte."""
-    import cv2
-
-    four = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2RGBA)
-    return four.view("<u4").ravel() & np.uint32(0xFFFFFF)
-
-
-def _distinct_colours(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    values = np.empty(0, dtype=np.uint32)
-    counts = np.empty(0)
-    for strip in _strips(pixels):
-        found, number = np.unique(_packed(strip), return_counts=True)
-        values, place = np.unique(np.concatenate([values, found]), return_inverse=True)
-        counts = np.bincount(place, np.concatenate([counts, number])).astype(np.float64)
-    colours = np.stack([values & 255, values >> 8 & 255, values >> 16], axis=1)
-    return colours.astype(np.float64), counts
-
-
-def _deep_colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    """16-bit colours in 64 bins a channel over the image's own range, at their exact means."""
-    low = np.array([pixels[:, :, c].min() for c in range(3)], dtype=np.int64)
-    span = np.array([pixels[:, :, c].max() for c in range(3)], dtype=np.int64) - low + 1
-    counts = np.zeros(64**3)
-    totals = np.zeros((3, 64**3))
-    for strip in _strips(pixels):
-        values = strip.reshape(-1, 3).astype(np.int64)
-        index = (values - low) * 64 // np.maximum(span, 64)
-        flat = index[:, 0] << 12 | index[:, 1] << 6 | index[:, 2]
-        counts += np.bincount(flat, minlength=64**3)
-        for channel in range(3):
-            totals[channel] += np.bincount(flat, values[:, channel], 64**3)
-    held = np.flatnonzero(counts)
-    return (totals[:, held] / counts[held]).T * (255 / 65535), counts[held]
+def _work_area(sums: type[np.unsignedinteger[Any]]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """This thread's table of cells and its marks, all zero: a fresh one would cost more."""
+    if not hasattr(_space, sums.__name__):
+        area = np.zeros((_CELLS**3, 4), dtype=sums), np.zeros(_CELLS**3 // 8, dtype=np.uint8)
+        setattr(_space, sums.__name__, area)
+    found: tuple[NDArray[Any], NDArray[np.uint8]] = getattr(_space, sums.__name__)
+    return found
 
 
 def _as_rgb(centroids: Floats) -> Floats:

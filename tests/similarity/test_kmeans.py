@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aoi_tl.similarity import kmeans
 from aoi_tl.similarity.kmeans import inertias, merge_equal, weighted_kmeans
 
 
@@ -40,6 +39,7 @@ LINES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, m
 )
 
 
+@settings(deadline=None)  # the first call compiles
 @given(LINES, st.integers(1, 5))
 def test_line_is_the_optimum(pairs, k):
     values, weights = map(np.array, zip(*pairs, strict=True))
@@ -48,27 +48,6 @@ def test_line_is_the_optimum(pairs, k):
     assert clusters.inertia == pytest.approx(best, abs=1e-9)
     assert inertia_of(values[:, None], weights, clusters.centroids) == pytest.approx(best, abs=1e-9)
     assert inertias(values, weights, k)[-1] == pytest.approx(best, abs=1e-9)
-
-
-@given(LINES, st.integers(2, 5))
-def test_divided_search_is_the_optimum_too(pairs, k):
-    values, weights = map(np.array, zip(*pairs, strict=True))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kmeans, "DENSE_VALUES", 0)
-        clusters = weighted_kmeans(values, weights, k)
-    assert clusters.inertia == pytest.approx(brute_force(values, weights, k), abs=1e-9)
-
-
-@pytest.mark.parametrize("n", [64, 65, 200, 256, 300, 512])
-@pytest.mark.parametrize("k", [2, 5, 12])
-def test_both_searches_agree(n, k, monkeypatch):
-    rng = np.random.default_rng(n + k)
-    values, weights = np.sort(rng.choice(2000, n, replace=False)), rng.integers(1, 500, n)
-    dense = weighted_kmeans(values, weights, k)
-    monkeypatch.setattr(kmeans, "DENSE_VALUES", 0)
-    divided = weighted_kmeans(values, weights, k)
-    assert dense.inertia == pytest.approx(divided.inertia, rel=1e-12)
-    np.testing.assert_allclose(dense.centroids, divided.centroids, rtol=1e-12)
 
 
 def test_whole_table_against_the_plain_recursion():
