@@ -38,3 +38,7 @@ class CheckpointError(AoiTlError):
 
 class RunError(AoiTlError):
     """A run folder that cannot be written, is in use, or belongs to another experiment."""
+
+
+class EngineError(AoiTlError):
+    """An engine that is missing, cannot be reached, or cannot do what a task asks for."""

@@ -118,6 +118,7 @@ class Experiment(SettingsFile):
     arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
     seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
     device: str = "cpu"
+    engine: Literal["local", "ray"] = "local"
 
     @field_validator("arms")
     @classmethod

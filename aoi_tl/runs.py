@@ -63,6 +63,15 @@ class RunFolder:
         """Write a CSV table of the run."""
         return self.write(name, table.to_csv(index=False, lineterminator="\n"))
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Wait for whoever holds this lock file of the run, then keep others out."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
 
 @contextmanager
 def open_run(

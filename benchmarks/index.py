@@ -25,6 +25,7 @@ from figures import Figure, cpu_seconds, show, wall_seconds
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.signature_index import IndexRow, SignatureIndex
+from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.emd_batch import SignatureTable, emd_pairs
 from aoi_tl.similarity.signature import Signature
 from aoi_tl.workflows.score import score_sources
@@ -95,7 +96,7 @@ def rescore_figure(sources: int, images: int, folder: Path) -> Figure:
             samples.append(Sample(place / f"{i}.png", "train", np.array([0, 0, 1]),
                                   np.full((3, 4), 0.5)))  # fmt: skip
         datasets.append(Dataset(place.name, place / "data.yaml", ("a", "b"), tuple(samples)))
-    with SignatureCache(folder / "cache", workers=1) as cache:
+    with SignatureCache(folder / "cache", LocalEngine(1)) as cache:
         score_sources(datasets[0], datasets[1:], cache=cache)
         seconds = cpu_seconds(lambda: score_sources(datasets[0], datasets[1:], cache=cache))
     return Figure(f"{sources} unchanged sources of {images:,} images", f"{seconds:.2f} s",

@@ -27,6 +27,7 @@ from figures import Figure, cpu_seconds, show, wall_seconds
 
 from aoi_tl.data.images import read_image
 from aoi_tl.data.signature_cache import SignatureCache
+from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.signature import image_signature
 
 K = 5
@@ -111,7 +112,8 @@ def colour_figures(folder: Path, number: int) -> list[Figure]:
 
 def two_core_figure(files: list[Path]) -> Figure:
     def fill(workers: int) -> None:
-        with tempfile.TemporaryDirectory() as folder, SignatureCache(folder, workers) as cache:
+        engine = LocalEngine(workers)
+        with tempfile.TemporaryDirectory() as folder, SignatureCache(folder, engine) as cache:
             cache.signatures(files, K)
 
     one, two = wall_seconds(lambda: fill(1), 1), wall_seconds(lambda: fill(2), 1)

@@ -13,7 +13,7 @@ import aoi_tl
 
 PACKAGE = Path(aoi_tl.__file__).parent
 FLOORS = {
-    "errors": 0, "ordinary": 0, "plain_yaml": 0, "settings": 1, "similarity": 1, "data": 2, "experiment": 2, "runs": 2,
+    "errors": 0, "ordinary": 0, "plain_yaml": 0, "settings": 1, "engine": 1, "similarity": 1, "data": 2, "experiment": 2, "runs": 2,
     "classification_experiment": 2,
     "adaptation": 3, "transfer": 3, "classification": 3, "evaluation": 3, "report": 4,
     "workflows": 5, "cli": 6, "__init__": 7,

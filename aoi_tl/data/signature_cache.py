@@ -8,9 +8,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.images import content_hash, read_image
-from aoi_tl.errors import DataError
+from aoi_tl.engine import Engine, LocalEngine, Task
+from aoi_tl.errors import DataError, EngineError
 from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
 
 _FORMAT = 1  # raised when signatures come to mean something else: older caches are emptied
 _BATCH = 500  # rows asked for, or written, in one statement
-_CHUNK = 16  # images handed to a worker at a time
+_CHUNK = 16  # images measured here between two writes
+_SHARD = 64  # images handed to a worker at a time
 _TRIAL = 64  # images measured here before it is decided whether workers pay
 _WORTH_WORKERS = 3.0  # seconds of work left that make up for starting them
 _CURVE = 0  # stands where the number of clusters does, for a curve of inertias
@@ -63,8 +62,8 @@ class SignatureCache:
     ----------
     folder : path-like, optional
         Where the file ``signatures.sqlite`` lies; `default_folder()` unless given.
-    workers : int, optional
-        Processes that measure many images at once; as many as there are cores unless given.
+    engine : Engine, optional
+        Where many images are measured, in shards; in a process for each core unless given.
 
     Attributes
     ----------
@@ -84,9 +83,9 @@ class SignatureCache:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] | None = None, workers: int | None = None
+        self, folder: str | os.PathLike[str] | None = None, engine: Engine | None = None
     ) -> None:
-        self.workers = workers or _cores()
+        self.engine = engine or LocalEngine()
         self.note: str | None = None
         file = Path(folder or default_folder()) / "signatures.sqlite"
         try:
@@ -222,33 +221,42 @@ class SignatureCache:
         return [values[path] for path in paths]
 
     def _measured(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
-        """Measure files here while they are few, then in several processes."""
+        """Measure files here while they are few, then on the engine."""
         started = time.perf_counter()
-        done, alone = 0, self.workers == 1
+        done, alone = 0, False
         while done < len(paths):
             left = (time.perf_counter() - started) / max(done, 1) * (len(paths) - done)
             if not alone and done >= _TRIAL and left > _WORTH_WORKERS:
-                for batch in self._measured_by_workers(paths[done:], kind):
-                    done += len(batch)
+                paths, done, alone = paths[done:], 0, True
+                found: set[str] = set()
+                for batch in self._measured_by_workers(paths, kind):
+                    found |= {path for path, _, _ in batch}
                     yield batch
-                alone = True  # where a worker died, what it left is measured here
+                paths = [path for path in paths if path not in found]
                 continue
             batch = self._known_by_content(paths[done : done + _CHUNK], kind)
             done += len(batch)
+            if alone and any(data for _, _, data in batch):
+                self.note = self.note or (
+                    f"workers could not read images such as {batch[0][0]}, which were measured "
+                    "here: put them where every machine sees them"
+                )
             yield batch
 
     def _measured_by_workers(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
-        """In order, up to where a worker dies."""
-        files = [(path, "") for path in paths]
-        chunks = [(files[i : i + _CHUNK], kind) for i in range(0, len(files), _CHUNK)]
-        context = get_context("spawn")  # OpenCV's threads do not survive a fork
-        with ProcessPoolExecutor(self.workers, context, _start_worker) as pool:
-            try:
-                yield from pool.map(_measure, chunks)
-            except BrokenProcessPool:
-                return
-            finally:
-                pool.shutdown(cancel_futures=True)
+        """Give what the workers can read, shard by shard, until there are no workers any more."""
+        tasks = [
+            Task(f"signatures {i}-{i + _SHARD}", _measure,
+                 (([(path, "") for path in paths[i : i + _SHARD]], kind),))
+            for i in range(0, len(paths), _SHARD)
+        ]
+        try:
+            for _, batch in self.engine.run(tasks):
+                yield [found for found in batch if found[2] is not None]
+        except EngineError as error:
+            if not isinstance(self.engine, LocalEngine):
+                raise
+            self.note = f"images were measured one after the other: {error}"
 
     def _known_by_content(self, paths: list[str], kind: int) -> list[_Found]:
         """Measure files, except those whose content is known under another path or time stamp."""
@@ -352,19 +360,6 @@ def _measure(work: tuple[list[tuple[str, str]], int]) -> list[_Found]:
             data = np.column_stack([signature.centroids, signature.weights]).tobytes()
         found.append((path, content, data))
     return found
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # one core each: the processes are the parallelism
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def _as_signature(values: bytes) -> Signature:

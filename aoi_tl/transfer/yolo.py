@@ -691,6 +691,28 @@ def check_device(device: str) -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
+def training_threads(number: int | None = None) -> int:
+    """Say how many threads a training on CPU uses; given a number, use so many from now on.
+
+    Float sums depend on it: machines that shall find the same tensors use the same number.
+
+    Parameters
+    ----------
+    number : int, optional
+        >= 1; unless given, what Ultralytics chose for this machine stays.
+
+    Returns
+    -------
+    int
+    """
+    prepare_ultralytics()
+    from ultralytics.utils import torch_utils
+
+    if number is not None:
+        torch_utils.NUM_THREADS = number  # `select_device` hands it to torch
+    return int(torch_utils.NUM_THREADS)
+
+
 def data_names(data: Path) -> tuple[str, ...]:
     """Read the class names of an Ultralytics ``data.yaml``.
 

@@ -1,17 +1,25 @@
-"""The arms: each a chain of trainings, with every seed, weighed once on the target's test split."""
+"""The arms: each a chain of trainings, with every seed, weighed once on the target's test split.
+
+An arm with one seed is a task of its own, done wherever the engine finds room. It writes into its
+own stage folders alone; the tables are put together here, in one order whatever ended first.
+"""
 
 from __future__ import annotations
 
 import io
+import platform
+import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.engine import Engine, Task, granted_gpus
+from aoi_tl.errors import EngineError
 from aoi_tl.experiment import Experiment
-from aoi_tl.runs import RunFolder
+from aoi_tl.runs import RunFolder, file_hash
 from aoi_tl.workflows.progress import Tell
 
 if TYPE_CHECKING:
@@ -31,15 +39,104 @@ class Chain:
     target_data: Path | None = None
 
 
-def train_arms(
+@dataclass(frozen=True)
+class Work:
+    """One chain with one seed: all that a worker on any machine needs to train and weigh it.
+
+    Attributes
+    ----------
+    run : Path
+        The run folder.
+    claim : str
+        SHA-256 of its ``fingerprint.json``: what tells it from another folder of that name.
+    experiment : Experiment
+        Training arguments and device.
+    chain : Chain
+    seed : int
+    checkpoint : Path
+        Where the chain begins.
+    test_data : Path
+        The target's ``data.yaml`` in the run folder.
+    threads : int
+        Threads of a training on CPU.
+    """
+
+    run: Path
+    claim: str
+    experiment: Experiment
+    chain: Chain
+    seed: int
+    checkpoint: Path
+    test_data: Path
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """How its stages' folders begin."""
+        return f"{self.chain.arm}-s{self.seed}"
+
+
+@dataclass
+class Arms:
+    """The arms of one run, and what is known of them so far.
+
+    Attributes
+    ----------
+    run : RunFolder
+        Gets ``arms.csv``, ``per_class.csv`` and ``timings.csv``.
+    works : tuple of Work
+        In the order of the tables' rows.
+    results : dict
+        What `finished` gives, by the name of the work.
+    """
+
+    run: RunFolder
+    works: tuple[Work, ...]
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every arm is weighed with every seed."""
+        return len(self.results) == len(self.works)
+
+    def tasks(self) -> list[Task]:
+        """Give a task for each work that is not done."""
+        return [
+            Task(f"{work.run}/stages/{work.name}", train_and_weigh, (work,), *asks(work))
+            for work in self.works if work.name not in self.results
+        ]
+
+    def keep(self, work: Work, result: dict[str, Any]) -> None:
+        """Write the tables again with one more result."""
+        self.results[work.name] = result
+        self.write()
+
+    def write(self) -> pandas.DataFrame:
+        """Write the tables of what is known; give the rows of ``arms.csv``."""
+        import pandas as pd
+
+        rows, per_class, timings = [], [], []
+        for work in self.works:
+            if (found := self.results.get(work.name)) is None:
+                continue
+            key = {"arm": work.chain.arm, "seed": work.seed}
+            rows.append({**key, **found["scores"], "source": work.chain.source or "",
+                         "notes": found["notes"]})
+            per_class += [{**key, **classes} for classes in found["classes"]]
+            timings += found["timings"]
+        for name, lines in (("arms", rows), ("per_class", per_class), ("timings", timings)):
+            self.run.write_table(f"{name}.csv", pd.DataFrame(lines))
+        return pd.DataFrame(rows)
+
+
+def plan_arms(
     run: RunFolder,
     experiment: Experiment,
     target: Dataset,
     chains: Sequence[Chain],
     weights: Path,
-    tell: Tell,
-) -> pandas.DataFrame:
-    """Train every arm with every seed and test it once; kept as ``arms.csv``.
+) -> Arms:
+    """Lay out every arm with every seed, with the results that an earlier attempt left.
 
     Parameters
     ----------
@@ -53,40 +150,157 @@ def train_arms(
         What each arm learns from.
     weights : Path
         Where every chain but ``scratch`` begins.
-    tell : callable
-        Told which stage is at work.
 
     Returns
     -------
-    DataFrame
-        A row per arm and seed.
+    Arms
     """
-    import pandas as pd
+    from aoi_tl.transfer.yolo import training_threads
 
-    test_data = run.path / "data" / target.name / "data.yaml"
-    checkpoint = weights
     if not weights.is_file():
-        checkpoint = _random_checkpoint(run, experiment, weights, target.names)
-    total = len(experiment.seeds) * sum(1 + (chain.source is not None) for chain in chains)
-    done = 0
-    rows: list[dict[str, Any]] = []
-    per_class: list[dict[str, Any]] = []
-    for seed in experiment.seeds:
-        for chain in chains:
-            start, notes = checkpoint, []
-            for stage in stages_of(run, experiment, chain, seed):
-                tell(stage.folder.name, done, total)
-                trained = train_once(run, replace(stage, start=start))
-                start = trained.best
-                notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
-                done += 1
-            row, classes = weigh(run, experiment, chain, seed, start, test_data)
-            rows.append({**row, "notes": "; ".join(notes)})
-            per_class += classes
-            run.write_table("arms.csv", pd.DataFrame(rows))
-            run.write_table("per_class.csv", pd.DataFrame(per_class))
-    tell("stages", total, total)
-    return pd.DataFrame(rows)
+        weights = _random_checkpoint(run, experiment, weights, target.names)
+    claim, threads = file_hash(run.path / "fingerprint.json"), training_threads()
+    test_data = run.path / "data" / target.name / "data.yaml"
+    works = tuple(
+        Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
+        for seed in experiment.seeds for chain in chains
+    )
+    left = {work.name: finished(work) for work in works}
+    return Arms(run, works, {name: result for name, result in left.items() if result})
+
+
+def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arms]:
+    """Train and weigh what is left of the arms of some runs.
+
+    Parameters
+    ----------
+    runs : sequence of Arms
+        What is left of them makes one list of tasks.
+    engine : Engine
+        Where they are done.
+    tell : callable
+        Told how many are done.
+
+    Yields
+    ------
+    Arms
+        Those of one run, as soon as the last of them is weighed.
+
+    Raises
+    ------
+    EngineError
+        When a worker does not see the run's files, or none can be had.
+    """
+    owners = {task.name: arms for arms in runs for task in arms.tasks()}
+    total = sum(len(arms.works) for arms in runs)
+    done = total - len(owners)
+    yield from (arms for arms in runs if arms.is_done)
+    tell("training", done, total)
+    for task, result in engine.run(task for arms in runs for task in arms.tasks()):
+        arms = owners[task.name]
+        arms.keep(task.arguments[0], result)
+        done += 1
+        tell("training", done, total)
+        if arms.is_done:
+            yield arms
+
+
+def asks(work: Work) -> tuple[int, int]:
+    """Give the CPUs and GPUs that a work keeps busy.
+
+    Returns
+    -------
+    tuple of int
+        On CPU as many cores as the training has threads; else a GPU for each that ``device``
+        names, and a core to feed each.
+    """
+    device = work.experiment.device
+    gpus = len(re.findall(r"\d+", device)) or int(device.startswith("cuda"))
+    return gpus or work.threads, gpus
+
+
+def train_and_weigh(work: Work) -> dict[str, Any]:
+    """Train the stages of one chain with one seed and test the last: the task of a worker.
+
+    What an earlier attempt finished is taken as it is, and a broken stage goes on from its last
+    epoch. An attempt that is still at work, its machine cut off from us, is waited for.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    dict
+        As `finished` gives it.
+
+    Raises
+    ------
+    EngineError
+        When this machine does not see the run's files.
+    """
+    from aoi_tl.transfer.yolo import training_threads
+
+    check_sight(work)
+    run = RunFolder(work.run)
+    device = granted_gpus() or work.experiment.device
+    work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
+    training_threads(work.threads)
+    with run.alone(f"stages/.{work.name}.lock"):
+        start, notes = work.checkpoint, []
+        for stage in stages_of(work):
+            trained = train_once(run, replace(stage, start=start))
+            start = trained.best
+            notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
+        weigh(run, work, start, "; ".join(notes))
+    result = finished(work)
+    assert result is not None
+    return result
+
+
+def finished(work: Work) -> dict[str, Any] | None:
+    """Read what a work came to.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    dict or None
+        ``scores``, ``classes`` and ``notes`` as in the target stage's ``test.json``, and
+        ``timings`` of the stages; None where it has not been weighed.
+    """
+    run = RunFolder(work.run)
+    found = run.read_json(f"stages/{work.name}-target/test.json")
+    if found is None or "notes" not in found:
+        return None
+    timings = [run.read_json(f"stages/{stage.folder.name}/timing.json")
+               for stage in stages_of(work)]
+    return {**found, "timings": [timing for timing in timings if timing]}
+
+
+def check_sight(work: Work) -> None:
+    """Check that the machine this runs on sees all that the work needs, the images included.
+
+    Raises
+    ------
+    EngineError
+        Naming the machine and the first file that it does not see.
+    """
+    claim = work.run / "fingerprint.json"
+    files: list[Path] = [work.checkpoint]
+    for data in {work.test_data, work.chain.source_data, work.chain.target_data} - {None}:
+        assert data is not None
+        files += sorted((data.parent / "images").rglob("*"))  # links to images elsewhere
+    is_ours = claim.is_file() and file_hash(claim) == work.claim
+    unseen = next((file for file in files if not file.exists()), None) if is_ours else work.run
+    if unseen is not None:
+        raise EngineError(
+            f"expected the machine {platform.node()} to see {unseen}, as the machine that began "
+            "the run does, got none or another one there; put data, weights and --out on a file "
+            "system that all machines of the cluster share"
+        )
 
 
 def _random_checkpoint(
@@ -101,13 +315,14 @@ def _random_checkpoint(
     return file
 
 
-def stages_of(run: RunFolder, experiment: Experiment, chain: Chain, seed: int) -> Iterator[Stage]:
-    """Give the stages of one arm and seed, source (where it has one) before target.
+def stages_of(work: Work) -> Iterator[Stage]:
+    """Give the stages of one chain and seed, source (where it has one) before target.
 
     Where a stage begins is filled in when the one before it has ended.
     """
     from aoi_tl.transfer.chain import Stage
 
+    experiment, chain = work.experiment, work.chain
     for which, data in (("source", chain.source_data), ("target", chain.target_data)):
         if data is None:
             continue
@@ -115,93 +330,73 @@ def stages_of(run: RunFolder, experiment: Experiment, chain: Chain, seed: int) -
         yield Stage(
             start=Path(),
             data=data,
-            folder=run.path / "stages" / f"{chain.arm}-s{seed}-{which}",
+            folder=work.run / "stages" / f"{work.name}-{which}",
             modules=chain.modules,
             # The source is learned whole; only the target's training may be held back.
             freeze=experiment.transfer.freeze if which == "target" else 0,
-            seed=seed,
+            seed=work.seed,
             arguments={**arguments, "device": experiment.device},
         )
 
 
 def train_once(run: RunFolder, stage: Stage) -> StageResult:
-    """Train a stage, or take it as it is where it is done; its cost goes to ``timings.csv``."""
-    import pandas as pd
-
+    """Train a stage, or take it as it is where it is done; what it cost lies beside it."""
     from aoi_tl.transfer.chain import train_stage
 
     was_done = (stage.folder / "done").is_file()
     began = time.monotonic()
     trained = train_stage(stage, resume=True)
     if not was_done:
-        file = run.path / "timings.csv"
-        table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-        row = {"stage": stage.folder.name, "seconds": round(time.monotonic() - began, 1),
-               "epochs": trained.epochs}
-        run.write_table("timings.csv", pd.concat([table, pd.DataFrame([row])]))
+        run.write_json(f"stages/{stage.folder.name}/timing.json", {
+            "stage": stage.folder.name, "seconds": round(time.monotonic() - began, 1),
+            "epochs": trained.epochs,
+        })
     return trained
 
 
-def weigh(
-    run: RunFolder, experiment: Experiment, chain: Chain, seed: int, best: Path, test_data: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Test one trained detector on the target's test split: its row, and a row per class.
+def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
+    """Test one trained detector on the target's test split; kept beside the stage.
 
     Parameters
     ----------
     run : RunFolder
-        The result is kept beside the stage, so that it is tested once.
-    experiment : Experiment
+        Gets ``test.json`` and ``curves.npz`` in the target stage's folder.
+    work : Work
         Its image size, batch and device.
-    chain : Chain
-    seed : int
     best : Path
         The trained checkpoint.
-    test_data : Path
-        The target's ``data.yaml`` in the run folder.
-
-    Returns
-    -------
-    row : dict
-        ``arm, seed, f1, f1_conf, map50, map50_95, precision, recall, source``.
-    classes : list of dict
-        ``arm, seed, class, images, instances, ap50, ap50_95, f1``.
+    notes : str
+        What changed the protocol of its trainings.
     """
     import numpy as np
 
     from aoi_tl.evaluation.detection import detection_scores
     from aoi_tl.transfer.yolo import validate_detector
 
-    folder = f"stages/{chain.arm}-s{seed}-target"
-    found = run.read_json(f"{folder}/test.json")
-    if found is None:
-        arguments = experiment.train.arguments("target")
-        curves = validate_detector(
-            best, test_data, run.path / folder / "test", "test",
-            {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
-             "device": experiment.device},
-        )
-        names = [curves.names[index] for index in curves.class_index]
-        scores = detection_scores(
-            curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
-            curves.instances.tolist(), curves.images.tolist(),
-        )
-        packed = io.BytesIO()
-        np.savez_compressed(
-            packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
-            recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
-        )
-        run.write(f"{folder}/curves.npz", packed.getvalue())
-        found = {
-            "scores": {name: getattr(scores, name) for name in
-                       ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
-            "classes": [
-                {"class": row.name, "images": row.images, "instances": row.instances,
-                 "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
-                for row in scores.per_class
-            ],
-        }
-        run.write_json(f"{folder}/test.json", found)
-    key = {"arm": chain.arm, "seed": seed}
-    row = {**key, **found["scores"], "source": chain.source or ""}
-    return row, [{**key, **classes} for classes in found["classes"]]
+    folder, arguments = f"stages/{work.name}-target", work.experiment.train.arguments("target")
+    curves = validate_detector(
+        best, work.test_data, run.path / folder / "test", "test",
+        {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
+         "device": work.experiment.device},
+    )
+    names = [curves.names[index] for index in curves.class_index]
+    scores = detection_scores(
+        curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
+        curves.instances.tolist(), curves.images.tolist(),
+    )
+    packed = io.BytesIO()
+    np.savez_compressed(
+        packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
+        recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
+    )
+    run.write(f"{folder}/curves.npz", packed.getvalue())
+    run.write_json(f"{folder}/test.json", {
+        "scores": {name: getattr(scores, name) for name in
+                   ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
+        "classes": [
+            {"class": row.name, "images": row.images, "instances": row.instances,
+             "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
+            for row in scores.per_class
+        ],
+        "notes": notes,
+    })

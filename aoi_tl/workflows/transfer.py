@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.engine import Engine, LocalEngine, open_engine
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment import SOURCE_ARMS, Experiment, locate
 from aoi_tl.runs import RunFolder, environment, file_hash, open_run
 from aoi_tl.settings import apply_override, did_you_mean, read_settings, validate
 from aoi_tl.workflows.adapted import AdaptedData
-from aoi_tl.workflows.arms import Chain, train_arms
+from aoi_tl.workflows.arms import Arms, Chain, plan_arms, train_arms
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.score import Ranking, score_sources
 from aoi_tl.workflows.shelf import read_data
@@ -59,6 +61,7 @@ def run_experiment(
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
     tell: Tell = silent,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Find out which source the target's detector should learn from, and whether it pays.
 
@@ -76,6 +79,8 @@ def run_experiment(
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
     tell : callable
         Told ``(what, done, total)`` as the work goes on.
+    engine : Engine, optional
+        Where signatures are measured and arms trained; what the experiment names unless given.
 
     Returns
     -------
@@ -93,27 +98,77 @@ def run_experiment(
     >>> outcome.ranking.selected  # doctest: +SKIP
     'lc-101'
     """
-    if not isinstance(experiment, Experiment):
-        experiment = read_settings(experiment, Experiment, overrides)
-    experiment = locate(experiment, data_root)
-    check_training(experiment)
-    weights = find_weights(experiment)
-    target, sources, notes = read_data(experiment)
-    fingerprint = {
-        "experiment": experiment.model_dump(mode="json", exclude={"target", "sources", "aliases"}),
-        "data": {dataset.name: dataset.fingerprint() for dataset in (target, *sources)},
-        "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
-    }
-    with open_run(out, fingerprint, resume) as run:
-        record(run, experiment, fingerprint)
-        ranking = rank(run, experiment, target, sources, tell)
-        run.write_json("notes.json", [*notes, *ranking.notes])
-        picked = pick_sources(experiment, ranking, sources)
-        chains = adapt(run, experiment, target, picked, tell)
-        arms = train_arms(run, experiment, target, chains, weights, tell)
-        summary = compare(run, arms)
-        run.mark_done()
-    return Outcome(run.path, ranking, tuple(source.name for source in picked), arms, summary)
+    [outcome] = run_experiments(
+        [experiment], [out], resume=resume, data_root=data_root, overrides=overrides, tell=tell,
+        engine=engine,
+    )
+    return outcome
+
+
+def run_experiments(
+    experiments: Sequence[Experiment | str | Path],
+    outs: Sequence[str | Path],
+    *,
+    resume: bool = False,
+    data_root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    tell: Tell = silent,
+    engine: Engine | None = None,
+) -> list[Outcome]:
+    """Run several experiments as one grid: the arms of all of them make one list of tasks.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment, str or Path
+        All are read before anything is written.
+    outs : sequence of str or Path
+        The run folder of each.
+    resume, data_root, overrides, tell, engine
+        As for `run_experiment`.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the experiments.
+
+    Raises
+    ------
+    AoiTlError
+        For settings, data, checkpoints or folders that cannot be used.
+    """
+    located = [
+        locate(e if isinstance(e, Experiment) else read_settings(e, Experiment, overrides),
+               data_root)
+        for e in experiments
+    ]
+    with ExitStack() as stack:
+        if engine is None:
+            engine = stack.enter_context(open_engine(_one_engine(located), jobs=1))
+        plans: dict[Path, tuple[Ranking, list[Dataset], Arms]] = {}
+        for asked, out in zip([read(e, engine) for e in located], outs, strict=True):
+            experiment, target, sources = asked.experiment, asked.target, asked.sources
+            run = stack.enter_context(open_run(out, asked.fingerprint, resume))
+            record(run, experiment, asked.fingerprint)
+            ranking = rank(run, experiment, target, sources, engine, tell)
+            run.write_json("notes.json", [*asked.notes, *ranking.notes])
+            picked = pick_sources(experiment, ranking, sources)
+            chains = adapt(run, experiment, target, picked, tell)
+            plans[run.path] = (
+                ranking, picked, plan_arms(
+                    run, experiment, target, chains,
+                    trusted_weights(run, experiment, asked.weights),
+                )
+            )
+        outcomes = {}
+        for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
+            ranking, picked, _ = plans[arms.run.path]
+            table = arms.write()
+            outcomes[arms.run.path] = Outcome(
+                arms.run.path, ranking, tuple(source.name for source in picked), table,
+                compare(arms.run, table),
+            )
+            arms.run.mark_done()
+    return [outcomes[path] for path in plans]
 
 
 def experiment_of(
@@ -133,12 +188,51 @@ def experiment_of(
 # ------------------------------------------------------------------------------- what comes in
 
 
-def check_training(experiment: Experiment) -> None:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An experiment with all that it names, read and checked."""
+
+    experiment: Experiment
+    weights: Path
+    target: Dataset
+    sources: list[Dataset]
+    notes: list[str]
+    fingerprint: dict[str, Any]
+
+
+def read(experiment: Experiment, engine: Engine) -> Asked:
+    """Read what an experiment names; nothing is written yet."""
+    check_training(experiment, engine)
+    weights = find_weights(experiment)
+    check_weights(experiment, weights)
+    target, sources, notes = read_data(experiment)
+    settings = experiment.model_dump(
+        # Where the files lie and where the work is done makes no other run of it.
+        mode="json", exclude={"target", "sources", "aliases", "engine"}
+    )
+    return Asked(experiment, weights, target, sources, notes, {
+        "experiment": settings,
+        "data": {dataset.name: dataset.fingerprint() for dataset in (target, *sources)},
+        "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
+    })
+
+
+def _one_engine(experiments: Sequence[Experiment]) -> str:
+    engines = list(dict.fromkeys(experiment.engine for experiment in experiments))
+    if len(engines) > 1:
+        raise ExperimentError(
+            f"expected experiments of one engine, got {' and '.join(engines)}; choose with --engine"
+        )
+    return engines[0]
+
+
+def check_training(experiment: Experiment, engine: Engine) -> None:
     """Check device and training arguments, which only the detection room can judge."""
     from aoi_tl.transfer.yolo import check_device, check_train_arguments
 
     try:
-        check_device(experiment.device)
+        if isinstance(engine, LocalEngine):  # a cluster says itself whether it has such a machine
+            check_device(experiment.device)
     except ExperimentError as error:
         raise ExperimentError(f"{experiment.where('device')}: {error}") from None
     train = experiment.train
@@ -179,6 +273,23 @@ def find_weights(experiment: Experiment) -> Path:
     return find_checkpoint(experiment.weights, folders, read_registry(registry) if registry else {})
 
 
+def check_weights(experiment: Experiment, weights: Path) -> None:
+    """Refuse a checkpoint that cannot be used before any work is done; nothing in it runs."""
+    from aoi_tl.transfer.yolo import load_checkpoint
+
+    if weights.is_file() and not experiment.weights_may_run_code:
+        load_checkpoint(weights)
+
+
+def trusted_weights(run: RunFolder, experiment: Experiment, weights: Path) -> Path:
+    """Give the checkpoint itself, or its tensors alone where the user let it run code."""
+    from aoi_tl.transfer.trusted import rebuild_trusted
+
+    if not (weights.is_file() and experiment.weights_may_run_code):
+        return weights
+    return rebuild_trusted(weights, run.path / "weights" / f"trusted-{weights.stem}.pt")
+
+
 def record(run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any]) -> None:
     """Write down the resolved experiment and all that a repetition needs."""
     import yaml
@@ -201,14 +312,24 @@ def record(run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any
 
 
 def rank(
-    run: RunFolder, experiment: Experiment, target: Dataset, sources: Sequence[Dataset], tell: Tell
+    run: RunFolder,
+    experiment: Experiment,
+    target: Dataset,
+    sources: Sequence[Dataset],
+    engine: Engine,
+    tell: Tell,
 ) -> Ranking:
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
+    from aoi_tl.data.signature_cache import SignatureCache
+
     score = experiment.score
-    ranking = score_sources(
-        target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
-        sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
-    )
+    # On this machine every core measures, however few trainings there are at once.
+    with SignatureCache(engine=None if isinstance(engine, LocalEngine) else engine) as cache:
+        ranking = score_sources(
+            target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
+            sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
+            cache=cache,
+        )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
     return ranking

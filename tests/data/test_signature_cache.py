@@ -7,9 +7,11 @@ import sqlite3
 import numpy as np
 import pytest
 
+from aoi_tl import engine
 from aoi_tl.data import signature_cache as room
 from aoi_tl.data.images import write_image
 from aoi_tl.data.signature_cache import SignatureCache, default_folder
+from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.signature import dataset_signature, image_signature, inertia_curve
 
 
@@ -128,9 +130,10 @@ def test_workers_give_the_same(tmp_path, monkeypatch):
     paths = draw(tmp_path, 40)
     paths[30].write_bytes(b"no image")
     monkeypatch.setattr(room, "_TRIAL", 8)
+    monkeypatch.setattr(room, "_SHARD", 16)
     monkeypatch.setattr(room, "_WORTH_WORKERS", 0.0)
     done = []
-    with SignatureCache(tmp_path / "cache", workers=2) as cache:
+    with SignatureCache(tmp_path / "cache", LocalEngine(2)) as cache:
         found = cache.signatures(paths, 4, done.append)
     assert found.pop(30) is None
     assert found == expected(paths[:30] + paths[31:], 4)
@@ -141,13 +144,37 @@ def test_goes_on_alone_where_workers_die(tmp_path, monkeypatch):
     paths = draw(tmp_path, 40)
     monkeypatch.setattr(room, "_TRIAL", 8)
     monkeypatch.setattr(room, "_WORTH_WORKERS", 0.0)
-    monkeypatch.setattr(room, "_start_worker", _die)
-    with SignatureCache(tmp_path / "cache", workers=2) as cache:
+    monkeypatch.setattr(engine, "_start_worker", _die)
+    with SignatureCache(tmp_path / "cache", LocalEngine(2)) as cache:
         assert cache.signatures(paths, 4) == expected(paths, 4)
+        assert "one after the other" in str(cache.note)
 
 
-def _die():
+def _die(_):
     os._exit(1)
+
+
+class BlindEngine:
+    """Workers that see no files, as on a machine without the file system they lie on."""
+
+    def run(self, tasks):
+        for task in tasks:
+            [(files, _)] = task.arguments
+            yield task, [(path, "", None) for path, _ in files]
+
+
+def test_what_workers_do_not_see_is_measured_here_and_told(tmp_path, monkeypatch):
+    paths = draw(tmp_path, 40)
+    paths[30].write_bytes(b"no image")
+    monkeypatch.setattr(room, "_TRIAL", 8)
+    monkeypatch.setattr(room, "_WORTH_WORKERS", 0.0)
+    done = []
+    with SignatureCache(tmp_path / "cache", BlindEngine()) as cache:
+        found = cache.signatures(paths, 4, done.append)
+        assert "every machine sees" in str(cache.note)
+    assert found.pop(30) is None
+    assert found == expected(paths[:30] + paths[31:], 4)
+    assert sum(done) == 40
 
 
 def _fill(folder, paths, ready):

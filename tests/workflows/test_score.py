@@ -13,6 +13,7 @@ from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
 from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.yolo import write_dataset
+from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import AoiTlError, DataError, ExperimentError
 from aoi_tl.similarity.emd import earth_movers_distance
 from aoi_tl.similarity.gini import gini
@@ -33,7 +34,7 @@ KEYS = [
 
 @pytest.fixture
 def cache(tmp_path):
-    with SignatureCache(tmp_path / "cache", workers=1) as cache:
+    with SignatureCache(tmp_path / "cache", LocalEngine(1)) as cache:
         yield cache
 
 

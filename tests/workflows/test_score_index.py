@@ -4,6 +4,7 @@ import pytest
 
 from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.yolo import load_dataset
+from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import DataError
 from aoi_tl.workflows.score import score_sources
 from aoi_tl.workflows.score_index import index_datasets, score_index
@@ -30,7 +31,7 @@ def shelf(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path):
-    with SignatureCache(tmp_path / "cache", workers=1) as cache:
+    with SignatureCache(tmp_path / "cache", LocalEngine(1)) as cache:
         yield cache
 
 
