@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aoi_tl.errors import AoiTlError
+from aoi_tl.errors import AoiTlError, ExperimentError
 
 if TYPE_CHECKING:
+    from aoi_tl.engine import Engine
     from aoi_tl.report.tables import Table
     from aoi_tl.workflows.classify import ClassificationOutcome
     from aoi_tl.workflows.transfer import Outcome
@@ -41,6 +42,12 @@ DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading .
                                                     "experiment's paths stands for.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
                                                              "train.epochs=3.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="Where the work is done: local "
+                                                "(this machine) or ray (a cluster).")]
+Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; the one at work "
+                                                  "here, or a new one, unless given.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Trainings at once on this machine; 1 unless "
+                                                      "given.")]
 
 
 def main() -> None:
@@ -69,12 +76,15 @@ def score(
     sample: Sample = "all",
     aliases: Aliases = None,
     resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
     index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
                                                     "index (aoi-tl index) instead.")] = None,
     top: Annotated[int, typer.Option(help="With --index: how many of the closest.")] = 10,
     json_file: Json = None,
 ) -> None:
     """Rank the sources for a target: the closest first, and which one to learn from."""
+    from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
     from aoi_tl.workflows.score import run_score, run_score_matrix
     from aoi_tl.workflows.score_index import run_score_index
@@ -82,14 +92,14 @@ def score(
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
     }
-    with _progress() as tell:
+    with _progress() as tell, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        tell)
+                                        tell, where)
         elif matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell)
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where)
         else:
-            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell)
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where)
     if matrix:
         for quantity in ("discrepancy", "emd", "gini"):
             _show(matrix_table(rows, quantity))
@@ -113,36 +123,50 @@ def transfer(
     aliases: Aliases = None,
     set_: Set = None,
     resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
+    jobs: Jobs = None,
     json_file: Json = None,
 ) -> None:
     """Train a detector from the best source, beside what you would have done without it."""
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
     experiment = experiment_of(target, sources, weights, aliases, set_ or [])
-    with _progress() as tell:
-        outcome = run_experiment(experiment, out, resume=resume, tell=tell)
-    _show_outcome(outcome, json_file)
+    with _progress() as tell, _engine(engine, address, jobs) as where:
+        outcome = run_experiment(experiment, out, resume=resume, tell=tell, engine=where)
+    _write_json(json_file, _show_outcome(outcome))
 
 
 @app.command(epilog="Example: aoi-tl run experiments/dc-1.yaml --set train.epochs=3")
 def run(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
-                                                  "otherwise.")] = None,
+    experiments: Annotated[list[Path], typer.Argument(metavar="EXPERIMENT.yaml...",
+                                                      show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder of a single experiment; "
+                                                  "runs/NAME unless said otherwise.")] = None,
     set_: Set = None,
     data_root: DataRoot = None,
     resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
+    jobs: Jobs = None,
     json_file: Json = None,
 ) -> None:
-    """Run an experiment file: score, adapt, train every arm with every seed, compare."""
-    from aoi_tl.workflows.transfer import run_experiment
+    """Run experiment files: score, adapt, train every arm with every seed, compare."""
+    from aoi_tl.workflows.transfer import run_experiments
 
-    with _progress() as tell:
-        outcome = run_experiment(
-            experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
-            overrides=set_ or [], tell=tell,
+    outs = [out] if out else [Path("runs") / experiment.stem for experiment in experiments]
+    if len(set(outs)) < len(experiments):
+        raise ExperimentError(
+            f"expected a run folder for each experiment, got {', '.join(map(str, outs))} for "
+            f"{len(experiments)}; give the files different names, and leave --out out"
         )
-    _show_outcome(outcome, json_file)
+    with _progress() as tell, _engine(engine, address, jobs) as where:
+        outcomes = run_experiments(
+            experiments, outs, resume=resume, data_root=data_root, overrides=set_ or [], tell=tell,
+            engine=where,
+        )
+    shown = [_show_outcome(outcome) for outcome in outcomes]
+    _write_json(json_file, shown if len(shown) > 1 else shown[0])
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
@@ -194,7 +218,7 @@ def demo(
         with _progress() as tell:
             outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
         _echo_all(notes)
-        _show_outcome(outcome, json_file)
+        _write_json(json_file, _show_outcome(outcome))
     else:
         from aoi_tl.workflows.classify_demo import run_classification_demo
 
@@ -211,15 +235,22 @@ def index(
     clusters: Clusters = "auto",
     sample: Sample = "all",
     aliases: Aliases = None,
+    engine: EngineName = None,
+    address: Address = None,
 ) -> None:
     """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
+    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.engine import open_engine
     from aoi_tl.workflows.score_index import index_datasets
     from aoi_tl.workflows.shelf import load_with_aliases
 
     loaded = load_with_aliases(datasets, aliases)
-    with _progress() as tell:
+    with (
+        _progress() as tell, open_engine(engine or "local", address) as where,
+        SignatureCache(engine=where) as cache,
+    ):
         n = index_datasets(file, loaded, _number(clusters), _number(sample),  # type: ignore[arg-type]
-                           progress=lambda done, total: tell("signatures", done, total))
+                           lambda done, total: tell("signatures", done, total), cache)
     typer.echo(f"{file} holds {n} datasets")
 
 
@@ -333,7 +364,8 @@ def report(
 # ------------------------------------------------------------------------------------ words out
 
 
-def _show_outcome(outcome: Outcome, json_file: Path | None) -> None:
+def _show_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Show what a run came to; give what --json writes of it."""
     from aoi_tl.report.tables import arms_table, ranking_table, verdict
     from aoi_tl.workflows.transfer import BASELINES
 
@@ -348,12 +380,12 @@ def _show_outcome(outcome: Outcome, json_file: Path | None) -> None:
             if baseline in arms and arm not in (*BASELINES, "scratch"):
                 typer.echo(verdict(outcome.summary, "map50", arm, baseline))
     _say_notes(outcome.folder)
-    _write_json(json_file, {
+    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+    return {
         "scores": scores,
         "arms": json.loads(outcome.arms.to_json(orient="records")),
         "summary": json.loads(outcome.summary.to_json(orient="records")),
-    })
-    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+    }
 
 
 def _show_classification(outcome: ClassificationOutcome, json_file: Path | None) -> None:
@@ -389,6 +421,17 @@ def _say_notes(folder: Path) -> None:
     """Tell what was left out or looks odd, as warnings: apart from the results."""
     for note in json.loads((folder / "notes.json").read_text(encoding="utf-8")):
         typer.echo(f"note: {note}", err=True)
+
+
+def _engine(
+    name: str | None, address: str | None, jobs: int | None
+) -> AbstractContextManager[Engine | None]:
+    """Open the engine that the command line asks for; None where the experiment decides."""
+    from aoi_tl.engine import open_engine
+
+    if name is None and address is None and jobs is None:
+        return nullcontext()
+    return open_engine(name or "local", address, jobs or 1)
 
 
 def _number(words: str) -> int | str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
     from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.engine import Engine
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
 ELBOW_SHARE = 8  # images of one dataset among them, at most
@@ -208,6 +209,7 @@ def run_score(
     aliases: str | Path | None = None,
     resume: bool = False,
     tell: Tell = silent,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Score sources for a target into a run folder.
 
@@ -227,6 +229,8 @@ def run_score(
         Whether the folder may hold this run already.
     tell : callable, optional
         Told what is being done.
+    engine : Engine, optional
+        Where signatures are measured; on every core of this machine unless given.
 
     Returns
     -------
@@ -243,7 +247,7 @@ def run_score(
     def rank(datasets: list[Dataset], **chosen: Any) -> list[Ranking]:
         return [score_sources(datasets[0], datasets[1:], **chosen)]
 
-    return _run(paths, rank, out, settings, aliases, resume, tell)[0].to_dict()
+    return _run(paths, rank, out, settings, aliases, resume, tell, engine)[0].to_dict()
 
 
 def run_score_matrix(
@@ -253,6 +257,7 @@ def run_score_matrix(
     aliases: str | Path | None = None,
     resume: bool = False,
     tell: Tell = silent,
+    engine: Engine | None = None,
 ) -> list[dict[str, Any]]:
     """Score every dataset against every other into a run folder.
 
@@ -260,7 +265,7 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, tell
+    out, settings, aliases, resume, tell, engine
         As for `run_score`; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
 
     Returns
@@ -277,7 +282,9 @@ def run_score_matrix(
     def rank(loaded: list[Dataset], **chosen: Any) -> list[Ranking]:
         return list(score_matrix(loaded, **chosen))
 
-    found = _run(_different(datasets), rank, out, settings, aliases, resume, tell, matrix=True)
+    found = _run(
+        _different(datasets), rank, out, settings, aliases, resume, tell, engine, matrix=True
+    )
     return [ranking.to_dict() for ranking in found]
 
 
@@ -289,8 +296,10 @@ def _run(
     aliases: str | Path | None,
     resume: bool,
     tell: Tell,
+    engine: Engine | None,
     matrix: bool = False,
 ) -> list[Ranking]:
+    from aoi_tl.data.signature_cache import SignatureCache
     from aoi_tl.experiment import Score
     from aoi_tl.runs import environment, open_run
     from aoi_tl.settings import SettingsFile, validate
@@ -307,11 +316,12 @@ def _run(
         "matrix": matrix,
         "data": {dataset.name: dataset.fingerprint() for dataset in datasets},
     }
-    with open_run(out, fingerprint, resume) as run:
+    with open_run(out, fingerprint, resume) as run, SignatureCache(engine=engine) as cache:
         found = rank(
             datasets,
             **chosen.model_dump(),
             progress=lambda done, total: tell("signatures", done, total),
+            cache=cache,
         )
         notes = [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
         run.write_json("environment.json", environment(**fingerprint))

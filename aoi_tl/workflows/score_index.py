@@ -27,6 +27,7 @@ from aoi_tl.workflows.shelf import load_with_aliases
 
 if TYPE_CHECKING:
     from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.engine import Engine
 
 
 def index_datasets(
@@ -179,6 +180,7 @@ def run_score_index(
     aliases: str | Path | None = None,
     resume: bool = False,
     tell: Tell = silent,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
 
@@ -200,6 +202,8 @@ def run_score_index(
         Whether the folder may hold this run already.
     tell : callable
         Told what is being done.
+    engine : Engine, optional
+        Where signatures are measured; on every core of this machine unless given.
 
     Returns
     -------
@@ -211,6 +215,8 @@ def run_score_index(
     AoiTlError
         When settings, data, index or folder cannot be used.
     """
+    from aoi_tl.data.signature_cache import SignatureCache
+
     if len(targets) != 1:
         raise ExperimentError(
             f"expected the target alone with --index, got {len(targets)} datasets; add sources to "
@@ -221,10 +227,10 @@ def run_score_index(
     fingerprint = {
         "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint(),
     }
-    with open_run(out, fingerprint, resume) as run:
+    with open_run(out, fingerprint, resume) as run, SignatureCache(engine=engine) as cache:
         ranking = score_index(
             target, file, top, chosen.solver, chosen.sample,
-            progress=lambda done, total: tell("signatures", done, total),
+            lambda done, total: tell("signatures", done, total), cache,
         )
         run.write_json("scores.json", ranking.to_dict())
         run.write_table("scores.csv", ranking.to_frame())
