@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -50,16 +51,30 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Trainings at once on this
                                                       "given.")]
 
 
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, at which Typer would end without a word."""
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
+    endings = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+    for number in endings:
+        signal.signal(number, _stop)
     try:
         app()
     except AoiTlError as error:
         typer.echo(f"aoi-tl: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("aoi-tl: interrupted; a run goes on with --resume", err=True)
-        sys.exit(130)
+    except _Stopped as stopped:
+        for number in endings:
+            signal.signal(number, signal.SIG_IGN)
+        [number] = stopped.args
+        typer.echo(f"aoi-tl: {endings[number]}; a run goes on with --resume", err=True)
+        sys.exit(128 + number)
 
 
 @app.command(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,17 @@ PACKAGES = (
     "ultralytics", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "opencv-python",
     "albumentations", "pandas", "POT",
 )
+
+#: How the name of a file or folder begins that is not whole yet; a kill may leave it behind.
+UNFINISHED = ".unfinished-"
+
+#: What a write meets where there is no room, or no right to write any more.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+_locks: set[IO[str]] = set()
+# A lock belongs to all who hold the open file: without this, a data-loading process that outlives
+# a killed run by seconds would keep the next one out.
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])
 
 
 class RunFolder:
@@ -70,7 +83,11 @@ class RunFolder:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            _locks.add(lock)
+            try:
+                yield
+            finally:
+                _locks.discard(lock)
 
 
 @contextmanager
@@ -91,7 +108,7 @@ def open_run(
     Yields
     ------
     RunFolder
-        Locked until the block ends.
+        Locked until the block ends, and free of what an earlier run had not finished writing.
 
     Raises
     ------
@@ -123,17 +140,19 @@ def open_run(
                 f"expected {folder} to be free, got a run at work in it; wait for it to end, or "
                 "choose another --out"
             ) from None
-        run = RunFolder(folder)
-        _claim(run, json.loads(json.dumps(fingerprint)))
+        _locks.add(lock)
         try:
+            run = RunFolder(folder)
+            _claim(run, json.loads(json.dumps(fingerprint)))
+            _sweep(folder)
             yield run
-        except OSError as error:
-            if error.filename and str(error.filename).startswith(str(folder)):
-                raise RunError(
-                    f"expected to write {error.filename}, got {error.strerror}; free the place "
-                    "and go on with --resume"
-                ) from error
+        except OSError as error:  # from a library: what we write ourselves says so itself
+            inside = str(error.filename or "").startswith(str(folder))
+            if inside or error.errno in NO_ROOM:
+                raise _unwritable(error.filename or folder, error) from error
             raise
+        finally:
+            _locks.discard(lock)
 
 
 def _claim(run: RunFolder, fingerprint: dict[str, Any]) -> None:
@@ -152,6 +171,24 @@ def _claim(run: RunFolder, fingerprint: dict[str, Any]) -> None:
             f"{', '.join(differing)} ({key}: {_brief(before.get(key))} there, "
             f"{_brief(fingerprint.get(key))} here); choose another --out"
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run had begun to write."""
+    for place, folders, files in os.walk(folder):
+        for name in [name for name in (*folders, *files) if name.startswith(UNFINISHED)]:
+            if name in folders:
+                folders.remove(name)
+                shutil.rmtree(os.path.join(place, name))
+            else:
+                os.unlink(os.path.join(place, name))
+
+
+def _unwritable(path: str | Path, error: OSError) -> RunError:
+    return RunError(
+        f"expected to write {path}, got {error.strerror}; free the place and try again (a run goes "
+        "on with --resume)"
+    )
 
 
 def _brief(value: object) -> str:
@@ -173,19 +210,34 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     -------
     Path
         The same path.
+
+    Raises
+    ------
+    RunError
+        When it cannot be written, as on a full disk.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder, "a.csv"), "arm,seed").read_text()
+    'arm,seed'
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{UNFINISHED}{path.name}-")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise
     return path
 

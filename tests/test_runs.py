@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from aoi_tl.errors import RunError
-from aoi_tl.runs import open_run, write_atomically
+from aoi_tl.runs import UNFINISHED, open_run, write_atomically
 
 PRINT = {"experiment": {"epochs": 3}, "data": "abc"}
 
@@ -62,17 +66,78 @@ def test_a_failed_write_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(file))
 
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(file, "new")
-    assert file.read_text() == "old"
-    assert [found.name for found in tmp_path.iterdir()] == ["a.csv"]
+    for step in ("os.replace", "os.fsync", "os.chmod"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, full)
+            with pytest.raises(RunError, match=r"a\.csv, got No space left on device; free"):
+                write_atomically(file, "new")
+        assert file.read_text() == "old"
+        assert [found.name for found in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "place"), [("arms.csv", r"r/arms\.csv"), ("", "/r"), (None, "/r")]
+)
+def test_a_full_disk_is_one_line(tmp_path: Path, name: str | None, place: str) -> None:
+    """Also where the system does not say which file it was, as with a write to an open one."""
     def work() -> None:
         with open_run(tmp_path / "r", PRINT, resume=True) as run:
-            raise OSError(28, "No space left on device", str(run.path / "arms.csv"))
+            raise OSError(28, "No space left on device", name and str(run.path / name))
 
-    with pytest.raises(RunError, match="No space left on device; free the place"):
+    with pytest.raises(RunError, match=f"{place}, got No space left on device; free the place"):
         work()
+
+
+def test_a_bug_stays_a_bug(tmp_path: Path) -> None:
+    def work() -> None:
+        with open_run(tmp_path / "r", PRINT):
+            (tmp_path / "elsewhere").read_text()
+
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        work()
+
+
+def test_what_a_kill_left_unfinished_is_removed(tmp_path: Path) -> None:
+    with open_run(tmp_path / "r", PRINT) as run:
+        run.write("stages/a/weights/last.pt", b"whole")
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / f"{UNFINISHED}mine.png").write_bytes(b"not ours: behind a link")
+    (tmp_path / "r" / "images").symlink_to(images)
+    (tmp_path / "r" / ".mine").write_text("hidden, and not ours")
+    (tmp_path / "r" / "stages" / "a" / f"{UNFINISHED}ledger.csv-x1").write_text("torn")
+    half = tmp_path / "r" / "data" / f"{UNFINISHED}near-x2" / "labels"
+    half.mkdir(parents=True)
+    (half / "0.txt").write_text("0 0.5")
+    with open_run(tmp_path / "r", PRINT, resume=True):
+        left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {
+        "images", f"images/{UNFINISHED}mine.png", "r", "r/images", "r/.mine", "r/.lock",
+        "r/fingerprint.json", "r/data", "r/stages", "r/stages/a", "r/stages/a/weights",
+        "r/stages/a/weights/last.pt",
+    }
+
+
+def test_a_process_that_outlives_the_run_does_not_hold_its_folder(tmp_path: Path) -> None:
+    """As data-loading processes do, which are forks."""
+    code = (
+        "import os, sys, time\n"
+        "from aoi_tl.runs import open_run\n"
+        "with open_run(sys.argv[1], {}):\n"
+        "    if not os.fork():\n"
+        "        print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "r")],
+                              stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        with pytest.raises(RunError, match="a run at work"), open_run(tmp_path / "r", {}, True):
+            pass
+        parent.kill()
+        parent.wait()
+        with open_run(tmp_path / "r", {}, resume=True) as run:
+            assert not run.is_done
+    finally:
+        os.kill(child, signal.SIGKILL)

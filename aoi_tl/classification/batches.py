@@ -15,6 +15,7 @@ import numpy as np
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import epoch_order
 from aoi_tl.data.images import read_image
+from aoi_tl.runs import UNFINISHED
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ def cache_pixels(images: ImageSet, size: int, folder: Path | None = None) -> Pix
     file = folder / f"{_key(images, size)}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cache") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as temporary:
             part = Path(temporary) / "pixels.npy"
             _decode(images, size, part)
             part.replace(file)

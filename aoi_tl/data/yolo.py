@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from aoi_tl.errors import DataError
 from aoi_tl.ordinary import read_ordinary
 
 _MARK = "# Written by aoi-tl:"
+_UNFINISHED = ".unfinished-"  # runs.UNFINISHED: a resumed run removes what a killed one left
 _MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 
@@ -136,7 +138,12 @@ def dataset_name(path: Path) -> str:
     return Path(os.path.abspath(path)).parent.name  # unlike resolve(), at ease with a loop of links
 
 
-def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool = False) -> Path:
+def write_dataset(
+    dataset: Dataset,
+    folder: str | os.PathLike[str],
+    copy: bool = False,
+    beside: Mapping[str, str] | None = None,
+) -> Path:
     """Write a dataset that plain Ultralytics trains on: links to the images, own label files.
 
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
@@ -153,6 +160,8 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool =
         complete.
     copy : bool
         Copy all images instead of linking to them.
+    beside : mapping of str to str, optional
+        Further files of the folder: their names, and what they hold.
 
     Returns
     -------
@@ -189,7 +198,8 @@ def write_dataset(dataset: Dataset, folder: str | os.PathLike[str], copy: bool =
                 rows = format_labels(sample.classes, sample.boxes)
                 (labels / f"{place.stem}.txt").write_text(rows, encoding="utf-8")
         text = _yaml_text(dataset, linked, copied)
-        (building / "data.yaml").write_text(text, encoding="utf-8")
+        for name, content in {"data.yaml": text, **(beside or {})}.items():
+            (building / name).write_text(content, encoding="utf-8")
         building.chmod(0o755)  # mkdtemp's folders are closed to everybody else
         _swap_in(building, folder)
     except OSError as error:
@@ -221,7 +231,7 @@ def building_folder(folder: Path) -> Path:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        return Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -647,13 +657,25 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _swap_in(building: Path, folder: Path) -> None:
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    """Put a built folder in its place: whoever looks finds the old one or the new one there."""
+    if not folder.exists():
+        os.replace(building, folder)
+    elif _exchange(building, folder):
+        shutil.rmtree(building, ignore_errors=True)
+    else:  # not every system and disk can: then there is a moment with neither
+        old = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{folder.name}-", dir=folder.parent))
         os.replace(folder, old)
         os.replace(building, folder)
         shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(building, folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step, where the system can: Linux, since 2014."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and not rename(
+        here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)
+    )
 
 
 def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:

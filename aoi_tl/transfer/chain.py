@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aoi_tl.errors import CheckpointError, ExperimentError
+from aoi_tl.runs import write_atomically
 from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
 from aoi_tl.transfer.yolo import (
     backbone_length,
@@ -109,8 +110,8 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
 
     Raises
     ------
-    CheckpointError, DataError, ExperimentError
-        If the checkpoint, the data or an argument cannot be used.
+    CheckpointError, DataError, ExperimentError, RunError
+        If the checkpoint, the data, an argument or the folder cannot be used.
     """
     if stage.modules not in STARTS:
         raise ExperimentError(
@@ -121,7 +122,6 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     best, ledger_file, done = folder / "weights" / "best.pt", folder / "ledger.csv", folder / "done"
     if resume and done.exists() and best.exists():
         return StageResult(best=best, ledger=ledger_file, **_read_done(done))
-    folder.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
     names = data_names(stage.data)
     model, ledger = begin(stage.start, names, stage.modules, stage.seed)
@@ -136,7 +136,7 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
         initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
     )
     result = {"counts": ledger.counts, "epochs": trained.epochs, "notes": list(trained.notes)}
-    done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(done, json.dumps(result, indent=1) + "\n")
     return StageResult(trained.best, ledger_file, ledger.counts, trained.epochs, trained.notes)
 
 

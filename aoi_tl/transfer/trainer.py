@@ -6,18 +6,21 @@ it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.yolo` does so w
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aoi_tl.transfer.yolo import prepare_ultralytics
+from aoi_tl.errors import DataError, RunError
+from aoi_tl.runs import UNFINISHED, write_atomically
+from aoi_tl.transfer.yolo import packed, prepare_ultralytics
 
 prepare_ultralytics()  # before the first import of Ultralytics: it reads the environment once
 
@@ -28,28 +31,10 @@ from ultralytics.data import utils as ultralytics_data  # noqa: E402
 from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.utils import RANK, dist, plotting  # noqa: E402
-from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model  # noqa: E402
+from ultralytics.utils.torch_utils import ModelEMA, strip_optimizer, unwrap_model  # noqa: E402
 
 #: Things that changed the protocol of a training, one line each, written when they happen.
 NOTES = "notes.txt"
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    write : callable
-        Called with a temporary path beside it.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -100,15 +85,31 @@ def _keep_label_cache(prefix: str, path: Path, labels: dict[str, Any], version: 
     labels["version"] = version  # all that Ultralytics does beside writing the file
 
 
+_read_labels = ultralytics_dataset.YOLODataset.cache_labels
+
+
+def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
+    # Ultralytics would go on without an image that is gone, and tell nobody.
+    for image in dataset.im_files:
+        if not os.path.exists(image):
+            raise DataError(
+                f"expected the image {os.path.realpath(image)}, got no such file; put it back and "
+                "try again (a run goes on with --resume)"
+            )
+    return _read_labels(dataset, *args)
+
+
 @contextmanager
 def own_dataset_files() -> Iterator[None]:
     """Let Ultralytics read a dataset without downloading fonts and without its label caches.
 
     The caches lie in the dataset's folder and are unpickled without restriction, so they are
-    neither written nor read. Fonts are looked for on this machine alone.
+    neither written nor read. Fonts are looked for on this machine alone. An image that is gone is
+    an error.
     """
     with (
         swapped(ultralytics_data, check_font=font_on_this_machine),
+        swapped(ultralytics_dataset.YOLODataset, cache_labels=_read_labels_of_all),
         swapped(
             ultralytics_dataset,
             load_dataset_cache_file=_no_label_cache,
@@ -175,21 +176,27 @@ class StageTrainer(DetectionTrainer):
     that wait for more batches, the state of every random generator and which images the mosaic
     holds. A resumed training on CPU so ends with the very weights of an unbroken one. (Data-loading
     worker processes, which only accelerators use, draw from generators of their own: there it goes
-    on, but not bit for bit.)
+    on, but not bit for bit.) From the same state an epoch is repeated in which a loss or a weight
+    was no number.
     """
 
-    ema: Any  # Ultralytics sets these two to None first
+    ema: Any  # Ultralytics sets these three to None first
     optimizer: Any
+    scheduler: Any
+    epoch = -1  # until the first one begins
     _exact: dict[str, Any] | None = None
     _batch = -1  # counts all batches since the first epoch
     _last_step = -1  # the batch after which the optimiser last moved
     _albumentations: list[Any] | None = None  # to be put back once the mosaic is closed
     _held: int | None = None  # the true accumulation, while a resumed run waits to fall into step
+    _first: dict[str, Any] | None = None  # the state before the first epoch, which no file holds
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with own_dataset_files():
             super().__init__(*args, **kwargs)
         self._asked_batch = self.args.batch
+        file = self.save_dir / NOTES
+        self._notes = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
     # -- offline, and without traces ---------------------------------------------------------------
 
@@ -209,6 +216,8 @@ class StageTrainer(DetectionTrainer):
     def _setup_train(self) -> None:
         with swapped(ultralytics_trainer, check_amp=amp_is_sound):
             super()._setup_train()
+        if not self._state_file(self.start_epoch - 1).exists():
+            self._first = copy.deepcopy(self._state())
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """Build the model; a checkpoint of the same classes is taken over tensor by tensor."""
@@ -223,21 +232,65 @@ class StageTrainer(DetectionTrainer):
     # -- what is reported --------------------------------------------------------------------------
 
     def _note(self, line: str) -> None:
+        self._keep_notes([*self._notes, line])
+
+    def _keep_notes(self, lines: list[str]) -> None:
+        self._notes = lines
         if RANK in {-1, 0}:
-            with open(self.save_dir / NOTES, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            write_atomically(self.save_dir / NOTES, "".join(f"{line}\n" for line in lines))
 
     def _build_train_pipeline(self) -> None:
-        if self.batch_size != self._asked_batch and self._asked_batch >= 1:
+        cut = self.batch_size != self._asked_batch and self._asked_batch >= 1
+        if cut:
             self._note(f"batch cut from {self._asked_batch} to {self.batch_size}: out of memory")
             self._asked_batch = self.batch_size
         super()._build_train_pipeline()
+        if cut:
+            self._begin_epoch_again(self.epoch)
+
+    def _begin_epoch_again(self, epoch: int) -> None:
+        # Ultralytics then counts its steps as if the optimiser had never moved.
+        self._held, self._last_step = None, self._batch - epoch * len(self.train_loader)
+
+    # -- losses that are no numbers ----------------------------------------------------------------
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        recovered = super()._handle_nan_recovery(epoch)
-        if recovered:
-            self._note(f"epoch {epoch + 1} gave NaN and was repeated from the epoch before")
-        return recovered
+        """Repeat an epoch that went wrong, exactly from the state before it and with other chance.
+
+        Ultralytics looks at the last batch alone, goes back to half-precision averages, and in the
+        first epoch of a process, hence after each resume, goes on with weights that are lost.
+        """
+        again = [RANK in {-1, 0} and not self._is_sound()]
+        if RANK != -1:
+            torch.distributed.broadcast_object_list(again, 0)
+        if not again[0]:
+            return False
+        self.nan_recovery_attempts += 1
+        if self.nan_recovery_attempts > 3:
+            raise RunError(
+                f"expected losses that are numbers, got NaN or infinity in epoch {epoch + 1}, "
+                "repeated 3 times; lower lr0, or look for odd images"
+            )
+        self._note(f"epoch {epoch + 1} gave NaN and was repeated from the epoch before")
+        self._model_train()
+        self.ema = ModelEMA(self.model)  # validation has made its tensors unfit to be changed
+        first = self._first if epoch == self.start_epoch else None
+        self._take_over(first or self._load(epoch - 1))
+        criterion: Any = getattr(self._inner, "criterion", None)
+        if hasattr(criterion, "update"):  # counts epochs, this one included
+            criterion.updates = epoch - 1
+            criterion.update()
+        self.scheduler.last_epoch = epoch - 1
+        self._begin_epoch_again(epoch)
+        return True
+
+    def _is_sound(self) -> bool:
+        losses: list[Any] = [self.loss, *(self.tloss or {}).values()]
+        return (
+            all(bool(torch.as_tensor(loss).isfinite().all()) for loss in losses if loss is not None)
+            and (self.fitness is None or math.isfinite(self.fitness))
+            and all(bool(value.isfinite().all()) for value in self._inner.state_dict().values())
+        )
 
     # -- validation --------------------------------------------------------------------------------
 
@@ -257,8 +310,8 @@ class StageTrainer(DetectionTrainer):
     def save_model(self) -> bool:
         """Save the exact state, then `last.pt` and `best.pt`, each whole or not at all."""
         self.wdir.mkdir(parents=True, exist_ok=True)
-        state = self.wdir / f"state-{self.epoch}.pt"
-        write_atomically(state, lambda path: torch.save(self._state(), path))
+        state = self._state_file(self.epoch)
+        write_atomically(state, packed(self._state()))
         last, best, wdir = self.last, self.best, self.wdir
         # Without validation every epoch counts as best; only the last one is worth the writing.
         wanted = self.best_fitness == self.fitness and (self.args.val or self.stop)
@@ -273,7 +326,11 @@ class StageTrainer(DetectionTrainer):
         for old in wdir.glob("state-*.pt"):
             if old != state:
                 old.unlink()
+        self._first = None
         return True
+
+    def _state_file(self, epoch: int) -> Path:
+        return self.wdir / f"state-{epoch}.pt"
 
     @property
     def _inner(self) -> Any:
@@ -287,9 +344,15 @@ class StageTrainer(DetectionTrainer):
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "stop": bool(self.stop),
+            "notes": list(self._notes),
             "model": model.state_dict(),
             "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best_fitness": None if self.best_fitness is None else float(self.best_fitness),
+            "best_epoch": self.stopper.best_epoch,
+            "stopper_fitness": float(self.stopper.best_fitness),
             "batch": self._batch,
             "last_step": self._last_step,
             "gradients": {
@@ -316,18 +379,32 @@ class StageTrainer(DetectionTrainer):
     def resume_training(self, ckpt: Any) -> None:
         """Go on from `last.pt`, and exactly so where its state file is there."""
         super().resume_training(ckpt)
-        file = self.wdir / f"state-{self.start_epoch - 1}.pt"
         if ckpt is None or not self.resume:
             return
-        if not file.exists():
+        if not self._state_file(self.start_epoch - 1).exists():
             self._note(f"resumed after epoch {self.start_epoch} from half-precision averages")
             return
-        state = torch.load(file, map_location=self.device, weights_only=True)
-        self._inner.load_state_dict(state["model"])
-        self.ema.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = self._load(self.start_epoch - 1)
+        self._take_over(state)
+        self._keep_notes(state["notes"])  # what was noted later is about to happen again, or not
         self._batch, self._last_step = state["batch"], state["last_step"]
         self._exact = state
+
+    def _load(self, epoch: int) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(
+            self._state_file(epoch), map_location=self.device, weights_only=True
+        )
+        return state
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        self._inner.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best_fitness = state["best_fitness"]
+        self.stopper.best_epoch = state["best_epoch"]
+        self.stopper.best_fitness = state["stopper_fitness"]
 
     def _restore_chance(self) -> None:
         state, self._exact = self._exact, None
@@ -397,7 +474,7 @@ def _atomic_folder(folder: Path) -> Iterator[Path]:
     # Ultralytics writes its checkpoints one after another: let it do so in a folder aside, and move
     # each over its predecessor in one step. ``last.pt`` comes last: its epoch is what a resume
     # believes.
-    aside = folder / f".new-{os.getpid()}"
+    aside = folder / f"{UNFINISHED}{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
@@ -418,10 +495,10 @@ def finish(folder: Path) -> None:
         resumed run knows that there is work left.
     """
     if not (folder / "best.pt").exists() and (folder / "last.pt").exists():
-        write_atomically(folder / "best.pt", lambda path: shutil.copyfile(folder / "last.pt", path))
+        write_atomically(folder / "best.pt", (folder / "last.pt").read_bytes())
     for name in ("best.pt", "last.pt"):
-        if (folder / name).exists():
-            write_atomically(folder / name, partial(strip_optimizer, folder / name))
+        if (folder / name).exists():  # it saves what it returns, which we do better
+            write_atomically(folder / name, packed(strip_optimizer(folder / name, os.devnull)))
     for state in folder.glob("state-*.pt"):
         state.unlink()
 

@@ -8,11 +8,14 @@ a part of the name (``model.2`` is also the beginning of ``model.20``).
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aoi_tl.runs import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,23 +95,24 @@ class Ledger:
         Parameters
         ----------
         path : Path
-            The file to write; its folder must exist.
+            The file, written whole or not at all.
         """
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["tensor", "module", "group", "shape", "origin", "reason"])
-            for record in self.records:
-                shape = "x".join(map(str, record.shape)) or "scalar"
-                writer.writerow(
-                    [
-                        record.tensor,
-                        record.module,
-                        record.group,
-                        shape,
-                        record.origin,
-                        record.reason,
-                    ]
-                )
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["tensor", "module", "group", "shape", "origin", "reason"])
+        for record in self.records:
+            shape = "x".join(map(str, record.shape)) or "scalar"
+            writer.writerow(
+                [
+                    record.tensor,
+                    record.module,
+                    record.group,
+                    shape,
+                    record.origin,
+                    record.reason,
+                ]
+            )
+        write_atomically(path, text.getvalue())
 
 
 def module_index(tensor: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import csv
 import hashlib
+import io
 import os
 import random
 import re
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
+from aoi_tl.runs import UNFINISHED, write_atomically
 
 #: Training arguments that a stage sets itself, and what to write instead.
 OWNED_ARGUMENTS = {
@@ -411,10 +413,7 @@ def save_checkpoint(model: Any, path: Path) -> None:
     path : Path
         The file; written whole or not at all.
     """
-    import torch
     from ultralytics import __version__
-
-    from aoi_tl.transfer.trainer import write_atomically
 
     checkpoint = {
         "epoch": -1,
@@ -428,8 +427,28 @@ def save_checkpoint(model: Any, path: Path) -> None:
         "license": "AGPL-3.0 (https://ultralytics.com/license)",
         "docs": "https://docs.ultralytics.com",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
+    write_atomically(path, packed(checkpoint))
+
+
+def packed(state: object) -> bytes:
+    """Put a state into bytes as ``torch.save`` writes it.
+
+    Written to a file by itself it would tell of a full disk in words that name neither.
+
+    Parameters
+    ----------
+    state : object
+        Anything that ``torch.save`` takes.
+
+    Returns
+    -------
+    bytes
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def train_detector(
@@ -460,8 +479,9 @@ def train_detector(
     arguments : mapping, optional
         Any training argument of Ultralytics, see `check_train_arguments`. Plots are off by default.
     resume : bool
-        Go on from the last epoch in `folder`, if there is one. On CPU the result is that of an
-        unbroken training, bit for bit.
+        Go on from the last epoch in `folder`, if there is one and what it leads to can still be
+        had: where the best epoch's checkpoint is gone, training begins anew. On CPU the result is
+        that of an unbroken training, bit for bit.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
 
@@ -474,6 +494,8 @@ def train_detector(
     ------
     CheckpointError, DataError, ExperimentError
         If the checkpoint, the data or an argument cannot be used.
+    RunError
+        If there is no memory for the smallest batch, or the losses are no numbers.
     """
     checked = check_train_arguments(arguments or {})
     folder = Path(folder).resolve()
@@ -482,11 +504,14 @@ def train_detector(
     settings = {"plots": False, "val": _has_own_val(Path(data)), **checked}
     go_on = False
     if resume and last.exists():
-        epoch, stopped = _progress(last)
-        if epoch < 0 or stopped:
+        epoch, stopped, batch = _progress(last)
+        # Only a training without validation has no best epoch before its end.
+        go_on = (weights / "best.pt").exists() or (epoch >= 0 and not settings["val"])
+        if go_on and (epoch < 0 or stopped):
             _finish(weights)
             return _trained(folder)
-        go_on = True
+    if go_on:
+        settings["batch"] = batch  # cut, perhaps, for want of memory
     load_checkpoint(last if go_on else start)
     from ultralytics import YOLO
 
@@ -497,9 +522,9 @@ def train_detector(
     else:
         for old in (*weights.glob("*.pt"), folder / "results.csv", folder / NOTES):
             old.unlink(missing_ok=True)
-    for torn in weights.glob(".*"):  # left by a kill in the middle of a write
+    for torn in weights.glob(f"{UNFINISHED}*"):  # left by a kill in the middle of a write
         _remove(torn)
-    with _quietly(verbose), _own_chance():
+    with _quietly(verbose), _own_chance(), _in_plain_words(settings):
         model = YOLO(str(last if go_on else start), task="detect")
         model.train(
             trainer=StageTrainer,
@@ -823,6 +848,29 @@ def _quietly(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Put into one line what a training meets that its user can mend."""
+    try:
+        yield
+    except (FileNotFoundError, RuntimeError) as error:
+        lost = error if isinstance(error, FileNotFoundError) else error.__cause__
+        # Ultralytics' own has no number; that of a data-loading process ends with the first line.
+        if isinstance(lost, FileNotFoundError) and lost.errno is None:
+            lines = [line for line in str(lost).splitlines() if not line.startswith("Note ")]
+            raise DataError(
+                f"expected all images of the data, got: {lines[-1]}; put back what is gone and try "
+                "again (a run goes on with --resume)"
+            ) from error
+        if "out of memory" not in str(error).lower():
+            raise
+        raise RunError(
+            f"expected memory to train with batches of {settings.get('batch', 16)} images of "
+            f"{settings.get('imgsz', 640)} pixels, got none left; free some and try again (a run "
+            "goes on with --resume), or lower batch or imgsz"
+        ) from error
+
+
+@contextmanager
 def _own_chance() -> Iterator[None]:
     """Let Ultralytics seed the world, and put the world back afterwards."""
     import torch
@@ -858,8 +906,8 @@ def _has_own_val(data: Path) -> bool:
     return bool(loaded.get("val")) and loaded.get("val") != loaded.get("train")
 
 
-def _progress(last: Path) -> tuple[int, bool]:
-    """Read the last epoch (-1 once stripped) of a run, and whether it was to be the last one."""
+def _progress(last: Path) -> tuple[int, bool, int]:
+    """Read the last epoch (-1 once stripped) of a run, whether it was to be the last, its batch."""
     prepare_ultralytics()
     import torch
     from ultralytics.nn.tasks import torch_safe_load
@@ -872,10 +920,13 @@ def _progress(last: Path) -> tuple[int, bool]:
             "delete the stage's folder and resume again"
         ) from error
     epoch = int(checkpoint.get("epoch", -1))
+    used = checkpoint.get("train_args", {})
+    batch = int(used.get("batch", 16))
     state = last.parent / f"state-{epoch}.pt"
     if state.exists():
-        return epoch, bool(torch.load(state, map_location="cpu", weights_only=True)["stop"])
-    return epoch, epoch + 1 >= int(checkpoint.get("train_args", {}).get("epochs", 0))
+        stopped = bool(torch.load(state, map_location="cpu", weights_only=True)["stop"])
+        return epoch, stopped, batch
+    return epoch, epoch + 1 >= int(used.get("epochs", 0)), batch
 
 
 def _finish(weights: Path) -> None:
@@ -902,7 +953,7 @@ def _cut_results(path: Path, epochs: int) -> None:
     """Drop lines of epochs that were logged but not saved before the kill."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[: epochs + 1]), encoding="utf-8")
+        write_atomically(path, "".join(lines[: epochs + 1]))
 
 
 def _remove(path: Path) -> None:

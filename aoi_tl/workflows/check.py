@@ -350,7 +350,6 @@ def run_split(
     from aoi_tl.data.splitting import read_groups, split_by_group
     from aoi_tl.data.yolo import load_dataset, write_dataset
     from aoi_tl.report.tables import Table
-    from aoi_tl.runs import write_atomically
 
     dataset = load_dataset(path)
     # An image in two splits counts once.
@@ -371,12 +370,11 @@ def run_split(
     anew = replace(dataset, notes=(), samples=tuple(
         replace(sample, split=SPLITS[split]) for sample, split in zip(samples, chosen, strict=True)
     ))
-    written = write_dataset(anew, out)
     lines = ["image,group,split"] + [
         f'"{image.name}",{group},{SPLITS[split]}'
         for image, group, split in zip(images, numbers.tolist(), chosen.tolist(), strict=True)
     ]
-    write_atomically(Path(out) / "groups.csv", "\n".join(lines) + "\n")
+    written = write_dataset(anew, out, beside={"groups.csv": "\n".join(lines) + "\n"})
     rows = tuple(
         (split, str(int((chosen == k).sum())), str(len(set(numbers[chosen == k].tolist()))),
          *(str(int(n)) for n in counts[chosen == k].sum(axis=0)))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from aoi_tl.runs import UNFINISHED
 from aoi_tl.transfer import trainer
 from aoi_tl.transfer.trainer import StageTrainer
 from aoi_tl.transfer.yolo import load_checkpoint, new_model, save_checkpoint, train_detector
@@ -95,7 +96,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
         interrupt(patch, event, epoch)
         with pytest.raises(KeyboardInterrupt):
             train_detector(start, tiny, run, 1, arguments)
-    (run / "weights" / ".last.pt.1.tmp").write_bytes(b"torn")
+    (run / "weights" / f"{UNFINISHED}last.pt-1").write_bytes(b"torn")
     moved = tmp_path / "moved"  # a run folder may be moved between the two
     shutil.move(run, moved)
 
@@ -152,22 +153,6 @@ def test_a_kill_before_the_last_touches_costs_no_epoch(
 
 def _interrupted(self: StageTrainer) -> None:
     raise KeyboardInterrupt
-
-
-def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> None:
-    file = tmp_path / "last.pt"
-    file.write_bytes(b"old")
-
-    def torn(path: Path) -> None:
-        path.write_bytes(b"ne")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trainer.write_atomically(file, torn)
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
-    assert file.read_bytes() == b"old"
-    trainer.write_atomically(file, lambda path: path.write_bytes(b"new"))
-    assert file.read_bytes() == b"new"
 
 
 def test_checkpoints_are_never_written_in_place(
