@@ -8,6 +8,7 @@ go on from, or write anew, whatever a former attempt left.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -150,6 +151,7 @@ class RayEngine:
         address = address or os.environ.get("RAY_ADDRESS")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
+            _knock(address)
             ray.init(address or "auto", **quiet)
         except (OSError, RuntimeError, ValueError) as error:
             if address is None and isinstance(error, ConnectionError):
@@ -247,6 +249,13 @@ def granted_gpus() -> str | None:
     if ray is None or not ray.is_initialized():
         return None
     return ",".join(ray.get_runtime_context().get_accelerator_ids()["GPU"]) or None
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself would end this process where nobody answers."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _refuse_unfit(task: Task) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aoi_tl.engine import LocalEngine, Task, open_engine
+from aoi_tl.engine import LocalEngine, RayEngine, Task, open_engine
 from aoi_tl.errors import DataError, EngineError
 
 
@@ -111,3 +111,10 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r"pip install 'aoi-tl\[ray\]'"), open_engine("ray"):
         pass
+
+
+def test_an_address_without_a_cluster_is_one_line() -> None:
+    for address in ("127.0.0.1:1", "localhost:port"):
+        with pytest.raises(EngineError, match=f"expected a Ray cluster at {address}") as error:
+            RayEngine(address)
+        assert "\n" not in str(error.value)
