@@ -104,7 +104,8 @@ def _refuse_bombs(events: Iterable[Any]) -> None:
             if event.anchor:
                 anchors[event.anchor] = nodes, depth
         elif isinstance(event, yaml.AliasEvent):
-            found = anchors.get(event.anchor, (1, 0))  # an unknown one is told by the composer
+            # An unknown one is told by the composer.
+            found = anchors.get(event.anchor or "", (1, 0))
             if found is None:
                 raise YamlFault("a value that holds itself", line)
             nodes, depth = found

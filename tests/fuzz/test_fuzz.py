@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,23 +14,11 @@ from hypothesis import HealthCheck, given, settings
 
 from aoi_tl.errors import AoiTlError
 from tests.fuzz.readers import READERS
-from tests.hostile.limits import at_most
+from tests.hostile.limits import at_most, bounded_memory
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 EXAMPLES = 3000 if LONG else 200
 SECONDS = 20  # for one file, on a busy machine
-MEMORY = 3 << 30  # bytes beyond what the process has
-
-
-@contextmanager
-def bounded_memory() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def is_refused(reader, content: bytes) -> bool:
