@@ -28,8 +28,8 @@ from aoi_tl.ordinary import read_ordinary
 
 #: Laid over each other, unrelated images of one process reach 0.3, exposures of one part 0.7 to 1.
 SIMILAR = 0.6
-#: From here on it is beyond doubt, parts of one series in one fixture included.
-CERTAIN = 0.8
+#: From here on it is beyond doubt: different parts in one fixture, under one lamp, reach 0.9.
+CERTAIN = 0.9
 #: Less common ground than this share of the smaller image proves nothing.
 OVERLAP = 0.15
 
@@ -41,17 +41,20 @@ _SPACING = 13
 _POINTS = 160  # per image
 _GRID, _STEP = 8, 2  # a patch is 8 x 8 samples, 2 pixels apart
 _KEPT = 20  # principal directions of the patches that are hashed
-_TABLES, _BITS = 10, 18
+_TABLES, _FEWEST_BITS = 10, 16  # of the hashes
 _NEIGHBOURS = 24  # in a crowded bucket each patch meets only so many others
 _BIN = 8  # pixels: shifts closer than this agree
 _VOTES = 3
 _LIKELY = 0.5
 _CHECKS = 24  # per image: the candidates with the most votes are laid over each other
 _THUMB, _WHOLE = 64, 160  # pixels: whole images, to be hashed and to be laid over each other
+_AT_ONCE = 2_000_000  # pairs of patches
 _REACH = 3  # pixels: how far off a guessed shift may be
 _LOCAL = 24  # pixels: the window of a local correlation
 _FAINT = 0.02  # below this energy there is nothing to compare
 _MANY, _CONTROLS = 20, 7  # images in a folder that make a series, and how many stand for it
+
+_MayMeet = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def find_duplicates(
     images: Sequence[str | os.PathLike[str]],
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    across: NDArray[np.bool_] | None = None,
 ) -> Duplicates:
     """Find equal files, exposure copies and overlapping crops among images.
 
@@ -154,12 +158,14 @@ def find_duplicates(
         Threads that read.
     progress : callable, optional
         Told how many images are read, and of how many.
+    across : bool array of shape (n,), optional
+        Look only for overlaps of a marked image with one that is not, which is quicker.
 
     Returns
     -------
     Duplicates
         Crops are found where they share at least ``OVERLAP`` of the smaller image at the same
-        scale, whole images at any scale. Turned and mirrored copies are not looked for.
+        scale; whole images at any scale, mirrored or turned by right angles as well.
 
     Notes
     -----
@@ -195,7 +201,8 @@ def find_duplicates(
                 described.append(description)
             if progress is not None:
                 progress(position + 1, len(paths))
-    found = _lay_over([paths[first] for first in firsts], described, workers)
+    marked = None if across is None else across[firsts]
+    found = _lay_over([paths[first] for first in firsts], described, marked, workers)
     overlaps = tuple(
         Overlap(firsts[i], firsts[j], similarity, share) for i, j, similarity, share in found
     )
@@ -205,7 +212,7 @@ def find_duplicates(
 @dataclass(frozen=True, eq=False)
 class _Description:
     points: NDArray[np.int16]  # (k, 3): x, y in halved pixels, halvings
-    patches: NDArray[np.float16]  # (k, 64), zero mean, unit length
+    patches: NDArray[np.int8]  # (k, 64), zero mean, equal length
     thumb: NDArray[np.float16]  # (256,), likewise; zeros for an image without structure
     size: tuple[int, int]  # height, width
     blank: bool
@@ -220,7 +227,7 @@ def _describe(path: Path) -> tuple[bytes, _Description | None]:
     grey = _decode(content)
     if grey is None:
         return key, None
-    points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.float16)]
+    points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.int8)]
     for halvings, pixels in _octaves(grey) if min(grey.shape) >= 2 * _MARGIN else ():
         where, what = _patches(_structure(pixels))
         points.append(np.column_stack([where, np.full(len(where), halvings)]).astype(np.int16))
@@ -272,7 +279,7 @@ def _structure(pixels: NDArray[Any], width: int = _HIGH_PASS) -> NDArray[np.floa
     return np.asarray(cv2.GaussianBlur(fine, (0, 0), 1.2))
 
 
-def _patches(structure: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+def _patches(structure: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     strength = np.abs(structure)
     kernel = np.ones((_SPACING, _SPACING), np.uint8)
     peak = (strength == cv2.dilate(strength, kernel)) & (strength > 0.05)
@@ -285,7 +292,7 @@ def _patches(structure: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray
     samples = structure[
         (ys[:, None] + reach)[:, :, None], (xs[:, None] + reach)[:, None, :]
     ].reshape(len(ys), _GRID * _GRID)
-    return np.column_stack([xs, ys]), _unit(samples).astype(np.float16)
+    return np.column_stack([xs, ys]), (_unit(samples) * 300).clip(-127, 127).astype(np.int8)
 
 
 def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -303,35 +310,39 @@ def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _hashes(
-    rows: NDArray[np.float32], bits: int, tables: int, kept: int, prefix: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
+    rows: NDArray[Any], bits: int, tables: int, prefix: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
     """Hash rows so that like rows often get equal numbers (random hyperplanes)."""
     chance = np.random.default_rng(7)
-    sample = rows[chance.permutation(len(rows))[:50_000]]
+    sample = rows[chance.permutation(len(rows))[:50_000]].astype(np.float32)
     values, directions = np.linalg.eigh(np.cov(sample, rowvar=False))
-    kept = min(kept, rows.shape[1])
     # Half-way to equal variances: more than noise in each bit, less of it than fully whitened.
-    scale = np.maximum(values[-kept:], 1e-9) ** -0.25
-    basis = directions[:, -kept:] * scale
-    planes = (basis @ chance.normal(size=(kept, tables * bits))).astype(np.float32)
+    scale = np.maximum(values[-_KEPT:], 1e-9) ** -0.25
+    basis = directions[:, -_KEPT:] * scale
+    planes = (basis @ chance.normal(size=(_KEPT, tables * bits))).astype(np.float32)
     centre = sample.mean(axis=0)
-    keys = []
-    weights = 1 << np.arange(bits, dtype=np.int64)
     for table in range(tables):
         part = planes[:, table * bits : (table + 1) * bits]
-        key = np.empty(len(rows), np.int64)
+        key = np.zeros((len(rows), 4), np.uint8)
         for start in range(0, len(rows), 200_000):
             block = rows[start : start + 200_000].astype(np.float32) - centre
-            key[start : start + 200_000] = (block @ part > 0) @ weights
-        keys.append(key + (prefix << bits))
-    return keys
+            packed = np.packbits(block @ part > 0, axis=1)
+            key[start : start + 200_000, : packed.shape[1]] = packed
+        yield key.view("<u4")[:, 0] + (prefix << 32)
 
 
-def _equal_pairs(keys: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Rows that share a key, as unique numbers ``low * n + high``."""
-    n = len(keys[0])
-    found: list[NDArray[np.int64]] = []
-    for key in keys:
+def _equal_pairs(
+    rows: NDArray[Any],
+    tables: int,
+    prefix: NDArray[np.int64],
+    may_meet: _MayMeet,
+) -> NDArray[np.int64]:
+    """Rows that share a hash, as unique numbers ``low * n + high``, sorted."""
+    n = len(rows)
+    # Buckets for the square of the rows, so that chance meetings do not outgrow the rows.
+    bits = min(max(round(2 * np.log2(n)) - 18, _FEWEST_BITS), 32)
+    found = [np.zeros(0, np.int64)]
+    for key in _hashes(rows, bits, tables * bits // _FEWEST_BITS, prefix):
         order = np.argsort(key, kind="stable")
         ordered = key[order]
         for step in range(1, _NEIGHBOURS + 1):
@@ -339,8 +350,12 @@ def _equal_pairs(keys: list[NDArray[np.int64]]) -> NDArray[np.int64]:
             if not len(same):
                 break
             one, other = order[same], order[same + step]
+            meet = may_meet(one, other)
+            one, other = one[meet], other[meet]
             found.append(np.minimum(one, other) * n + np.maximum(one, other))
-    pairs = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
+    pairs = np.concatenate(found)
+    found.clear()
+    pairs.sort()
     return pairs[np.diff(pairs, prepend=-1) > 0]
 
 
@@ -361,7 +376,7 @@ def _strongest(
 class _Guess:
     """How the second image may lie over the first: (dx, dy) in pixels halved so many times.
 
-    Halved -1 times stands for two whole images brought to one size.
+    Halved -1 times stands for two whole images brought to one size, the second turned.
     """
 
     first: int
@@ -369,85 +384,122 @@ class _Guess:
     halvings: int
     dx: int
     dy: int
+    turn: int = 0
 
 
-def _guesses(described: list[_Description]) -> list[_Guess]:
+def _guesses(described: list[_Description], across: NDArray[np.bool_] | None) -> list[_Guess]:
+    def may_meet(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+        apart = one != other
+        return apart if across is None else apart & (across[one] != across[other])
+
     return sorted(
-        [*_whole_guesses(described), *_crop_guesses(described)],
+        [*_whole_guesses(described, may_meet), *_crop_guesses(described, may_meet)],
         key=lambda guess: (guess.first, guess.second),
     )
 
 
-def _whole_guesses(described: list[_Description]) -> Iterator[_Guess]:
+def _turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Mirror and turn the last two axes: eight ways, the first of which changes nothing."""
+    pixels = pixels.swapaxes(-1, -2) if turn & 4 else pixels
+    pixels = pixels[..., ::-1, :] if turn & 2 else pixels
+    return np.ascontiguousarray(pixels[..., ::-1] if turn & 1 else pixels)
+
+
+def _whole_guesses(described: list[_Description], may_meet: _MayMeet) -> Iterator[_Guess]:
     thumbs = np.stack([one.thumb for one in described]).astype(np.float32)
     alive = np.flatnonzero(thumbs.any(axis=1))
     if len(alive) < 2:
         return
-    keys = _hashes(thumbs[alive], 14, 16, 24, np.zeros(len(alive), np.int64))
-    low, high = np.divmod(_equal_pairs(keys), len(alive))
-    likeness = np.concatenate([
-        np.einsum("ij,ij->i", thumbs[alive[low[k : k + 100_000]]],
-                  thumbs[alive[high[k : k + 100_000]]])
-        for k in range(0, len(low) or 1, 100_000)
-    ])
-    close = likeness > _LIKELY
-    first, second = alive[low[close]], alive[high[close]]
-    for k in _strongest(first, second, likeness[close]):
-        yield _Guess(int(first[k]), int(second[k]), -1, 0, 0)
+    n, thumbs = len(alive), thumbs[alive]
+    squares = thumbs.reshape(n, 16, 16)
+    for turn in range(8):
+        # Each image as it is, and all others turned behind them.
+        rows = thumbs if turn == 0 else np.concatenate([thumbs, _turned(squares, turn).reshape(
+            n, -1)])
+
+        def meet(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+            halves = True if len(rows) == n else (one < n) != (other < n)  # noqa: B023
+            return may_meet(alive[one % n], alive[other % n]) & halves
+
+        pairs = _equal_pairs(rows, 16, np.zeros(len(rows), np.int64), meet)
+        low, high = np.divmod(pairs, len(rows))
+        likeness = np.concatenate([
+            np.einsum("ij,ij->i", rows[low[k : k + 100_000]], rows[high[k : k + 100_000]])
+            for k in range(0, len(low) or 1, 100_000)
+        ])
+        close = (likeness > _LIKELY) & (low < high % n)
+        first, second = alive[low[close]], alive[high[close] % n]
+        for k in _strongest(first, second, likeness[close]):
+            yield _Guess(int(first[k]), int(second[k]), -1, 0, 0, turn)
 
 
-def _crop_guesses(described: list[_Description]) -> Iterator[_Guess]:
+def _crop_guesses(described: list[_Description], may_meet: _MayMeet) -> Iterator[_Guess]:
     counts = [len(one.points) for one in described]
     if sum(counts) < 2:
         return
     n = len(described)
     owner = np.repeat(np.arange(n), counts)
-    points = np.concatenate([one.points for one in described])
-    patches = np.concatenate([one.patches for one in described])
-    halvings = points[:, 2].astype(np.int64)
-    pairs = _equal_pairs(_hashes(patches, _BITS, _TABLES, _KEPT, halvings))
+    points = np.concatenate([one.points for one in described]).astype(np.int64)
+    pairs = _equal_pairs(
+        np.concatenate([one.patches for one in described]), _TABLES, points[:, 2],
+        lambda one, other: may_meet(owner[one], owner[other]),
+    )
+    # All pairs of one image lie together: so many at a time are voted on.
+    ends = np.searchsorted(pairs, np.cumsum(counts) * len(owner))
+    best = [np.zeros((6, 0), np.int64)]
+    start = 0
+    for end, next_ in zip(ends, [*ends[1:], np.inf], strict=True):
+        if next_ - start > _AT_ONCE:
+            best.append(_voted(pairs[start:end], owner, points))
+            start = end
+    first, second, votes, halved, dx, dy = np.concatenate(best, axis=1)
+    for k in _strongest(first, second, votes.astype(np.float64)).tolist():
+        yield _Guess(int(first[k]), int(second[k]), int(halved[k]), int(dx[k]), int(dy[k]))
+
+
+def _voted(
+    pairs: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Of pairs of patches: images, votes, halvings and shift of each pair of images, (6, k)."""
     low, high = np.divmod(pairs, len(owner))
-    apart = owner[low] != owner[high]
-    low, high = low[apart], high[apart]
+    images = owner[low] * (owner[-1] + 1) + owner[high]
     # Where the second image's corner lies in the first.
-    shift = points[low, :2].astype(np.int64) - points[high, :2]
-    best: list[tuple[NDArray[np.int64], ...]] = []
+    shift = points[low, :2] - points[high, :2]
+    found: list[NDArray[np.int64]] = []
     for offset in (0, _BIN // 2):  # a true shift near the edge of one grid lies inside the other
         cell = (shift + offset) // _BIN + 256
-        code = (owner[low] * n + owner[high]) * 8 + halvings[low]
-        code = (code * 512 + cell[:, 0]) * 512 + cell[:, 1]
-        order = np.argsort(code)
+        code = ((images * 8 + points[low, 2]) * 512 + cell[:, 0]) * 512 + cell[:, 1]
+        order = np.argsort(code, kind="stable")
         starts = np.flatnonzero(np.diff(code[order], prepend=-1))
         votes = np.diff(starts, append=len(code))
         starts, votes = starts[votes >= _VOTES], votes[votes >= _VOTES]
         one = order[starts]
-        mean = np.stack([
+        mean = [
             np.add.reduceat(np.append(shift[order, axis], 0), np.column_stack(
                 [starts, starts + votes]).ravel())[::2] / votes
             for axis in (0, 1)
-        ]) if len(starts) else np.zeros((2, 0))
-        best.append((owner[low[one]], owner[high[one]], votes, halvings[low[one]],
-                     *np.rint(mean).astype(np.int64)))
-    first, second, votes, halved, dx, dy = (np.concatenate(column) for column in zip(
-        *best, strict=True))
-    # The shift with the most votes of each pair ...
-    order = np.lexsort((-votes, first * n + second))
-    order = order[np.diff((first * n + second)[order], prepend=-1) > 0]
-    # ... and the pairs with the most votes of each image.
-    kept = order[_strongest(first[order], second[order], votes[order].astype(np.float64))]
-    for k in kept.tolist():
-        yield _Guess(int(first[k]), int(second[k]), int(halved[k]), int(dx[k]), int(dy[k]))
+        ] if len(starts) else np.zeros((2, 0))
+        found.append(np.stack([owner[low[one]], owner[high[one]], votes, points[low[one], 2],
+                               *np.rint(mean).astype(np.int64)]))
+    every = np.concatenate(found, axis=1)
+    # The shift with the most votes of each pair.
+    order = np.lexsort((-every[2], every[1], every[0]))
+    changes = np.diff(every[:2, order], axis=1, prepend=-1).any(axis=0)
+    return every[:, order[changes]]
 
 
 # ---------------------------------------------------------------------------------- laying over
 
 
 def _lay_over(
-    paths: list[Path], described: list[_Description], workers: int
+    paths: list[Path],
+    described: list[_Description],
+    across: NDArray[np.bool_] | None,
+    workers: int,
 ) -> list[tuple[int, int, float, float]]:
     if len(described) < 2:
         return []
-    guesses = _guesses(described)
+    guesses = _guesses(described, across)
     sizes = [max(one.size) for one in described]
     described.clear()
 
@@ -469,7 +521,7 @@ def _lay_over(
 
     def lay(guess: _Guess) -> _Laid | None:
         if guess.halvings < 0:
-            return _lay(whole(guess.first), whole(guess.second), 0, 0)
+            return _lay(whole(guess.first), _turned(whole(guess.second), guess.turn), 0, 0)
         # The coarser size serves as well and costs a quarter.
         more = int(sizes[guess.first] >> guess.halvings >= 2 * _SHORTEST)
         return _lay(
@@ -481,12 +533,13 @@ def _lay_over(
     series = _series(paths)
 
     @cache
-    def usual(position: int) -> NDArray[np.float32] | None:
+    def usual(position: int, turn: int = 0, others_turn: int = 0) -> NDArray[np.float32] | None:
         """How far any image of the same series agrees with this one, (160, 160)."""
         others = series[position]
         if others is None:
             return None
-        maps = [_local_map(whole(position), whole(other)) for other in others]
+        pixels = _turned(whole(position), turn)
+        maps = [_local_map(pixels, _turned(whole(other), others_turn)) for other in others]
         return np.median(maps, axis=0).clip(0, 0.99).astype(np.float32)
 
     def judge(guess: _Guess) -> tuple[float, float]:
@@ -494,8 +547,8 @@ def _lay_over(
         if laid is None or laid.share < OVERLAP or np.median(laid.local) < SIMILAR:
             return 0.0, 0.0
         ordinary = np.maximum(
-            _looked_up(usual(guess.first), laid.in_first),
-            _looked_up(usual(guess.second), laid.in_second),
+            _looked_up(usual(guess.first, 0, guess.turn), laid.in_first),
+            _looked_up(usual(guess.second, guess.turn, 0), laid.in_second),
         )
         excess = (laid.local - ordinary) / (1 - ordinary)
         return min(float(np.median(excess)), 1.0), laid.share

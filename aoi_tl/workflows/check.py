@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from aoi_tl.data.faults import (
     pixel_findings,
     same_labels,
 )
+from aoi_tl.ordinary import real_path
 from aoi_tl.workflows.progress import Tell, silent
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Shelf:
         places: dict[str, int] = {}
         self.positions = [
             np.array([
-                places.setdefault(os.path.realpath(entry.image), len(places))
+                places.setdefault(real_path(entry.image), len(places))
                 for entry in inspection.entries
             ], dtype=np.int64)
             for inspection in inspections
@@ -271,13 +271,15 @@ def _like(likeness: float) -> str:
 
 
 def unseen_images_in(
-    target: Dataset, source: Dataset, workers: int = 2, tell: Tell = silent
-) -> list[tuple[Path, Path, float]]:
-    """Find the images of a source that show what the target is validated or tested on.
+    target: Dataset, sources: Sequence[Dataset], workers: int = 2, tell: Tell = silent
+) -> tuple[list[tuple[Path, Path, float]], ...]:
+    """Find the images of each source that show what the target is validated or tested on.
 
     Parameters
     ----------
-    target, source : Dataset
+    target : Dataset
+        Its val and test splits count.
+    sources : sequence of Dataset
         Compared by pixels: other exposures and overlapping crops count as well as equal files.
     workers : int
         Threads that read images.
@@ -286,22 +288,29 @@ def unseen_images_in(
 
     Returns
     -------
-    list of (Path, Path, float)
-        An image of the source, the likest of the target's val and test images, and how like: 2 for
-        equal files, else a correlation of at least ``duplicates.CERTAIN``, beyond doubt.
+    tuple of list of (Path, Path, float)
+        For each source: its image, the likest of the target's val and test images, and how like: 2
+        for equal files, else a correlation, which from ``duplicates.CERTAIN`` on is beyond doubt.
     """
-    unseen = {os.path.realpath(s.image): s.image for s in target.split("val", "test").samples}
-    theirs = {os.path.realpath(s.image): s.image for s in source.samples}
-    images = list(dict.fromkeys([*unseen, *theirs]))
-    found = find_duplicates(
-        images, workers, lambda done, total: tell(f"comparing {source.name}", done, total)
-    )
-    ours = np.array([image in theirs for image in images], dtype=bool)
-    hidden = np.array([image in unseen for image in images], dtype=bool)
-    return [
-        (theirs[images[one]], unseen[images[other]], likeness)
-        for one, other, likeness in found.between(ours, hidden) if likeness >= CERTAIN
+    unseen = {real_path(s.image): s.image for s in target.split("val", "test").samples}
+    theirs = [
+        {real_path(s.image): s.image for s in source.samples} for source in sources
     ]
+    images = list(dict.fromkeys([*unseen, *(image for one in theirs for image in one)]))
+    hidden = np.array([image in unseen for image in images], dtype=bool)
+    found = find_duplicates(
+        images, workers, lambda done, total: tell("looking for test images", done, total),
+        across=hidden,
+    )
+    return tuple(
+        [
+            (one[images[ours]], unseen[images[like]], likeness)
+            for ours, like, likeness in found.between(
+                np.array([image in one for image in images], dtype=bool), hidden
+            )
+        ]
+        for one in theirs
+    )
 
 
 def run_split(
@@ -353,7 +362,7 @@ def run_split(
 
     dataset = load_dataset(path)
     # An image in two splits counts once.
-    samples = tuple({os.path.realpath(s.image): s for s in reversed(dataset.samples)}.values())
+    samples = tuple({real_path(s.image): s for s in reversed(dataset.samples)}.values())
     samples = tuple(sorted(samples, key=lambda sample: str(sample.image)))
     images = [sample.image for sample in samples]
     if groups is None:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.duplicates import CERTAIN
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
+from aoi_tl.data.signature_cache import default_folder
 from aoi_tl.data.yolo import load_dataset
-from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.errors import DataError, ExperimentError, RunError
 from aoi_tl.experiment import Experiment
+from aoi_tl.runs import write_atomically
+from aoi_tl.workflows.check import unseen_images_in
+from aoi_tl.workflows.progress import Tell, silent
+
+_FORMAT = "1"  # raised when likeness comes to mean something else
 
 
-def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]]:
+def read_data(
+    experiment: Experiment, tell: Tell = silent
+) -> tuple[Dataset, list[Dataset], list[str]]:
     """Load target and sources under common class names, none holding another's test images.
 
     Parameters
     ----------
     experiment : Experiment
         With absolute paths.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -57,12 +71,8 @@ def read_data(experiment: Experiment) -> tuple[Dataset, list[Dataset], list[str]
                 f"{target.path}: expected boxes in the {split} split {why}, got "
                 f"{len(found.samples)} images without any; label some"
             )
-    kept = []
-    for source in sources:
-        apart, note = without_overlap(target, source, experiment)
-        notes += [note] if note else []
-        kept.append(apart)
-    return target, kept, notes
+    kept, told = without_overlap(target, sources, experiment, tell)
+    return target, kept, [*notes, *told]
 
 
 def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -> list[Dataset]:
@@ -76,40 +86,94 @@ def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -
 
 
 def without_overlap(
-    target: Dataset, source: Dataset, experiment: Experiment
-) -> tuple[Dataset, str | None]:
-    """Keep the images that the target is validated and tested on out of a source.
+    target: Dataset, sources: Sequence[Dataset], experiment: Experiment, tell: Tell = silent
+) -> tuple[list[Dataset], list[str]]:
+    """Keep the images that the target is validated and tested on out of its sources.
 
     Parameters
     ----------
-    target, source : Dataset
-        Compared by the content of their image files.
+    target : Dataset
+    sources : sequence of Dataset
+        Compared by content and by pixels: another exposure, size or encoding of a test image, or a
+        crop of it, counts as well as an equal file.
     experiment : Experiment
         Whose ``overlap`` says whether to refuse, drop or keep the shared images.
+    tell : callable
+        Told ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
-    source : Dataset
-    note : str or None
-        What was found.
+    sources : list of Dataset
+    notes : list of str
+        What was found. Where images are only somewhat like, nothing is done but to say so.
 
     Raises
     ------
     DataError
-        When images are shared and ``overlap`` is ``refuse``.
+        When images are shared beyond doubt and ``overlap`` is ``refuse``.
     """
-    unseen = {content_hash(sample.image) for sample in target.split("val", "test").samples}
-    kept = tuple(s for s in source.samples if content_hash(s.image) not in unseen)
-    n_shared = len(source.samples) - len(kept)
-    if not n_shared:
-        return source, None
-    what = f"{source.name}: {n_shared} of {len(source.samples)} images are also in the " \
-           f"validation or test split of {target.name}"
-    if experiment.overlap == "refuse":
-        raise DataError(
-            f"expected sources without the target's validation and test images, got {what}; "
-            "set 'overlap: drop' to leave them out (or 'keep', and trust no result)"
-        )
-    if experiment.overlap == "keep":
-        return source, f"{what}, and were kept: no result of a source arm can be trusted"
-    return replace(source, samples=kept), f"{what}, and were left out"
+    kept, notes = [], []
+    for source, likeness in zip(sources, _shared(target, sources, tell), strict=True):
+        hashes = [content_hash(sample.image) for sample in source.samples]
+        sure = [likeness.get(content, 0.0) >= CERTAIN for content in hashes]
+        doubtful = sum(content in likeness for content in hashes) - sum(sure)
+        equal = sum(likeness.get(content, 0.0) > 1 for content in hashes)
+        seen = f"the validation or test split of {target.name}"
+        of = f"of {len(hashes)} images"
+        if doubtful:
+            notes.append(
+                f"{source.name}: {doubtful} {of} may show a part that is also in {seen}, and were "
+                "kept; 'aoi-tl check' names them"
+            )
+        what = f"{source.name}: {sum(sure)} {of} are also in {seen} ({equal} as equal files, " \
+               f"{sum(sure) - equal} in another exposure, encoding or crop)"
+        if any(sure) and experiment.overlap == "refuse":
+            raise DataError(
+                f"expected sources without the target's validation and test images, got {what}; "
+                "set 'overlap: drop' to leave them out (or 'keep', and trust no result)"
+            )
+        if any(sure) and experiment.overlap == "keep":
+            notes.append(f"{what}, and were kept: no result of a source arm can be trusted")
+        elif any(sure):
+            notes.append(f"{what}, and were left out")
+            source = replace(source, samples=tuple(
+                sample for sample, shared in zip(source.samples, sure, strict=True) if not shared
+            ))
+        kept.append(source)
+    return kept, notes
+
+
+def _shared(
+    target: Dataset, sources: Sequence[Dataset], tell: Tell
+) -> list[dict[str, float]]:
+    """For each source, how like its images are to unseen ones, by the hash of their content.
+
+    What was once found is looked up, for as long as the images are the same.
+    """
+    unseen = [content_hash(sample.image) for sample in target.split("val", "test").samples]
+    files = []
+    for source in sources:
+        contents = [content_hash(sample.image) for sample in source.samples]
+        words = "\n".join([_FORMAT, *sorted(unseen), "", *sorted(contents)])
+        key = hashlib.sha256(words.encode()).hexdigest()
+        files.append(default_folder() / "overlaps" / f"{key}.json")
+    known = [_looked_up(file) for file in files]
+    fresh = [source for source, found in zip(sources, known, strict=True) if found is None]
+    if unseen and fresh:
+        searched = iter(unseen_images_in(target, fresh, tell=tell))
+        for number, file in enumerate(files):
+            if known[number] is None:
+                known[number] = {
+                    content_hash(image): likeness for image, _, likeness in next(searched)
+                }
+                with suppress(RunError):  # a folder that cannot be written costs time, no more
+                    write_atomically(file, json.dumps(known[number]))
+    return [found or {} for found in known]
+
+
+def _looked_up(file: Path) -> dict[str, float] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(content): float(likeness) for content, likeness in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

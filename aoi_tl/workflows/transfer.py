@@ -145,7 +145,7 @@ def run_experiments(
         if engine is None:
             engine = stack.enter_context(open_engine(_one_engine(located), jobs=1))
         plans: dict[Path, tuple[Ranking, list[Dataset], Arms]] = {}
-        for asked, out in zip([read(e, engine) for e in located], outs, strict=True):
+        for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
             run = stack.enter_context(open_run(out, asked.fingerprint, resume))
             record(run, experiment, asked.fingerprint)
@@ -200,12 +200,12 @@ class Asked:
     fingerprint: dict[str, Any]
 
 
-def read(experiment: Experiment, engine: Engine) -> Asked:
+def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     """Read what an experiment names; nothing is written yet."""
     check_training(experiment, engine)
     weights = find_weights(experiment)
     check_weights(experiment, weights)
-    target, sources, notes = read_data(experiment)
+    target, sources, notes = read_data(experiment, tell)
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from aoi_tl.data.duplicates import CERTAIN
 from aoi_tl.data.yolo import load_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
@@ -131,7 +132,7 @@ def test_each_fault_is_found_and_no_other(
 def test_a_source_that_shows_the_test_images_is_told(sound: Path, tmp_path: Path) -> None:
     source = draw_dataset(tmp_path / "source", {"dent": 3}, seed=5, size=96)
     target = load_dataset(sound)
-    assert unseen_images_in(target, load_dataset(source)) == []
+    assert unseen_images_in(target, [load_dataset(source)]) == ([],)
     leaks = []
     for number, name in enumerate(("test0.png", "val1.png")):
         image = sound.parent / "images" / name[:-5] / name
@@ -140,7 +141,10 @@ def test_a_source_that_shows_the_test_images_is_told(sound: Path, tmp_path: Path
         cv2.imwrite(str(leak), (pixels * 0.6 + 70)[:90, 5:].astype(np.uint8))
         (source.parent / "labels" / "train" / f"leak{number}.txt").write_text("")
         leaks.append((leak, image))
-    found = unseen_images_in(target, load_dataset(source))
+    clean = draw_dataset(tmp_path / "clean", {"dent": 3}, seed=8, size=96)
+    none, found = unseen_images_in(target, [load_dataset(clean), load_dataset(source)])
+    assert none == []
+    assert all(likeness >= CERTAIN for *_, likeness in found)
     assert [(one.name, other.name) for one, other, _ in found] == [
         (one.name, other.name) for one, other in leaks
     ]
