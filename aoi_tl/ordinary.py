@@ -1,10 +1,18 @@
-"""Reading a user's file without waiting on a pipe or drowning in it."""
+"""Reading somebody's file without waiting on a pipe or drowning in it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from aoi_tl.remote import is_remote, open_remote, read_remote, url_of
+
+_MAX_LISTING = 64 * 1024 * 1024  # bytes that a zip's list of members may have
 
 
 def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
@@ -47,12 +55,12 @@ def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
-    """Read an ordinary file of a bounded size.
+    """Read an ordinary file, or an object behind a URL, of a bounded size.
 
     Parameters
     ----------
     path : path-like
-        A file, or a link to one.
+        A file, a link to one, or what stands for a URL.
     at_most : int
         Bytes.
 
@@ -73,6 +81,8 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
     ...     read_ordinary(file.name, 5)
     b'12345'
     """
+    if is_remote(path):
+        return read_remote(path, at_most)
     with open(path, "rb", opener=open_ordinary) as file:
         size = os.fstat(file.fileno()).st_size
         # Asked for all that is allowed, Python would set aside as much memory for every file.
@@ -82,3 +92,83 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
         if max(size, len(content)) > at_most:
             raise OSError(errno.EFBIG, f"{size} bytes where {at_most} are the most", str(path))
     return content
+
+
+def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open an ordinary file, or an object behind a URL, to look at parts of it.
+
+    Raises
+    ------
+    OSError
+        As `open_ordinary`.
+    """
+    return open_remote(path) if is_remote(path) else open(path, "rb", opener=open_ordinary)
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """Give the one name of a file, by whatever links it is reached, or the URL of an object."""
+    return url_of(path) if is_remote(path) else os.path.realpath(path)
+
+
+@contextmanager
+def open_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+    """Open a .zip whose list of members fits into memory.
+
+    Parameters
+    ----------
+    path : path-like
+        A file, or a link to one.
+
+    Yields
+    ------
+    zipfile.ZipFile
+        Open for reading.
+
+    Raises
+    ------
+    OSError
+        No ordinary file, one that cannot be read, or one with an endless list of members.
+    zipfile.BadZipFile
+        No .zip, or a broken one.
+    """
+    with open(path, "rb", opener=open_ordinary) as file:
+        # ZipFile reads the whole list before it can be asked how long it is.
+        last: Any = getattr(zipfile, "_EndRecData")(file)  # noqa: B009 - typeshed does not know it
+        if last and last[5] > _MAX_LISTING:  # _ECD_SIZE
+            raise OSError(errno.EFBIG, f"a list of members of {last[5]} bytes", os.fspath(path))
+        with zipfile.ZipFile(file) as opened:
+            yield opened
+
+
+def unpacked_size(path: str | os.PathLike[str]) -> int:
+    """Say how many bytes a file is once it is unpacked.
+
+    Parameters
+    ----------
+    path : path-like
+        An ordinary file; a .zip or not.
+
+    Returns
+    -------
+    int
+        Bytes: the sum of what a .zip's members say of themselves, else the file's own.
+
+    Raises
+    ------
+    OSError
+        As `open_zip`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    ...         archive.writestr("zeros", bytes(1000000))
+    ...     unpacked_size(file.name), os.path.getsize(file.name) < 2000
+    (1000000, True)
+    """
+    try:
+        with open_zip(path) as opened:
+            return sum(member.file_size for member in opened.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return os.path.getsize(path)

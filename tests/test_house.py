@@ -13,10 +13,10 @@ import aoi_tl
 
 PACKAGE = Path(aoi_tl.__file__).parent
 FLOORS = {
-    "errors": 0, "ordinary": 0, "plain_yaml": 0, "settings": 1, "engine": 1, "similarity": 1, "data": 2, "experiment": 2, "runs": 2,
-    "classification_experiment": 2,
-    "adaptation": 3, "transfer": 3, "classification": 3, "evaluation": 3, "report": 4,
-    "workflows": 5, "cli": 6, "__init__": 7,
+    "errors": 0, "plain_yaml": 0, "remote": 1, "ordinary": 2, "settings": 3, "engine": 3,
+    "similarity": 3, "data": 4, "experiment": 4, "runs": 4, "classification_experiment": 4,
+    "adaptation": 5, "transfer": 5, "classification": 5, "evaluation": 5, "report": 6,
+    "workflows": 7, "cli": 8, "__init__": 9,
 }
 
 

@@ -26,6 +26,7 @@ from aoi_tl.data.yolo import (
     read_names,
 )
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import real_path
 
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
@@ -263,7 +264,7 @@ def _class_findings(names: tuple[str, ...], entries: list[Entry]) -> Iterator[Fi
 def _named_twice(entries: list[Entry]) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for entry in entries:
-        real = os.path.realpath(entry.image)
+        real = real_path(entry.image)
         first = seen.setdefault(real, entry.split)
         if first != entry.split:
             yield Finding("splits share an image", str(entry.image), f"in {first} as well",

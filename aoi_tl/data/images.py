@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.errors import DataError
-from aoi_tl.ordinary import open_ordinary, read_ordinary
+from aoi_tl.ordinary import open_binary, read_ordinary
+from aoi_tl.remote import is_remote
 
 # What Ultralytics picks up from a folder, less what OpenCV cannot read.
 ULTRALYTICS_SUFFIXES = frozenset(
@@ -27,6 +28,7 @@ OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".s
 IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
 
 MAX_IMAGE_BYTES = 1 << 30
+_LARGE = 1 << 24  # pixels
 _STRIP = 256  # rows whose channels are turned round at a time
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -192,7 +194,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a large image is not yet a decompression bomb
-            with Image.open(path) as image:
+            with open_binary(path) as file, Image.open(file) as image:
                 width, height = image.size
                 turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
                 format_ = image.format
@@ -231,8 +233,10 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     'e3b0c442'
     """
     try:
-        with open(path, "rb", opener=open_ordinary) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if is_remote(path):  # in one request, not in many small ones
+            return hashlib.sha256(read_ordinary(path, MAX_IMAGE_BYTES)).hexdigest()
+        with open_binary(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise DataError(_unreadable(Path(path), error.strerror or "no readable file")) from error
 
@@ -252,7 +256,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
         whole image.
     """
     try:
-        with open(path, "rb", opener=open_ordinary) as file:
+        with open_binary(path) as file:
             start = file.read(16)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 12))
@@ -279,7 +283,7 @@ def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
     path : path-like
         An image file.
     """
-    with open(path, "rb") as file:
+    with open_binary(path) as file:
         if not file.read(3).startswith(_JPEG_START[:2]):
             return True
         file.seek(-2, os.SEEK_END)
@@ -294,7 +298,14 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
     # OpenCV fills what a truncated file lacks with grey and says nothing.
     whole = _looks_whole(content[:16], content[-12:], len(content))
     fault = None if whole else _bytes_fault(content)
-    pixels = None if fault else _imdecode(content, flags)
+    pixels = None
+    if not fault:
+        into = _place_for_large(content)
+        if into is not None and os.path.isfile(path):
+            del content
+            pixels = _imread(path, into, flags)
+        else:
+            pixels = _imdecode(content, flags)
     if pixels is None:
         raise DataError(_unreadable(path, fault or _NO_IMAGE))
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -308,6 +319,34 @@ def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
     with _silent_opencv():
         try:
             return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+        except cv2.error:
+            return None
+
+
+def _place_for_large(content: bytes) -> NDArray[Any] | None:
+    """An array for the pixels of a large image, or None: it is small, or of an unusual kind.
+
+    OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                (width, height), mode = image.size, image.mode
+    except Exception:  # Pillow raises many kinds on broken headers, and misses formats of OpenCV's
+        return None
+    if width * height < _LARGE or mode not in ("L", "I;16", "RGB"):
+        return None
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    return np.empty(shape, np.uint16 if mode == "I;16" else np.uint8)
+
+
+def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
+    with _silent_opencv():
+        try:
+            return cv2.imread(str(path), into, flags)
         except cv2.error:
             return None
 
@@ -345,7 +384,7 @@ def _tiff_looks_whole(start: bytes, size: int, path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with open_binary(path) as file, Image.open(file) as image:
                 tags: Any = image.getexif()
                 offsets, lengths = tags.get(273, tags.get(324)), tags.get(279, tags.get(325))
     except Exception:  # Pillow raises many kinds on broken headers
@@ -381,7 +420,7 @@ def _orientation(path: Path) -> int:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with open_binary(path) as file, Image.open(file) as image:
             # OpenCV turns TIFFs whatever the flag.
             return 1 if image.format == "TIFF" else int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # a format that Pillow does not know has no orientation that OpenCV would use

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aoi_tl.data.images import content_hash, read_image
 from aoi_tl.engine import Engine, LocalEngine, Task
 from aoi_tl.errors import DataError, EngineError
+from aoi_tl.remote import is_remote, remote_stamp, url_of
 from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
 
 _FORMAT = 1  # raised when signatures come to mean something else: older caches are emptied
@@ -196,7 +197,7 @@ class SignatureCache:
         self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress
     ) -> list[bytes | None]:
         """Measured values of each image, in order: looked up, else measured and kept."""
-        paths = [os.path.abspath(image) for image in images]
+        paths = [_name(image) for image in images]
         stamps = {path: _stamp(path) for path in dict.fromkeys(paths)}
         kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
         contents = {
@@ -317,7 +318,17 @@ def _opened(file: str) -> sqlite3.Connection:
     return database
 
 
+def _name(image: str | os.PathLike[str]) -> str:
+    """What a file is known by: its absolute path, or its URL."""
+    path = os.fspath(image)
+    if os.path.isabs(path):
+        return path
+    return url_of(path) if is_remote(path) else os.path.abspath(path)
+
+
 def _stamp(path: str) -> tuple[int, int] | None:
+    if is_remote(path):
+        return remote_stamp(path)
     try:
         status = os.stat(path)
     except OSError:
@@ -329,8 +340,7 @@ def _stamps_key(images: Sequence[str | os.PathLike[str]]) -> str:
     """One key for the paths, sizes and time stamps of a set of files, whatever their order."""
     lines = []
     for image in images:  # nothing but looking: this is all that unchanged datasets cost
-        path = os.fspath(image)
-        path = path if os.path.isabs(path) else os.path.abspath(path)
+        path = _name(image)
         lines.append(f"{path}\0{_stamp(path)}")
     lines.sort()
     return "set:" + hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()

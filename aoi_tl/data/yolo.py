@@ -7,8 +7,10 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.images import (
     IMAGE_SUFFIXES,
+    MAX_IMAGE_BYTES,
     ULTRALYTICS_SUFFIXES,
     ends_as_jpeg_should,
     image_fault,
@@ -28,11 +31,13 @@ from aoi_tl.data.label_file import LabelFault, LabelFile, format_labels, read_la
 from aoi_tl.data.labels import apply_aliases, normal_name
 from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.errors import DataError
-from aoi_tl.ordinary import read_ordinary
+from aoi_tl.ordinary import read_ordinary, real_path
+from aoi_tl.remote import is_remote, kind_of, list_remote, place_of, url_of
 
 _MARK = "# Written by aoi-tl:"
 _UNFINISHED = ".unfinished-"  # runs.UNFINISHED: a resumed run removes what a killed one left
 _MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
+_REQUESTS = 32  # to object storage at once: each is mostly waiting
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 
 
@@ -40,9 +45,10 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     """Load a detection dataset from an Ultralytics ``data.yaml``, reading only.
 
     ``train``, ``val`` and ``test`` are folders, lists of folders, or ``.txt`` lists; ``path`` is
-    absolute, relative to the YAML (else to the working folder), or absent; ``names`` is a list or a
-    map. Labels lie where Ultralytics looks for them: the last ``images`` folder of the path becomes
-    ``labels``. Polygons count as their box. ``download`` is never run, no label cache is read.
+    absolute, relative to the YAML (else to the working folder), a URL (``s3://``, ``gs://``,
+    ``memory://``, ``file://``), or absent; ``names`` is a list or a map. Labels lie where
+    Ultralytics looks for them: the last ``images`` folder of the path becomes ``labels``. Polygons
+    count as their box. ``download`` is never run, no label cache is read.
 
     Parameters
     ----------
@@ -148,7 +154,8 @@ def write_dataset(
 
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
     without its end marker, which Ultralytics would save again through the link, is copied and
-    completed; an image in a format that only OpenCV reads becomes a PNG. Without a ``val`` split
+    completed; an image on object storage is copied in; one in a format that only OpenCV reads
+    becomes a PNG. Without a ``val`` split
     the YAML names ``train`` in its place, without a ``train`` split an empty folder.
 
     Parameters
@@ -254,8 +261,7 @@ class _Reading:
     def read_split(self, split: str, images: list[Path]) -> Iterator[Sample]:
         found: list[Path] = []
         missing: list[Path] = []
-        for image in images:
-            fault = image_fault(image)
+        for image, fault in zip(images, _each(image_fault, images), strict=True):
             if fault is None:
                 found.append(image)
                 continue
@@ -274,9 +280,11 @@ class _Reading:
                 f"{self.yaml}: expected images for {split}, got none that can be read, the first "
                 f"{first}: {fault}; replace the files"
             )
-        for image in found:
-            label = label_path(image)
-            rows = read_label_file(label, self.n_classes, self.keypoint_columns)
+        labels = [label_path(image) for image in found]
+        read = partial(
+            read_label_file, n_classes=self.n_classes, keypoint_columns=self.keypoint_columns
+        )
+        for image, label, rows in zip(found, labels, _each(read, labels), strict=True):
             if rows is None:
                 self.unlabelled[split] += 1
                 self.missing_label = self.missing_label or label
@@ -314,6 +322,14 @@ class _Reading:
         if self.without_area:
             notes.append(f"{self.without_area} boxes without area left out")
         return notes
+
+
+def _each(read: Callable[[Path], Any], paths: list[Path]) -> Iterator[Any]:
+    """Read files in order; from object storage, many at once."""
+    if not any(map(is_remote, paths)):
+        return map(read, paths)
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return iter(list(pool.map(read, paths)))
 
 
 def label_path(image: Path) -> Path:
@@ -408,19 +424,26 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
     DataError
         There is no such folder.
     """
-    here = Path(os.path.abspath(path)).parent
+    here = path.parent if is_remote(path) else Path(os.path.abspath(path)).parent
     entry = content.get("path")
     if entry is None or entry == "":
         return here
     if not isinstance(entry, str):
         raise DataError(f"{path}: expected 'path' to be a folder, got {_kind(entry)}; correct it")
+    place = place_of(entry, f"{path}, path")
+    if place is not None:
+        if not _kind_at(place):
+            raise DataError(
+                f"{path}: expected the folder 'path: {entry}', got nothing there; correct 'path'"
+            )
+        return place
     for root in (here / entry, Path.cwd() / entry):
-        if _exists(root):
+        if os.path.exists(root):
             return root
     # Datasets are copied between machines with the old machine's 'path' in them.
     train = content.get("train")
     first = train[0] if isinstance(train, list) and train else train
-    if isinstance(first, str) and _exists(here / first):
+    if isinstance(first, str) and os.path.exists(here / first):
         notes.append(f"'path: {entry}' does not exist; the folder of the YAML was taken instead")
         return here
     raise DataError(
@@ -480,16 +503,19 @@ def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[st
                 f"{yaml}: expected {split} to be a folder, a .txt list or a list of them, got "
                 f"{_kind(item)}; correct '{split}'"
             )
-        place = root / item
-        if not _exists(place) and item.startswith("../"):
+        place = place_of(item, f"{yaml}, {split}") or root / item
+        if is_remote(place):
+            images += _find_remote(place, root, notes, f"{yaml}, {split}")
+            continue
+        if not os.path.exists(place) and item.startswith("../"):
             place = root / item[3:]  # Roboflow writes one folder too high; Ultralytics forgives it
         # Ultralytics resolves folders before it looks for /images/ in them.
-        place = place.resolve()
-        if place.is_dir():
+        place = Path(os.path.realpath(place))
+        if os.path.isdir(place):
             images += _scan(place)
-        elif place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES:
+        elif os.path.isfile(place) and place.suffix.lower() in IMAGE_SUFFIXES:
             images.append(place)
-        elif place.is_file():
+        elif os.path.isfile(place):
             images += _read_list(place, root, notes)
         elif split == "test":
             notes.append(f"'test: {item}' does not exist; there is no such part of the test split")
@@ -508,6 +534,38 @@ def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[st
         count = len(images) - len(ordered)
         notes.append(f"{count} images named more than once in {split} were taken once")
     return ordered
+
+
+def _find_remote(place: Path, root: Path, notes: list[str], where: str) -> list[Path]:
+    """Find the images of one entry that stands for a URL, as `find_split` does for local ones."""
+    kind = _kind_at(place)
+    if kind == "file" and place.suffix.lower() in IMAGE_SUFFIXES:
+        return [place]
+    if kind == "file":
+        return _read_list(place, root, notes)
+    if kind == "directory":
+        return [
+            path for path in list_remote(place)
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        ]
+    raise DataError(
+        f"{where}: expected a folder or .txt list, got nothing at {url_of(place)}; correct it, or "
+        "'path'"
+    )
+
+
+def _kind_at(place: Path) -> str | None:
+    """What lies at a place: "file", "directory" or nothing."""
+    if not is_remote(place):
+        return "directory" if os.path.isdir(place) else "file" if os.path.isfile(place) else None
+    try:
+        return kind_of(place)
+    except OSError as error:
+        raise DataError(
+            f"{url_of(place)}: expected to look there, got {error.strerror}; check the address, "
+            "your rights and the network"
+        ) from error
 
 
 def _scan(folder: Path) -> Iterator[Path]:
@@ -547,6 +605,8 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
         raise DataError(f"{path}: expected a list, got {error.strerror}; check it") from error
     images: list[Path] = []
     others = 0
+    # One listing costs less than a question for each image.
+    exists = set(list_remote(root)).__contains__ if is_remote(root) else os.path.exists
     for line in text.splitlines():
         entry = line.strip().replace("\\", "/") if os.sep == "/" else line.strip()
         if not entry:
@@ -555,13 +615,15 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
             others += 1
         elif entry.startswith("./"):
             images.append(path.parent / entry[2:])
+        elif (place := place_of(entry, str(path))) is not None:
+            images.append(place)
         else:
             images.append(
-                next((p for p in (root / entry, path.parent / entry) if _exists(p)), root / entry)
+                next((p for p in (root / entry, path.parent / entry) if exists(p)), root / entry)
             )
     if others:
         notes.append(f"{others} lines of {path.name} name no image and were passed over")
-    return [Path(os.path.normpath(image)) for image in images]
+    return [image if is_remote(image) else Path(os.path.normpath(image)) for image in images]
 
 
 def _overlap_notes(samples: list[Sample]) -> list[str]:
@@ -614,7 +676,7 @@ def place_images(
 
 def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
     """Put an image into a folder; return where."""
-    original = Path(os.path.realpath(image))
+    original = Path(real_path(image))
     suffix = image.suffix.lower()
     try:
         if suffix not in ULTRALYTICS_SUFFIXES:
@@ -624,7 +686,10 @@ def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
         place = folder / f"{stem}{image.suffix}"
         if not ends_as_jpeg_should(original):
             # The end marker is all that Ultralytics asks for; the pixels stay as they are.
-            place.write_bytes(original.read_bytes() + b"\xff\xd9")
+            place.write_bytes(read_ordinary(original, MAX_IMAGE_BYTES) + b"\xff\xd9")
+            return place
+        if is_remote(original):  # Ultralytics reads files of this machine alone
+            place.write_bytes(read_ordinary(original, MAX_IMAGE_BYTES))
             return place
         if not copy:
             try:
@@ -694,13 +759,6 @@ def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:
     ordered = {split: lines[split] for split in SPLITS if split in lines}
     ordered["names"] = dict(enumerate(dataset.names))
     return comment + yaml.safe_dump(ordered, allow_unicode=True, sort_keys=False)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, or with a null in it
-        return False
 
 
 def _kind(value: object) -> str:

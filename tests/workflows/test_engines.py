@@ -146,7 +146,7 @@ def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> No
         tmp_path / "nowhere", "", Experiment(target="t", sources=("s",)), Chain("coco", "backbone"),
         0, tmp_path / "a.pt", tmp_path / "data" / "t" / "data.yaml", 1,
     )
-    with pytest.raises(EngineError, match="expected the machine .* to see .*nowhere, as the"):
+    with pytest.raises(EngineError, match=r"expected the machine .* to see .*nowhere, as the"):
         list(ray_engine.run([Task("coco-s0", train_and_weigh, (absent,))]))
 
 
