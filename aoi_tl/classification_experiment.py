@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -169,12 +170,12 @@ def locate_images(
     base = experiment.folder or Path()
     found: dict[str, Path] = {}
     for key, images in (("target", experiment.target), ("source", experiment.source)):
-        path = Path(images.path).expanduser()
+        path = Path(os.path.expanduser(images.path))
         if data_root is not None and path.parts[:2] == ("..", "datasets"):
             path = Path(data_root).expanduser().joinpath(*path.parts[2:])
         elif not path.is_absolute():
             path = base / path
-        if not path.exists():
+        if not os.path.exists(path):
             raise ExperimentError(
                 f"{experiment.where(key, 'path')}: expected a folder or a CSV table at {path}, "
                 "got nothing there; mend the path, or point --data-root to the data (what it "
@@ -200,6 +201,6 @@ def _locate_file(name: str, base: Path) -> str:
     """Look for a file in the working folder's ``weights``, beside the experiment and above it."""
     for folder in (Path("weights"), base, base.parent / "weights", Path()):
         file = folder / name
-        if file.is_file():
+        if os.path.isfile(file):
             return str(file.absolute())
     return name

@@ -6,6 +6,7 @@ Defaults live here and nowhere else.
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,10 +184,10 @@ def locate(
                     "got none; mend the pattern, or point --data-root to the data"
                 )
             return [str(Path(file).absolute()) for file in found]
-        if not pattern.is_file():
+        if not os.path.isfile(pattern):
             raise ExperimentError(
                 f"{experiment.where(*keys)}: expected a file at {pattern}, got "
-                f"{'a folder' if pattern.is_dir() else 'nothing there'}"
+                f"{'a folder' if os.path.isdir(pattern) else 'nothing there'}"
                 f"{nearest_file(pattern)}; mend the path, or point --data-root to the data"
             )
         return [str(pattern.absolute())]
@@ -217,7 +218,7 @@ def locate(
 
 
 def _under_root(text: str, base: Path, data_root: str | Path | None) -> Path:
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
     if path.is_absolute():
         return path
     if data_root is None:

@@ -7,9 +7,11 @@ thing that would have been right.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -20,6 +22,11 @@ from aoi_tl.ordinary import read_ordinary
 from aoi_tl.plain_yaml import MAX_BYTES, YamlFault, parse_plain
 
 Keys = tuple[str | int, ...]
+# However deep or long a value is, as much of it is shown as a line takes.
+_repr = Repr()
+_repr.maxstring = _repr.maxother = 100
+_repr.maxlist = 20
+shown = _repr.repr
 
 
 class Settings(BaseModel):
@@ -146,11 +153,11 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def nearest_file(path: Path) -> str:
     """Name the file that was probably meant, or say that the folder does not exist."""
-    if path.is_dir():
+    if os.path.isdir(path):
         files = sorted(path.glob("*.yaml"))
         return f" (it holds {files[0].name})" if files else ""
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f" (there is no folder {folder})"
     return did_you_mean(path.name, [file.name for file in folder.iterdir()]).rstrip("?")
 
@@ -344,5 +351,5 @@ def _kind(value: object) -> str:
     if isinstance(value, Mapping):
         return "further keys"
     if isinstance(value, list | tuple):
-        return f"the list {list(value)}"
-    return repr(value)
+        return f"the list {shown(list(value))}"
+    return shown(value)

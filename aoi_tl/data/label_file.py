@@ -15,7 +15,8 @@ from aoi_tl.ordinary import read_ordinary
 # Rounded labels reach a little over the edge; anything further out is a mistake.
 EDGE_TOLERANCE = 1e-3
 _ROUNDING = 1e-9
-_MAX_BYTES = 64 * 1024 * 1024  # a million boxes in one image
+_MAX_BYTES = 16 * 1024 * 1024  # a quarter of a million boxes in one image
+_MAX_FAULTS = 1000  # of one file; what has more is no label file, and the rest is not looked at
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def parse_labels(
         row = _parse_row(words, n_classes, keypoint_columns)
         if isinstance(row[0], str):
             faults.append(LabelFault(path, number, *row))
+            if len(faults) == _MAX_FAULTS:
+                break
         elif row[1][2] <= 0 or row[1][3] <= 0:
             without_area += 1
         else:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
+from aoi_tl.ordinary import unpacked_size
 from aoi_tl.runs import UNFINISHED, write_atomically
 
 #: Training arguments that a stage sets itself, and what to write instead.
@@ -187,9 +188,9 @@ def find_checkpoint(
     CheckpointError
         If it is nowhere and cannot be downloaded, or is not the file of its checksum.
     """
-    given = Path(name).expanduser()
+    given = Path(os.path.expanduser(name))  # a home that nobody has stays a name
     candidates = [given] if given.parent != Path() else [given, *(Path(f) / name for f in folders)]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if os.path.isfile(path)), None)
     if found is None:
         looked = ", ".join(str(path.parent) for path in candidates)
         cure = f"put {given.name} there, or give its path"
@@ -265,6 +266,7 @@ def load_checkpoint(path: Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint, got no file {path}; check the path")
+    refuse_packed(path)
     prepare_ultralytics()
     from ultralytics.nn.modules import Detect
     from ultralytics.nn.tasks import DetectionModel
@@ -778,6 +780,32 @@ def _cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "aoi-tl"
+
+
+def refuse_packed(path: Path) -> None:
+    """Refuse a checkpoint that unpacks to more than it is: torch packs nothing.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file.
+
+    Raises
+    ------
+    CheckpointError
+        If it does, or cannot be read.
+    """
+    try:
+        size, unpacked = os.path.getsize(path), unpacked_size(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"expected a checkpoint, got {error.strerror} at {path}; check the file"
+        ) from error
+    if unpacked > size:
+        raise CheckpointError(
+            f"expected a checkpoint as torch writes it, got {path}, {unpacked} bytes packed into "
+            f"{size}; do not use it"
+        )
 
 
 def why_refused(error: BaseException) -> str:

@@ -164,15 +164,14 @@ def overlapping(count: int) -> bytes:
     body = zlib.compress(bytes(1 << 20), 9)[2:-4]
     checksum = zlib.crc32(bytes(1 << 20))
     head = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, checksum, len(body), 1 << 20, 1, 0)
-    content = head + b"a" + body
-    start = len(content)
-    for number in range(count):
-        name = f"{number}.png".encode()
-        content += struct.pack(
-            "<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, checksum, len(body), 1 << 20, len(name),
-            0, 0, 0, 0, 0, 0) + name
-    return content + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, min(count, 65535),
-                                 min(count, 65535), len(content) - start, start, 0)
+    start = len(head) + 1 + len(body)
+    listing = b"".join(
+        struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, checksum, len(body), 1 << 20,
+                    10, 0, 0, 0, 0, 0, 0) + b"%06d.png" % number
+        for number in range(count))
+    said = min(count, 65535)
+    return head + b"a" + body + listing + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, said, said,
+                                                      len(listing), start, 0)
 
 
 def long_directory(file: Path) -> None:

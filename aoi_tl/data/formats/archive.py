@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import open_zip
 
 MAX_ENTRIES = 500_000
 MAX_BYTES = 64 * 1024**3
@@ -42,7 +43,7 @@ def extract(archive: Path, folder: Path) -> int:
         stands there twice; too many members, too large, or packed too tightly to be honest.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with open_zip(archive) as opened:
             members = _members(archive, opened)
             written = 0
             for info, target in members:

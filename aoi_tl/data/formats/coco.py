@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from aoi_tl.data.dataset import Dataset
@@ -179,7 +180,7 @@ def _marks(
             findings.fault(
                 where,
                 "expected bbox as x, y, width, height (not negative), or polygons, got "
-                f"{repr(entry.get('bbox'))[:60]}; {_CURE}",
+                f"{short(entry.get('bbox'))[:60]}; {_CURE}",
             )
             continue
         marks[entry["image_id"]].append(Mark(categories[category], box))

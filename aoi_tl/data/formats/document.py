@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.errors import DataError
+from aoi_tl.ordinary import read_ordinary
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_BYTES = 1024**3
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: Path) -> str:
@@ -42,10 +45,17 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _HALF.search(text):  # escaped halves of characters; whole ones have been joined
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} line {error.lineno}: expected valid JSON, got: {error.msg}; correct the file"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: expected valid JSON, got half of a character; correct the file"
         ) from error
     except (RecursionError, ValueError) as error:
         raise DataError(
@@ -98,12 +108,7 @@ def number(value: object) -> float | None:
 
 def _content(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(
-                f"{path}: expected at most {MAX_BYTES} bytes, got {size}; split the file"
-            )
-        return path.read_bytes()
+        return read_ordinary(path, MAX_BYTES)
     except OSError as error:
         raise DataError(
             f"{path}: expected an annotation file, got {error.strerror}; check the path"

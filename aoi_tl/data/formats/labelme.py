@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Iterator
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from aoi_tl.data.formats.document import number, read_json
@@ -68,19 +69,20 @@ def _marks(shapes: list[Any], file: Path, findings: Findings) -> Iterator[Mark]:
     for position, shape in enumerate(shapes, start=1):
         where = f"{file} shape {position}"
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str | int):
-            findings.fault(where, f"expected a shape with a label, got {str(shape)[:40]}; {_CURE}")
+            got = short(shape)[:40]
+            findings.fault(where, f"expected a shape with a label, got {got}; {_CURE}")
             continue
-        kind = shape.get("shape_type") or "polygon"
+        kind = str(shape.get("shape_type") or "polygon")
         points = _points(shape.get("points"))
         if kind in ("point", "line", "linestrip", "points"):
             findings.note("shapes left out: points and lines", where)
             continue
-        needed = {"rectangle": 2, "circle": 2, "mask": 2}.get(str(kind), 3)
+        needed = {"rectangle": 2, "circle": 2, "mask": 2}.get(kind, 3)
         if points is None or len(points) < needed:
             findings.fault(
                 where,
-                f"expected at least {needed} points for a {str(kind)[:20]}, got "
-                f"{str(shape.get('points'))[:60]}; {_CURE}",
+                f"expected at least {needed} points for a {kind[:20]}, got "
+                f"{short(shape.get('points'))[:60]}; {_CURE}",
             )
             continue
         if kind == "circle":

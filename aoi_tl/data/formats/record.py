@@ -108,8 +108,11 @@ class ImageFinder:
         self.ambiguous: dict[str, list[Path]] = {}
         self._whole: dict[str, list[Path]] = defaultdict(list)
         self._by_tail: dict[str, list[Path]] = defaultdict(list)
+        self._deepest = 1
         for image in self.images:
             parts = PurePosixPath(image.relative_to(folder).as_posix()).parts
+            # No longer tail can fit, however many folders a name goes on about.
+            self._deepest = max(self._deepest, len(parts) + 1)
             self._whole["/".join(parts)].append(image)
             self._whole["/".join(parts).rsplit(".", 1)[0]].append(image)
             for start in range(len(parts)):
@@ -122,6 +125,7 @@ class ImageFinder:
         several: list[Path] = []
         for name in names:
             parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+            parts = parts[-self._deepest :]
             # The path from the folder on, then as much of its end as fits.
             places = [self._whole.get("/".join(parts), [])]
             places += [self._by_tail.get("/".join(parts[n:]), []) for n in range(len(parts))]
