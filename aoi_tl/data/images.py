@@ -298,14 +298,14 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
     # OpenCV fills what a truncated file lacks with grey and says nothing.
     whole = _looks_whole(content[:16], content[-12:], len(content))
     fault = None if whole else _bytes_fault(content)
+    into = None if fault else _place_for_large(content)
     pixels = None
-    if not fault:
-        into = _place_for_large(content)
-        if into is not None and os.path.isfile(path):
-            del content
-            pixels = _imread(path, into, flags)
-        else:
-            pixels = _imdecode(content, flags)
+    if into is not None and os.path.isfile(path):
+        del content
+        pixels = _imread(path, into, flags)
+        content = b"" if pixels is not None else read_ordinary(path, MAX_IMAGE_BYTES)
+    if pixels is None and not fault:
+        pixels = _imdecode(content, flags)
     if pixels is None:
         raise DataError(_unreadable(path, fault or _NO_IMAGE))
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -335,15 +335,17 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 (width, height), mode = image.size, image.mode
+                is_deep = "16" in str(image.tile)  # Pillow calls 16 bits a colour RGB too
     except Exception:  # Pillow raises many kinds on broken headers, and misses formats of OpenCV's
         return None
     if width * height < _LARGE or mode not in ("L", "I;16", "RGB"):
         return None
     shape = (height, width, 3) if mode == "RGB" else (height, width)
-    return np.empty(shape, np.uint16 if mode == "I;16" else np.uint8)
+    return np.empty(shape, np.uint16 if is_deep else np.uint8)
 
 
 def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
+    """Decode into an array; None where it does not fit, as when the image lies on its side."""
     with _silent_opencv():
         try:
             return cv2.imread(str(path), into, flags)

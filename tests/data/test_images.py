@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aoi_tl.data import images
 from aoi_tl.data.images import (
     content_hash,
     image_fault,
@@ -160,3 +161,22 @@ def test_nothing_is_squeezed_into_a_format(tmp_path, suffix, dtype):
 def test_content_hash_is_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert content_hash(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["grey", "deep grey", "colour", "deep colour", "on its side"])
+def test_large_images_are_read_as_small_ones_are(kind, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    pixels = pixels if "colour" in kind or "side" in kind else pixels[:, :, 0]
+    file = tmp_path / "größe.png"
+    if kind == "on its side":
+        exif = Image.Exif()
+        exif[274] = 6
+        file = tmp_path / "a.jpg"
+        Image.fromarray(pixels).save(file, exif=exif)
+    else:
+        write_image(file, pixels.astype(np.uint16) * 257 if "deep" in kind else pixels)
+    small = read_image(file)
+    monkeypatch.setattr(images, "_LARGE", 1)
+    large = read_image(file)
+    assert large.dtype == small.dtype
+    assert np.array_equal(large, small)
