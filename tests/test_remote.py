@@ -112,21 +112,21 @@ def test_what_is_changed_added_or_removed_is_noticed(
     data = upload(bucket, local)
     images = [sample.image for sample in load_dataset(data).samples]
     with SignatureCache(tmp_path / "cache") as cache:
-        first, _ = cache.dataset(images, 4, merge)
-        assert cache.dataset(images, 4, merge) == (first, 0)
+        first, _ = cache.datasets([images], 4, merge)[0]
+        assert cache.datasets([images], 4, merge)[0] == (first, 0)
         assert len(measured) == len(images)
 
         changed = url_of(images[0]).removeprefix("memory:/")
         before = bucket.cat_file(changed)
         bucket.pipe_file(changed, bucket.cat_file(url_of(images[1])))
-        assert cache.dataset(images, 4, merge)[0] != first
+        assert cache.datasets([images], 4, merge)[0][0] != first
         assert len(measured) == len(images)  # its content is known under another name
         bucket.pipe_file(changed, before)
-        assert cache.dataset(images, 4, merge) == (first, 0)
+        assert cache.datasets([images], 4, merge)[0] == (first, 0)
 
         bucket.rm_file(changed)
         assert remote_stamp(images[0]) is None
-        assert cache.dataset(images, 4, merge)[1] == 1
+        assert cache.datasets([images], 4, merge)[0][1] == 1
     assert len(load_dataset(data).samples) == len(images) - 1
     bucket.pipe_file(changed, before)
     bucket.pipe_file(changed.replace(".png", "-new.png"), before)

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _FORMAT = 1  # raised when signatures come to mean something else: older caches 
 _BATCH = 500  # rows asked for, or written, in one statement
 _CHUNK = 16  # images measured here between two writes
 _SHARD = 64  # images handed to a worker at a time
+_TOGETHER = 50_000  # images of several sets measured as one list: what is held in memory
 _TRIAL = 64  # images measured here before it is decided whether workers pay
 _WORTH_WORKERS = 3.0  # seconds of work left that make up for starting them
 _CURVE = 0  # stands where the number of clusters does, for a curve of inertias
@@ -151,19 +153,22 @@ class SignatureCache:
         found = self._values(images, _CURVE, progress)
         return [None if values is None else np.frombuffer(values) for values in found]
 
-    def dataset(
+    def datasets(
         self,
-        images: Sequence[str | os.PathLike[str]],
+        datasets: Sequence[Sequence[str | os.PathLike[str]]],
         n_clusters: int,
         merge: Callable[[list[Signature]], Signature],
         progress: Progress = lambda done: None,
-    ) -> tuple[Signature | None, int]:
-        """Give the signature of a set of images, at once where none of their files changed.
+    ) -> list[tuple[Signature | None, int]]:
+        """Give the signatures of sets of images, at once where none of their files changed.
+
+        What is not known is measured as one list, so that small sets keep all workers busy as well
+        as large ones do.
 
         Parameters
         ----------
-        images : sequence of path-like
-            Image files.
+        datasets : sequence of sequences of path-like
+            The image files of each.
         n_clusters : int
             Largest number of clusters, >= 1.
         merge : callable
@@ -173,25 +178,42 @@ class SignatureCache:
 
         Returns
         -------
-        signature : Signature or None
-            None where no image could be read.
-        unreadable : int
-            Number of images that could not be read, and are not in it.
+        list of (Signature or None, int)
+            For each set its signature, None where no image could be read, and the number of images
+            that could not be read, and are not in it.
         """
-        key = _stamps_key(images)
-        values = self._look_up("content", "measures", [key], n_clusters).get(key)
-        if values is not None:
-            progress(len(images))
-            return _as_signature(values[0]), 0
-        found = self.signatures(images, n_clusters, progress)
-        readable = [signature for signature in found if signature is not None]
+        keys = [_stamps_key(images) for images in datasets]
+        known = self._look_up("content", "measures", keys, n_clusters)
+        found: list[tuple[Signature | None, int] | None] = []
+        for key, images in zip(keys, datasets, strict=True):
+            found.append((_as_signature(known[key][0]), 0) if key in known else None)
+            if key in known:
+                progress(len(images))
+        unknown = [place for place, signature in enumerate(found) if signature is None]
+        for group in _groups(unknown, [len(images) for images in datasets]):
+            together = [image for place in group for image in datasets[place]]
+            measured = iter(self.signatures(together, n_clusters, progress))
+            for place in group:
+                mine = list(islice(measured, len(datasets[place])))
+                found[place] = self._merged(mine, datasets[place], keys[place], n_clusters, merge)
+        return [one for one in found if one is not None]
+
+    def _merged(
+        self,
+        measured: list[Signature | None],
+        images: Sequence[str | os.PathLike[str]],
+        key: str,
+        n_clusters: int,
+        merge: Callable[[list[Signature]], Signature],
+    ) -> tuple[Signature | None, int]:
+        readable = [signature for signature in measured if signature is not None]
         if not readable:
-            return None, len(found)
+            return None, len(measured)
         signature = merge(readable)
-        if len(readable) == len(found) and key == _stamps_key(images):
+        if len(readable) == len(measured) and key == _stamps_key(images):
             table = np.column_stack([signature.centroids, signature.weights])
             self._store([], [(key, n_clusters, table.tobytes())])
-        return signature, len(found) - len(readable)
+        return signature, len(measured) - len(readable)
 
     def _values(
         self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress
@@ -316,6 +338,20 @@ def _opened(file: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _groups(places: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Put sets together until they hold `_TOGETHER` images; a larger one is a group of its own."""
+    group: list[int] = []
+    held = 0
+    for place in places:
+        if group and held + sizes[place] > _TOGETHER:
+            yield group
+            group, held = [], 0
+        group.append(place)
+        held += sizes[place]
+    if group:
+        yield group
 
 
 def _name(image: str | os.PathLike[str]) -> str:

@@ -387,7 +387,7 @@ class Comparison:
         }
         self.done, self.total = 0, sum(map(len, self.images.values()))
         self.progress = progress
-        self.known: dict[Any, tuple[Signature, int]] = {}
+        self.known: dict[Any, tuple[Signature | None, int]] = {}
         for dataset in seen:
             if not dataset.samples:
                 raise DataError(
@@ -429,18 +429,17 @@ class Comparison:
 
     def signature(self, dataset: Dataset) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
-        key = _key(dataset)
-        if key not in self.known:
-            signature, unreadable = self.cache.dataset(
-                self.images[key],
+        if not self.known:  # all at once: one list of work for all cores or machines
+            self.known = dict(zip(self.images, self.cache.datasets(
+                list(self.images.values()),
                 self.n_clusters,
                 lambda found: dataset_signature(found, self.n_clusters),
                 self._tell,
-            )
-            if signature is None:
-                raise _unreadable(dataset, unreadable)
-            self.known[key] = signature, unreadable
-        return self.known[key]
+            ), strict=True))
+        signature, unreadable = self.known[_key(dataset)]
+        if signature is None:
+            raise _unreadable(dataset, unreadable)
+        return signature, unreadable
 
     def _elbow(self) -> int:
         """The number of clusters, chosen once on a small sample of all datasets."""

@@ -79,23 +79,39 @@ def read(path):
 def test_changed_added_and_removed_images_are_noticed(tmp_path, measured):
     paths = draw(tmp_path, 4)
     with SignatureCache(tmp_path / "cache") as cache:
-        first = cache.dataset(paths, 4, merge)
-        assert cache.dataset(paths, 4, merge) == first
-        assert cache.dataset(paths[::-1], 4, merge) == first
+        first = cache.datasets([paths], 4, merge)[0]
+        assert cache.datasets([paths], 4, merge)[0] == first
+        assert cache.datasets([paths[::-1]], 4, merge)[0] == first
         assert len(measured) == 4
 
         before = os.stat(paths[1])
         write_image(paths[1], np.full((24, 20), 255, dtype=np.uint8))
         os.utime(paths[1], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-        changed = cache.dataset(paths, 4, merge)
+        changed = cache.datasets([paths], 4, merge)[0]
         assert changed != first
         assert changed[0] == merge(expected(paths, 4))
         assert len(measured) == 5
 
-        assert cache.dataset(paths[:-1], 4, merge)[0] == merge(expected(paths[:-1], 4))
+        assert cache.datasets([paths[:-1]], 4, merge)[0][0] == merge(expected(paths[:-1], 4))
         more = [*paths, *draw(tmp_path, 1, seed=9)]
-        assert cache.dataset(more, 4, merge)[0] == merge(expected(more, 4))
+        assert cache.datasets([more], 4, merge)[0][0] == merge(expected(more, 4))
         assert len(measured) == 6
+
+
+def test_sets_are_measured_as_one_list_and_kept_apart(tmp_path, measured, monkeypatch):
+    monkeypatch.setattr(room, "_TOGETHER", 7)  # so that sets of 3, 5, 9 and 2 files make several groups
+    sets = [draw(tmp_path, number, seed) for seed, number in enumerate((3, 4, 9, 2))]
+    sets[1].append(tmp_path / "absent.png")
+    done = []
+    with SignatureCache(tmp_path / "cache") as cache:
+        for _ in range(2):
+            found = cache.datasets(sets, 4, merge, done.append)
+            assert [unreadable for _, unreadable in found] == [0, 1, 0, 0]
+            for (signature, _), paths in zip(found, sets, strict=True):
+                assert signature == merge(expected([p for p in paths if p.exists()], 4))
+    assert sum(done) == 2 * 19
+    assert len(measured) == 18
+    assert [list(group) for group in room._groups([0, 1, 2, 3], [3, 4, 9, 2])] == [[0, 1], [2], [3]]
 
 
 def test_same_content_elsewhere_or_touched_is_not_measured_again(tmp_path, measured):
@@ -119,9 +135,9 @@ def test_unreadable_images_are_none_and_never_kept(tmp_path):
         for _ in range(2):
             found = cache.signatures([broken, *paths, absent], 4)
             assert [signature is None for signature in found] == [True, False, False, True]
-            signature, unreadable = cache.dataset([broken, *paths, absent], 4, merge)
+            signature, unreadable = cache.datasets([[broken, *paths, absent]], 4, merge)[0]
             assert (signature, unreadable) == (merge(expected(paths, 4)), 2)
-        assert cache.dataset([broken, absent], 4, merge) == (None, 2)
+        assert cache.datasets([[broken, absent]], 4, merge)[0] == (None, 2)
         broken.write_bytes(paths[0].read_bytes())
         assert cache.signatures([broken], 4) == expected(paths[:1], 4)
 
