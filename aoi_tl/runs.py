@@ -126,7 +126,7 @@ def open_run(
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (folder / ".lock").open("w")
+        lock: IO[str] = (folder / ".lock").open("a")
     except OSError as error:
         raise RunError(
             f"expected a folder that can be written at {folder}, got {error.strerror}; "

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aoi_tl.errors import DataError, RunError
+from aoi_tl.errors import CheckpointError, DataError, RunError
 from aoi_tl.runs import UNFINISHED, write_atomically
 from aoi_tl.transfer.yolo import packed, prepare_ultralytics
 
@@ -235,9 +235,12 @@ class StageTrainer(DetectionTrainer):
         self._keep_notes([*self._notes, line])
 
     def _keep_notes(self, lines: list[str]) -> None:
-        self._notes = lines
-        if RANK in {-1, 0}:
-            write_atomically(self.save_dir / NOTES, "".join(f"{line}\n" for line in lines))
+        before, self._notes = self._notes, lines
+        file = self.save_dir / NOTES
+        if RANK in {-1, 0} and lines != before:
+            write_atomically(file, "".join(f"{line}\n" for line in lines))
+            if not lines:
+                file.unlink()
 
     def _build_train_pipeline(self) -> None:
         cut = self.batch_size != self._asked_batch and self._asked_batch >= 1
@@ -303,6 +306,11 @@ class StageTrainer(DetectionTrainer):
     def final_eval(self) -> None:
         """Shrink the checkpoints; the test that counts comes later, on images never seen."""
         if RANK in {-1, 0}:
+            if self.args.val and self.args.save and not self.best.exists():
+                raise CheckpointError(
+                    f"expected {self.best} from an epoch before, got no such file any more; try "
+                    "again (a run goes on with --resume, and trains this stage anew)"
+                )
             finish(self.wdir)
 
     # -- saving ------------------------------------------------------------------------------------

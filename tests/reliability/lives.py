@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.truncate"}
+WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.truncate",
+          "sqlite3.connect"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ class Life:
             status = self._wait()
         finally:
             clock.cancel()
-        return Ended(status, (self.place / "out").read_text(), (self.place / "err").read_text())
+        out, err = (
+            file.read_text() if file.is_file() else ""  # a killed life leaves none
+            for file in (self.place / "out", self.place / "err")
+        )
+        return Ended(status, out, err)
 
 
 class Nursery:
@@ -118,7 +123,8 @@ class Nursery:
             process = subprocess.Popen(
                 [sys.executable, "-c", "from aoi_tl.cli import main; main()", *map(str, words)],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY),
+                     **(env or {})},
             )
         return Life(process.pid, place, process.wait)
 
@@ -182,8 +188,11 @@ def _live(words: list[str], place: str, env: dict[str, str], trap: dict[str, Any
     os.setsid()
     os.environ.update(env)
     os.chdir(Path(place).parent)
-    for number, name in ((0, os.devnull), (1, f"{place}/out"), (2, f"{place}/err")):
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+    said = [os.pipe(), os.pipe()]  # a limit on the size of files is not to reach these
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, (_, write) in enumerate(said, 1):
+        os.dup2(write, number)
+        os.close(write)
     if trap is not None:
         _set(Trap(**trap), os.open(f"{place}/events", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     sys.argv = ["aoi-tl", *words]
@@ -199,6 +208,10 @@ def _live(words: list[str], place: str, env: dict[str, str], trap: dict[str, Any
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for number, (read, _) in enumerate(said, 1):
+        os.close(number)
+        Path(place, ("out", "err")[number - 1]).write_bytes(os.read(read, 1 << 20))
     os._exit(status)
 
 
@@ -230,7 +243,7 @@ def _set(trap: Trap, events: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         elif trap.do in {"tear", "limit"}:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (trap.size, trap.size))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (trap.size, resource.RLIM_INFINITY))
             signal.signal(
                 signal.SIGXFSZ, signal.SIG_DFL if trap.do == "tear" else signal.SIG_IGN
             )

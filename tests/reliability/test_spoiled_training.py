@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from aoi_tl.errors import RunError
+from aoi_tl.errors import CheckpointError, RunError
 from aoi_tl.transfer.trainer import StageTrainer
 from aoi_tl.transfer.yolo import Trained, load_checkpoint, train_detector
 from tests.reliability.conftest import World
@@ -154,6 +154,34 @@ def test_killed_with_a_batch_that_was_cut_it_ends_the_same(world: World, tmp_pat
     result = train(world, tmp_path / "run", short_of_memory, resume=True)
     assert result.notes == note
     assert same(result.best, unbroken.best)
+
+
+def test_the_last_epoch_never_stands_in_for_a_lost_best_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = StageTrainer.validate
+
+    def ever_worse(self: StageTrainer) -> tuple[Any, float]:
+        fitness = 1 / (self.epoch + 1)
+        metrics, _ = validate(self)
+        self.best_fitness = max(fitness, self.best_fitness if self.epoch else 0.0)
+        return metrics, fitness
+
+    def lose(trainer: StageTrainer, batch: dict[str, Any]) -> None:
+        if trainer.epoch == EPOCHS - 1:
+            trainer.best.unlink(missing_ok=True)
+
+    monkeypatch.setattr(StageTrainer, "validate", ever_worse)
+    unbroken = train(world, tmp_path / "unbroken", lambda trainer, batch: None)
+    with pytest.raises(CheckpointError, match=r"best\.pt from an epoch before, got no such file"):
+        train(world, tmp_path / "run", lose)
+    result = train(world, tmp_path / "run", lambda trainer, batch: None, resume=True)
+    assert same(result.best, unbroken.best)
+    last = torch.load(tmp_path / "run" / "weights" / "last.pt", weights_only=False)["model"]
+    assert not all(
+        torch.equal(value.float(), last.state_dict()[name].float())
+        for name, value in state_of(result.best).items()
+    )
 
 
 def test_no_memory_at_all_is_one_line(world: World, tmp_path: Path) -> None:
