@@ -99,7 +99,7 @@ def test_changed_added_and_removed_images_are_noticed(tmp_path, measured):
 
 
 def test_sets_are_measured_as_one_list_and_kept_apart(tmp_path, measured, monkeypatch):
-    monkeypatch.setattr(room, "_TOGETHER", 7)  # so that sets of 3, 5, 9 and 2 files make several groups
+    monkeypatch.setattr(room, "_TOGETHER", 7)  # so that these sets make several groups
     sets = [draw(tmp_path, number, seed) for seed, number in enumerate((3, 4, 9, 2))]
     sets[1].append(tmp_path / "absent.png")
     done = []
