@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from tests.reliability.conftest import World, assert_nothing_is_torn, last_line
-from tests.reliability.lives import Trap
+from tests.reliability.lives import Ended, Life, Trap
 
 KILLS = 6  # of each command
 
@@ -58,14 +59,12 @@ def test_a_killed_command_leaves_the_old_or_the_new(
     def words(text: str) -> list[str]:
         return text.format(**places).split()
 
-    def begin(text: str, trap: Trap | None = None):
+    def begin(text: str, trap: Trap | None = None) -> tuple[Life, Ended]:
         life = world.nursery.begin(*words(text), trap=trap)
         return life, life.end()
 
     def prepared() -> dict[str, bytes]:
-        if out.exists():
-            import shutil
-
+        if out.parent.exists():
             shutil.rmtree(out.parent)
         out.parent.mkdir(parents=True, exist_ok=True)
         if before is not None:
@@ -84,7 +83,7 @@ def test_a_killed_command_leaves_the_old_or_the_new(
     found = []
     for do, number in [("kill", n) for n in (*numbers, total)] + [("tear", 1), ("SIGINT", 2)]:
         assert prepared() == old
-        _, ended = begin(command, Trap(out.parent, number, do=do, size=200))
+        _, ended = begin(command, Trap(out.parent, number, do=do, size=20))
         if do == "SIGINT":
             assert (ended.status, last_line(ended.err)[:21]) == (130, "aoi-tl: interrupted; ")
         else:
@@ -110,7 +109,8 @@ def test_a_killed_score_goes_on(world: World, places: Mapping[str, Path], tmp_pa
     assert life.end().status == 0
     total = writes(life.events())
     out = tmp_path / "out"
-    for number in range(1, total + 1, max(1, total // KILLS)):
+    # A resumed score writes less than a new one: no folder, no fingerprint.
+    for number in range(1, total - 6, max(1, total // KILLS)):
         for do in ("kill", "SIGINT"):
             env = {"AOI_TL_CACHE": str(tmp_path / f"cache-{number}")}
             trap = Trap(out, number, do=do)
@@ -188,15 +188,16 @@ def test_a_killed_classification_ends_the_same(world: World, tmp_path: Path) -> 
     assert ended.status == 0, ended.err
     total = writes(life.events())
     chance = random.Random(5)
-    for number in sorted(chance.sample(range(2, total * 2 // 3), KILLS)):
+    kills = 0
+    for number in sorted(chance.sample(range(2, total // 2), KILLS)):
         life = world.nursery.begin(*words, out, trap=Trap(
             out, number, do=chance.choice(("kill", "tear")), size=chance.choice((1, 50_000))
         ))
         ended = life.end()
-        if ended.status == 0:
-            break
-        assert ended.status in {-signal.SIGKILL, -signal.SIGXFSZ}, ended.err
+        assert ended.status in {0, -signal.SIGKILL, -signal.SIGXFSZ}, ended.err
+        kills += ended.status != 0
         assert_nothing_is_torn(out)
+    assert kills >= KILLS // 2
     ended = world.nursery.begin(*words, out, trap=Trap(out, at="arms", do="SIGINT")).end()
     assert (ended.status, last_line(ended.err)[:21]) == (130, "aoi-tl: interrupted; ")
     ended = world.nursery.begin(*words, out).end()
