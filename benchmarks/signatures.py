@@ -1,9 +1,11 @@
 """What does a signature cost beside reading the image, and is it as good as k-means on all pixels?
 
-Grey images are those of a folder (JPEGs, best real ones); colour images are cut from the two
-photographs that come with scikit-learn. One core, CPU time, so that other jobs do not count; the
-two-core figure is time on the clock and says little on a busy machine.
+Grey images are those of a folder (JPEGs, best real ones). Colour images are crops of photographs
+that come with scikit-learn, scikit-image, Matplotlib and Ultralytics, written as JPEGs of quality
+95. One core, CPU time, so that other jobs do not count; the two-core figure is time on the clock
+and says little on a busy machine.
 
+    pip install scikit-image                                                   # for its photographs
     python benchmarks/signatures.py ../shared/data
     python benchmarks/signatures.py ../shared/data --grey 100 --colour 10      # a brief run
 """
@@ -19,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -74,24 +77,42 @@ def grey_figures(files: list[Path], compared: int) -> list[Figure]:
     ]  # fmt: skip
 
 
-def colour_figures(folder: Path, number: int) -> list[Figure]:
-    from sklearn.datasets import load_sample_images
+PHOTOGRAPHS = (
+    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
+    ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg",
+                         "ihc.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg")),
+    ("matplotlib", "mpl-data/sample_data", ("grace_hopper.jpg",)),
+    ("ultralytics", "assets", ("bus.jpg", "zidane.jpg")),
+)  # fmt: skip
 
-    rng = np.random.default_rng(0)
-    files, ratios = [], []
+
+def photographs(at_least: int = 0) -> list[np.ndarray]:
+    """The photographs that are so many pixels high and wide, BGR."""
+    found = []
+    for package, folder, names in PHOTOGRAPHS:
+        place = find_spec(package)
+        if place is None or place.origin is None:
+            raise SystemExit(f"expected photographs of {package}, got no such package; install it")
+        for name in names:
+            image = cv2.imread(str(Path(place.origin).parent / folder / name), cv2.IMREAD_COLOR)
+            if image is not None and min(image.shape[:2]) >= at_least:
+                found.append(image)
+    return found
+
+
+def crops(folder: Path, number: int, smallest: int, largest: int) -> list[Path]:
+    rng = np.random.default_rng(5)
+    files, photos = [], photographs(smallest)
     for i in range(number):
-        photo = load_sample_images().images[i % 2]
-        height, width = rng.integers(300, 427), rng.integers(400, 640)
-        top, left = rng.integers(0, 428 - height), rng.integers(0, 641 - width)
-        crop = photo[top : top + height, left : left + width]
-        file = folder / f"{i}.jpg"
-        cv2.imwrite(str(file), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
-        files.append(file)
-        image = read_image(file)
-        pixels = image.reshape(-1, 3).astype(float)
-        best = inertia(pixels, scikit_learn(pixels))
-        ratios.append(inertia(pixels, image_signature(image, K).centroids) / best)
+        photo = photos[i % len(photos)]
+        size = [rng.integers(min(smallest, n), min(largest, n) + 1) for n in photo.shape[:2]]
+        top, left = (rng.integers(0, n - m + 1) for n, m in zip(photo.shape, size, strict=False))
+        files.append(folder / f"{smallest}-{i}.jpg")
+        cv2.imwrite(str(files[-1]), photo[top : top + size[0], left : left + size[1]])
+    return files
 
+
+def colour_cost(files: list[Path], words: str) -> Figure:
     def decode() -> None:
         for file in files:
             cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -101,10 +122,23 @@ def colour_figures(folder: Path, number: int) -> list[Figure]:
             image_signature(read_image(file), K)
 
     decoding, total = cpu_seconds(decode), cpu_seconds(whole)
-    each = 1e3 / number
+    each = 1e3 / len(files)
+    return Figure(f"colour, {len(files)} files of {words}, reading included",
+                  f"{total * each:.2f} ms an image", f"decoding {decoding * each:.2f} ms",
+                  total / decoding, "<= 3")  # fmt: skip
+
+
+def colour_figures(folder: Path, number: int) -> list[Figure]:
+    small, large = crops(folder, number, 200, 700), crops(folder, number // 4, 640, 640)
+    ratios = []
+    for file in small:
+        image = read_image(file)
+        pixels = image.reshape(-1, 3).astype(float)
+        best = inertia(pixels, scikit_learn(pixels))
+        ratios.append(inertia(pixels, image_signature(image, K).centroids) / best)
     return [
-        Figure(f"colour, {number} files, reading included", f"{total * each:.2f} ms an image",
-               f"decoding {decoding * each:.2f} ms", total / decoding, "<= 3"),
+        colour_cost(large, "640 x 640"),
+        colour_cost(small, "200 to 700 px"),
         Figure(f"colour, worst inertia of {number}, mean {np.mean(ratios):.5f}",
                f"{max(ratios):.5f}", "scikit-learn, n_init 10", max(ratios), "<= 1.001"),
     ]  # fmt: skip

@@ -32,7 +32,9 @@ from aoi_tl.adaptation.balance import balance
 from aoi_tl.data.yolo import load_dataset, write_dataset
 
 
-def train_once(how: str, data: Path, weights: Path, folder: Path, arguments: dict[str, Any]) -> float:
+def train_once(
+    how: str, data: Path, weights: Path, folder: Path, arguments: dict[str, Any]
+) -> float:
     """CPU seconds of one training in a process of its own, its workers included."""
     command = [sys.executable, __file__, str(data), str(weights), "--one", how,
                "--folder", str(folder), "--arguments", json.dumps(arguments)]
@@ -40,7 +42,9 @@ def train_once(how: str, data: Path, weights: Path, folder: Path, arguments: dic
     return float(said.splitlines()[-1])
 
 
-def train_here(how: str, data: Path, weights: Path, folder: Path, arguments: dict[str, Any]) -> None:
+def train_here(
+    how: str, data: Path, weights: Path, folder: Path, arguments: dict[str, Any]
+) -> None:
     import torch
 
     torch.set_num_threads(1)
