@@ -353,10 +353,16 @@ def _equal_pairs(
             meet = may_meet(one, other)
             one, other = one[meet], other[meet]
             found.append(np.minimum(one, other) * n + np.maximum(one, other))
-    pairs = np.concatenate(found)
-    found.clear()
+    pairs = np.empty(sum(map(len, found)), np.int64)
+    end = len(pairs)
+    while found:  # they are most of what lies in memory: each goes as soon as it is copied
+        part = found.pop()
+        pairs[end - len(part) : end] = part
+        end -= len(part)
     pairs.sort()
-    return pairs[np.diff(pairs, prepend=-1) > 0]
+    first = np.ones(len(pairs), np.bool_)
+    np.not_equal(pairs[1:], pairs[:-1], out=first[1:])
+    return pairs[first]
 
 
 def _strongest(

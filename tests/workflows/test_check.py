@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -44,6 +45,8 @@ def spoil(kind: str, folder: Path) -> None:
     row = label.read_text()
     if kind == "unreadable image":
         (images / "train0.png").write_bytes((images / "train0.png").read_bytes()[:200])
+    elif kind == "empty file":
+        (images / "train0.png").write_bytes(b"")
     elif kind == "tiny image":
         cv2.imwrite(str(images / "train5.png"), np.arange(64, dtype=np.uint8).reshape(8, 8))
     elif kind == "small image":
@@ -84,6 +87,16 @@ def spoil(kind: str, folder: Path) -> None:
     elif kind == "splits share a copy":
         shutil.copy(images / "train0.png", folder / "images" / "test" / "leak.png")
         shutil.copy(label, folder / "labels" / "test" / "leak.txt")
+    elif kind == "near-duplicate":
+        pixels = cv2.imread(str(images / "train0.png"), 0)
+        cv2.imwrite(str(images / "again.jpg"), pixels[:, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        shutil.copy(label, labels / "again.txt")
+    elif kind == "splits may share a part":
+        pixels = cv2.imread(str(images / "train0.png"), 0).astype(float)
+        pixels += np.random.default_rng(5).normal(0, 10, pixels.shape)
+        like = folder / "images" / "test" / "like.png"
+        cv2.imwrite(str(like), pixels.clip(0, 255).astype(np.uint8))
+        shutil.copy(label, folder / "labels" / "test" / "like.txt")
     elif kind == "splits share a near-duplicate":
         pixels = cv2.imread(str(images / "train0.png"), 0).astype(float)
         cv2.imwrite(str(folder / "images" / "test" / "leak.png"), (pixels * 0.7 + 50)[4:, 6:])
@@ -101,6 +114,7 @@ def spoil(kind: str, folder: Path) -> None:
     ("kind", "expected"),
     [
         ("unreadable image", {"unreadable image": 1}),
+        ("empty file", {"unreadable image": 1}),
         ("tiny image", {"tiny image": 1}),
         ("small image", {"small image": 1}),
         ("blank image", {"blank image": 1}),
@@ -118,6 +132,8 @@ def spoil(kind: str, folder: Path) -> None:
         ("splits share an image", {"splits share an image": 1}),
         ("splits share a copy", {"splits share a copy": 1, "copy": 1}),
         ("splits share a near-duplicate", {"splits share a near-duplicate": 1}),
+        ("near-duplicate", {"near-duplicate": 1}),
+        ("splits may share a part", {"splits may share a part": 1}),
         ("missing image", {"missing image": 1}),
         ("dataset", {"dataset": 1}),
     ],
@@ -153,6 +169,17 @@ def test_a_source_that_shows_the_test_images_is_told(sound: Path, tmp_path: Path
         {"shared with another dataset": 2}, {"training images shared": 2},
     ]
     assert not checked[0].is_sound
+
+
+def test_a_likeness_in_doubt_is_a_warning(sound: Path, tmp_path: Path) -> None:
+    source = draw_dataset(tmp_path / "source", {"dent": 3}, seed=5, size=96)
+    pixels = cv2.imread(str(sound.parent / "images" / "test" / "test0.png"), 0).astype(float)
+    pixels += np.random.default_rng(5).normal(0, 10, pixels.shape)
+    like = source.parent / "images" / "train" / "train0.png"
+    cv2.imwrite(str(like), pixels.clip(0, 255).astype(np.uint8))
+    checked = run_check([sound, source])
+    assert checked[0].counts() == {"may be shared with another dataset": 1}
+    assert checked[0].is_sound
 
 
 def test_one_dataset_twice_and_names_that_clash(sound: Path, tmp_path: Path) -> None:
@@ -201,6 +228,29 @@ def test_a_split_by_given_groups(sound: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="columns image and group"):
         run_split(sound, tmp_path / "more", groups=index)
     assert not (tmp_path / "more").exists()
+
+
+def test_a_split_of_real_tiles_leaks_none_and_keeps_the_shares(
+    shared: Path, tmp_path: Path
+) -> None:
+    data = shared / "data" / "magnetic-tile"
+    shares = (0.6, 0.2, 0.2)
+    with (data / "index.csv").open() as file:
+        tile = {row["image"]: row["tile"] for row in csv.DictReader(file)}
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["image,group", *(f"{i},{t}" for i, t in tile.items())]))
+    written, _ = run_split(data / "mt.yaml", tmp_path / "anew", shares, groups=groups)
+    anew = load_dataset(written)
+    seen: dict[str, set[str]] = {}
+    for sample in anew.samples:
+        seen.setdefault(tile[sample.image.name], set()).add(sample.split)
+    assert len(seen) == 217
+    assert all(len(splits) == 1 for splits in seen.values())
+    for split, share in zip(("train", "val", "test"), shares, strict=True):
+        part = anew.split(split)
+        assert len(part.samples) / len(anew.samples) == pytest.approx(share, abs=0.02)
+        for name, count in part.counts.items():
+            assert count / anew.counts[name] == pytest.approx(share, abs=0.05), (split, name)
 
 
 def test_planted_facts_of_the_real_data(shared: Path) -> None:
