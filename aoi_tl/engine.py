@@ -8,6 +8,7 @@ go on from, or write anew, whatever a former attempt left.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -107,7 +108,8 @@ class LocalEngine:
             ProcessPoolExecutor(self.jobs, context, _start_worker, (watched,)) as pool,
         ):
             try:
-                futures = {pool.submit(task.function, *task.arguments): task for task in left}
+                with _deaf_children():
+                    futures = {pool.submit(task.function, *task.arguments): task for task in left}
                 for future in as_completed(futures):
                     task, result = futures.pop(future), future.result()
                     left.remove(task)
@@ -116,6 +118,16 @@ class LocalEngine:
                 lifeline.close()  # the pool itself would wait until every training has ended
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: this one hears it, and ends them in silence."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class RayEngine:
