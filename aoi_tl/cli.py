@@ -395,6 +395,8 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
             if baseline in arms and arm not in (*BASELINES, "scratch"):
                 typer.echo(verdict(outcome.summary, "map50", arm, baseline))
     _say_notes(outcome.folder)
+    for note in filter(None, outcome.arms["notes"]):
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
     return {
         "scores": scores,
