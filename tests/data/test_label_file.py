@@ -111,3 +111,8 @@ def test_any_bytes_give_rows_or_faults(content):
     assert (low >= -1e-9).all()
     assert (high <= 1 + 1e-9).all()
     assert (rows.boxes[:, 2:] > 0).all()
+
+
+def test_a_file_that_is_no_label_file_is_not_read_to_its_end():
+    found = parse_labels(b"junk\n" * 5000, Path("a.txt"), 2)
+    assert len(found.faults) == 1000

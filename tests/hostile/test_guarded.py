@@ -18,6 +18,7 @@ import yaml
 from aoi_tl.data.synthetic_surfaces import write_surfaces
 from tests.drawn import draw_dataset
 from tests.fuzz.readers import tiny_checkpoint
+from tests.hostile import guard
 from tests.hostile.corpus import Trap, link, pipe
 from tests.hostile.files import as_missing, saved
 from tests.test_read_only import classification, every, spoil, state
@@ -142,3 +143,23 @@ def test_a_payload_runs_only_where_the_experiment_lets_it(done) -> None:
     assert not done["untrusted"]
     assert (done["folder"] / "trusted").exists()
     assert done["ends"]["payload, trusted"].startswith("refused: expected a detector")
+
+
+@pytest.mark.parametrize(("event", "arguments", "where"), [
+    ("socket.connect", (None, ("192.0.2.1", 80)), "reached"),
+    ("socket.getaddrinfo", ("example.org", 80, 0, 0, 0), "reached"),
+    ("subprocess.Popen", ("/usr/bin/pip", ["pip", "install", "x"], None, None), "started"),
+])
+def test_the_guard_sees_and_stops(event, arguments, where, monkeypatch) -> None:
+    monkeypatch.setitem(guard.seen, where, [])
+    with pytest.raises(PermissionError):
+        guard.watch(event, arguments)
+    assert len(guard.seen[where]) == 1
+
+
+def test_the_guard_sees_what_is_written(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(guard.seen, "changed", [])
+    guard.watch("open", (str(tmp_path / "a"), "w", os.O_WRONLY))
+    guard.watch("open", (str(tmp_path / "b"), "r", os.O_RDONLY))
+    guard.watch("os.symlink", ("/elsewhere", str(tmp_path / "c"), -1))
+    assert guard.seen["changed"] == [str(tmp_path / "a"), str(tmp_path / "c")]
