@@ -25,7 +25,8 @@ NUMBERS = [0, 1, -1, 2, 0.5, -0.5, 1e-300, 1e308, -1e308, float("inf"), float("n
            10**30, True, False]
 TEXTS = ["", " ", "0", "-1", "0.5", "1e999", "nan", "9" * 5000, "0x" + "f" * 5000, "1:59" * 60,
          "a.png", "images/a.png", "../a.png", "/etc/passwd", "C:\\a.png", "a/" * 200 + "a.png",
-         "~", "*", "[", "{0.__class__}", "%s%n", "\n", "\t", "\x07", "划痕", "Ä", "\u202e",
+         "~", "~no-such-user/a.png", "*", "[", "{0.__class__}", "%s%n", "\n", "\t", "\x07", "划痕",
+         "Ä", "\u202e",
          "\ufeff", "train", "val", "test", "dent", "x" * 3000, "../" * 40]
 UNWRITABLE = ["\0", "a\0.png", "\ud800", "a\udcff.png"]
 

@@ -95,6 +95,7 @@ def guarded(folder: Path, commands: dict[str, list[str]]) -> dict[str, object]:
         [sys.executable, "-m", "tests.hostile.guard", str(job)], cwd=ROOT, check=True, timeout=600,
         env={**kept, "PATH": f"{tools}:/usr/bin:/bin", "HOME": str(folder / "home"),
              "TMPDIR": str(folder / "tmp"), "AOI_TL_CACHE": str(folder / "cache"),
+             "NUMBA_CACHE_DIR": str(folder / "cache"),
              "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
     )
     found = json.loads(report.read_text())
