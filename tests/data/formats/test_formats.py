@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.formats import export_dataset, import_dataset
 from aoi_tl.data.images import content_hash, image_size
 from aoi_tl.data.yolo import load_dataset
@@ -52,6 +53,54 @@ def test_round_trips_keep_every_box(tmp_path, format, first_pixel, within, seed)
             for sign in (-0.5, 0.5):
                 shift = mine[:2] + sign * mine[2:] - theirs[:2] - sign * theirs[2:]
                 assert np.abs(shift * [width, height]).max() <= within + 1e-9
+
+
+@st.composite
+def boxes(draw):
+    """Class, then centre and size of a box that lies inside its image and is a pixel or more."""
+    width, height = (draw(st.floats(0.02, 1)) for _ in range(2))
+    x, y = (draw(st.floats(size / 2, 1 - size / 2)) for size in (width, height))
+    return draw(st.integers(0, 2)), (x, y, width, height)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    drawn=st.lists(boxes(), min_size=1, max_size=6),
+    format=st.sampled_from(["coco", "voc"]),
+    first_pixel=st.sampled_from([0, 1]),
+)
+def test_any_boxes_go_there_and_back_within_half_a_pixel(
+    tmp_path, tmp_path_factory, picture, drawn, format, first_pixel
+):
+    image = tmp_path / "a.png"
+    if not image.exists():
+        picture("a.png")
+    classes, shares = (np.array(column) for column in zip(*drawn, strict=True))
+    dataset = Dataset("mine", tmp_path / "data.yaml", ("dent", "a b", "划痕"), (
+        Sample(image, "train", classes, shares),
+    ))
+    folder = tmp_path_factory.mktemp("x")
+    export_dataset(dataset, format, folder / "out", first_pixel=first_pixel)
+    done = import_dataset(
+        format, folder / "out", folder / "back", names=dataset.names, first_pixel=first_pixel
+    )
+    back = done.dataset.samples[0]
+    near = [
+        label == wanted and np.allclose(edges_in_pixels(box), edges_in_pixels(share), 0, 0.501)
+        for label, share in zip(classes, shares, strict=True)
+        for wanted, box in zip(back.classes, back.boxes, strict=True)
+    ]
+    table = np.array(near).reshape(len(classes), -1)
+    assert table.any(axis=1).all(), "a box is lost or moved"
+    assert table.any(axis=0).all(), "a box came from nowhere"
+
+
+def edges_in_pixels(share):
+    """Left, top, right, bottom on the pictures of 80 x 60."""
+    x, y, width, height = share
+    return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2]) * [
+        80, 60, 80, 60
+    ]
 
 
 @pytest.mark.parametrize("format", ["coco", "voc"])
