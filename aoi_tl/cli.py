@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,6 @@ import typer
 from aoi_tl.errors import AoiTlError, ExperimentError
 
 if TYPE_CHECKING:
-    from aoi_tl.engine import Engine
     from aoi_tl.report.tables import Table
     from aoi_tl.workflows.classify import ClassificationOutcome
     from aoi_tl.workflows.transfer import Outcome
@@ -47,8 +46,7 @@ EngineName = Annotated[str | None, typer.Option("--engine", help="Where the work
                                                 "(this machine) or ray (a cluster).")]
 Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; the one at work "
                                                   "here, or a new one, unless given.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Trainings at once on this machine; 1 unless "
-                                                      "given.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Trainings at once on this machine.")]
 
 
 class _Stopped(BaseException):
@@ -140,15 +138,17 @@ def transfer(
     resume: Resume = False,
     engine: EngineName = None,
     address: Address = None,
-    jobs: Jobs = None,
+    jobs: Jobs = 1,
     json_file: Json = None,
 ) -> None:
     """Train a detector from the best source, beside what you would have done without it."""
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
-    experiment = experiment_of(target, sources, weights, aliases, set_ or [])
-    with _progress() as tell, _engine(engine, address, jobs) as where:
-        outcome = run_experiment(experiment, out, resume=resume, tell=tell, engine=where)
+    experiment = experiment_of(target, sources, weights, aliases, _overrides(set_, engine))
+    with _progress() as tell:
+        outcome = run_experiment(
+            experiment, out, resume=resume, tell=tell, address=address, jobs=jobs
+        )
     _write_json(json_file, _show_outcome(outcome))
 
 
@@ -163,7 +163,7 @@ def run(
     resume: Resume = False,
     engine: EngineName = None,
     address: Address = None,
-    jobs: Jobs = None,
+    jobs: Jobs = 1,
     json_file: Json = None,
 ) -> None:
     """Run experiment files: score, adapt, train every arm with every seed, compare."""
@@ -175,10 +175,10 @@ def run(
             f"expected a run folder for each experiment, got {', '.join(map(str, outs))} for "
             f"{len(experiments)}; give the files different names, and leave --out out"
         )
-    with _progress() as tell, _engine(engine, address, jobs) as where:
+    with _progress() as tell:
         outcomes = run_experiments(
-            experiments, outs, resume=resume, data_root=data_root, overrides=set_ or [], tell=tell,
-            engine=where,
+            experiments, outs, resume=resume, data_root=data_root,
+            overrides=_overrides(set_, engine), tell=tell, address=address, jobs=jobs,
         )
     shown = [_show_outcome(outcome) for outcome in outcomes]
     _write_json(json_file, shown if len(shown) > 1 else shown[0])
@@ -440,15 +440,8 @@ def _say_notes(folder: Path) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def _engine(
-    name: str | None, address: str | None, jobs: int | None
-) -> AbstractContextManager[Engine | None]:
-    """Open the engine that the command line asks for; None where the experiment decides."""
-    from aoi_tl.engine import open_engine
-
-    if name is None and address is None and jobs is None:
-        return nullcontext()
-    return open_engine(name or "local", address, jobs or 1)
+def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
+    return [*(set_ or []), *([f"engine={engine}"] if engine else [])]
 
 
 def _number(words: str) -> int | str:

@@ -190,9 +190,12 @@ class RayEngine:
         threads = os.environ.get("OMP_NUM_THREADS", "1")
         remotes: dict[Callable[..., Any], Any] = {}
         waiting: dict[Any, Task] = {}
+        fit: set[tuple[int, int]] = set()
         try:
             for task in tasks:
-                _refuse_unfit(task)
+                if (task.cpus, task.gpus) not in fit:
+                    _refuse_unfit(task)
+                    fit.add((task.cpus, task.gpus))
                 if task.function not in remotes:
                     remotes[task.function] = ray.remote(task.function)
                 asked = remotes[task.function].options(
@@ -221,7 +224,7 @@ def open_engine(
     address : str, optional
         Of the Ray cluster.
     jobs : int, optional
-        Tasks at once on this machine.
+        Tasks at once on this machine; as many as there are cores unless given.
 
     Yields
     ------
@@ -242,6 +245,11 @@ def open_engine(
             )
         yield LocalEngine(jobs)
         return
+    if jobs is not None and jobs > 1:
+        raise EngineError(
+            f"expected --jobs with --engine local alone, got it ({jobs}) with ray, which runs as "
+            "many as the cluster has room for; leave it out"
+        )
     engine = RayEngine(address)
     try:
         yield engine
@@ -292,8 +300,9 @@ def _result(reference: Any, task: Task) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        # What the task raised, without the worker's traceback in its message.
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        if isinstance(error.cause, Exception):  # the task's own, without a traceback in its message
+            raise error.cause from error
+        raise
     except ray.exceptions.RayError as error:
         raise EngineError(
             f"expected the workers of {task.name} to live, got them killed {RETRIES + 1} times "

@@ -1,4 +1,4 @@
-"""A Ray cluster of two machines of one core each, both of them this one."""
+"""A Ray cluster of two machines of a core and a (claimed) GPU each, both of them this one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def two_nodes() -> Iterator[str]:
     cluster = Cluster()
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=MEMORY, include_dashboard=False)
+            cluster.add_node(
+                num_cpus=1, num_gpus=1, object_store_memory=MEMORY, include_dashboard=False
+            )
         cluster.wait_for_nodes()
         yield cluster.address
     finally:

@@ -87,6 +87,10 @@ def test_a_matrix_scores_each_against_each(shelf: Path, tmp_path: Path) -> None:
         (["score", "{new}", "--index", "nothing.index"], "nothing.index"),
         (["classify", "{new}"], "data.yaml"),
         (["report", "nothing"], "run folder"),
+        (["score", "{new}", "{near}", "--engine", "rey"], "local, ray"),
+        (["score", "{new}", "{near}", "--address", "10.0.0.1:6379"], "--engine ray"),
+        (["transfer", "{new}", "{near}", "--engine", "rey"], "'ray'"),
+        (["run", "{new}", "{new}"], "different names"),
         (["report", "{shelf}"], "arms.csv"),
     ],
 )

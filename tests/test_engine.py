@@ -107,6 +107,11 @@ def test_an_engine_that_cannot_be_is_told(name: str, address: str | None, words:
         pass
 
 
+def test_jobs_are_of_this_machine() -> None:
+    with pytest.raises(EngineError, match="--engine local"), open_engine("ray", jobs=2):
+        pass
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r"pip install 'aoi-tl\[ray\]'"), open_engine("ray"):

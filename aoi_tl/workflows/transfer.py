@@ -61,7 +61,8 @@ def run_experiment(
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
     tell: Tell = silent,
-    engine: Engine | None = None,
+    address: str | None = None,
+    jobs: int = 1,
 ) -> Outcome:
     """Find out which source the target's detector should learn from, and whether it pays.
 
@@ -79,8 +80,10 @@ def run_experiment(
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
     tell : callable
         Told ``(what, done, total)`` as the work goes on.
-    engine : Engine, optional
-        Where signatures are measured and arms trained; what the experiment names unless given.
+    address : str, optional
+        ``host:port`` of the Ray cluster, for ``engine: ray``.
+    jobs : int
+        Trainings at once on this machine, for ``engine: local``.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def run_experiment(
     """
     [outcome] = run_experiments(
         [experiment], [out], resume=resume, data_root=data_root, overrides=overrides, tell=tell,
-        engine=engine,
+        address=address, jobs=jobs,
     )
     return outcome
 
@@ -113,7 +116,8 @@ def run_experiments(
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
     tell: Tell = silent,
-    engine: Engine | None = None,
+    address: str | None = None,
+    jobs: int = 1,
 ) -> list[Outcome]:
     """Run several experiments as one grid: the arms of all of them make one list of tasks.
 
@@ -123,7 +127,7 @@ def run_experiments(
         All are read before anything is written.
     outs : sequence of str or Path
         The run folder of each.
-    resume, data_root, overrides, tell, engine
+    resume, data_root, overrides, tell, address, jobs
         As for `run_experiment`.
 
     Returns
@@ -142,8 +146,7 @@ def run_experiments(
         for e in experiments
     ]
     with ExitStack() as stack:
-        if engine is None:
-            engine = stack.enter_context(open_engine(_one_engine(located), jobs=1))
+        engine = stack.enter_context(open_engine(_one_engine(located), address, jobs))
         plans: dict[Path, tuple[Ranking, list[Dataset], Arms]] = {}
         for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources

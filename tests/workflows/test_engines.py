@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import yaml
 from aoi_tl import run_experiment
 from aoi_tl.data import signature_cache
 from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.engine import LocalEngine, RayEngine, Task
+from aoi_tl.engine import LocalEngine, RayEngine, Task, granted_gpus
 from aoi_tl.errors import DataError, EngineError
 from aoi_tl.experiment import Experiment
 from aoi_tl.workflows.arms import Chain, Work, train_and_weigh
@@ -87,7 +88,7 @@ def kill_when(mark: Path, victims: Callable[[], list[psutil.Process]]) -> thread
 def test_a_killed_process_leaves_the_same_tables(
     experiments: list[Path], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    file = experiments[0]
+    file = experiments[1]
 
     def workers() -> list[psutil.Process]:
         found = [child for child in psutil.Process().children()
@@ -95,9 +96,9 @@ def test_a_killed_process_leaves_the_same_tables(
         assert found
         return found[:1]
 
-    mark = tmp_path / file.stem / "stages" / "method-all-s0-source" / "initial.pt"
+    mark = tmp_path / file.stem / "stages" / "coco-s0-target" / "initial.pt"
     killing = kill_when(mark, workers)
-    run_experiment(file, tmp_path / file.stem, engine=LocalEngine(2))
+    run_experiment(file, tmp_path / file.stem, jobs=2)
     killing.join()
     assert tables(tmp_path, [file]).items() <= expected.items()
 
@@ -134,11 +135,19 @@ def test_ray_runs_tasks_and_those_of_killed_workers_again(
     assert (tmp_path / "3").exists()
 
 
+def test_a_task_is_told_which_gpus_it_was_lent(ray_engine: RayEngine) -> None:
+    tasks = [Task("on a GPU", granted_gpus, gpus=1), Task("on CPU", granted_gpus)]
+    assert {task.name: lent for task, lent in ray_engine.run(tasks)} == {
+        "on a GPU": "0", "on CPU": None,
+    }
+    assert granted_gpus() is None
+
+
 def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^expected so, got otherwise; mend it$"):
         list(ray_engine.run([Task("refuse", refuse)]))
-    with pytest.raises(EngineError, match=r"1 GPUs for a-training, got a cluster of 1 CPUs"):
-        list(ray_engine.run([Task("a-training", square, (1,), gpus=1)]))
+    with pytest.raises(EngineError, match=r"2 GPUs for a-training, got a cluster of 1 CPUs and 1"):
+        list(ray_engine.run([Task("a-training", square, (1,), gpus=2)]))
     with pytest.raises(EngineError, match="expected the workers of die to live") as error:
         list(ray_engine.run([Task("die", die)]))
     assert "\n" not in str(error.value)
@@ -172,10 +181,14 @@ def test_a_grid_goes_on_after_workers_and_driver_are_killed(
     address: str, experiments: list[Path], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", "from aoi_tl.cli import main; main()", "run",
-               *map(str, experiments), "--resume", "--engine", "ray", "--address", address]
+               *map(str, experiments), "--resume"]
+    named = [*command, "--engine", "ray", "--address", address]
+    # The experiment's own key and Ray's own variable say the same.
+    found = [*command, "--set", "engine=ray"]
+    environment = {**os.environ, "RAY_ADDRESS": address}
     stages = tmp_path / "runs" / experiments[0].stem / "stages"
 
-    driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(named, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     killing = kill_when(
         stages / "method-all-s0-source" / "initial.pt", lambda: ray_workers("train_and_weigh")[:1]
     )
@@ -185,7 +198,8 @@ def test_a_grid_goes_on_after_workers_and_driver_are_killed(
     driver.communicate()
     assert not list((tmp_path / "runs").glob("*/done"))
 
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = subprocess.run(found, cwd=tmp_path, capture_output=True, text=True, check=False,
+                           env=environment)
     assert again.returncode == 0, again.stderr
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
     assert tables(tmp_path / "runs", experiments) == expected
