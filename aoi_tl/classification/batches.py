@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,6 +98,9 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
         np.empty(shape, np.uint8) if file is None
         else np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     )
+    if file is not None and hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as place:  # a full disk met through the map would kill the process
+            os.posix_fallocate(place.fileno(), 0, file.stat().st_size)
     for row, path in zip(values, images.images, strict=True):
         image = read_image(path)
         if image.ndim == 3 and channels == 1:

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +48,7 @@ class Unbroken:
     """A run that nothing happened to."""
 
     folder: Path
-    writes: int
+    writes: tuple[str, ...]
     seconds: float
 
 
@@ -115,8 +117,9 @@ def unbroken(world: World) -> Unbroken:
     arms = pd.read_csv(out / "arms.csv")
     assert (arms["map50"] > 0).all(), "two runs of zeros would agree whatever happened to them"
     assert arms["f1"].nunique() == len(arms)
+    seconds = time.monotonic() - began
     writes = [line for line in life.events() if not re.search(r"/(images|labels)/", line)]
-    return Unbroken(out, len(writes), time.monotonic() - began)
+    return Unbroken(out, tuple(writes), seconds)
 
 
 def assert_nothing_is_torn(folder: Path) -> None:
@@ -170,3 +173,24 @@ def last_line(err: str) -> str:
     assert len(lines) == 1, err
     assert lines[0].startswith("aoi-tl: ")
     return lines[0]
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Callable[[str], bool] | None]:
+    """A disk of its own, where this machine lets us have one; the way to mount it anew."""
+    folder.mkdir()
+
+    def mount(options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    if not mount(options):
+        yield None
+        return
+    try:
+        yield lambda options: mount(f"remount,{options}")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -39,7 +39,8 @@ class Trap:
     number : int
         At which of them; or
     at : str
-        at the first whose path in the folder this regular expression finds.
+        at the first whose path in the folder this regular expression finds, of those after
+        `skip` such.
     do : str
         ``kill``; ``tear`` (killed within the next write that reaches `size` bytes); ``limit``
         (no file can grow beyond `size` bytes); ``full`` (from here on nothing can be written);
@@ -49,6 +50,7 @@ class Trap:
     folder: Path
     number: int = 0
     at: str = ""
+    skip: int = 0
     do: str = "kill"
     size: int = 0
     what: tuple[str, str] = ("", "")
@@ -216,10 +218,10 @@ def _live(words: list[str], place: str, env: dict[str, str], trap: dict[str, Any
 
 
 def _set(trap: Trap, events: int) -> None:
-    root, count, sprung, full = str(trap.folder), 0, False, False
+    root, count, matched, sprung, full = str(trap.folder), 0, 0, False, False
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count, sprung, full
+        nonlocal count, matched, sprung, full
         if event == "open":
             flags = arguments[2]
             if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
@@ -236,7 +238,8 @@ def _set(trap: Trap, events: int) -> None:
         count += 1
         if full and event in {"open", "os.rename", "os.mkdir"}:
             raise OSError(28, "No space left on device", str(path))
-        if sprung or not (count == trap.number or (trap.at and re.search(trap.at, inside))):
+        matched += bool(trap.at and re.search(trap.at, inside))
+        if sprung or (count != trap.number and matched <= trap.skip):
             return
         sprung = True
         if trap.do == "kill":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.reliability.conftest import World, assert_nothing_is_torn, last_line
+from tests.reliability.conftest import World, assert_nothing_is_torn, last_line, mounted
 from tests.reliability.lives import Ended, Life, Trap
 
 KILLS = 6  # of each command
@@ -168,20 +168,36 @@ def test_a_killed_index_holds_what_it_held(
     assert ranked() == ["far", "near"]
 
 
-def test_a_killed_classification_ends_the_same(world: World, tmp_path: Path) -> None:
+def classification(folder: Path) -> Path:
+    """A small classification, with its images."""
     from aoi_tl.data.synthetic_surfaces import write_surfaces
 
     few = {"No Defect": 2, "Over Melting": 1}
-    write_surfaces(tmp_path / "lithium", "lithium", {"train": few, "test": few}, 32)
-    write_surfaces(tmp_path / "steel", "steel", {"train": {"patches": 4, "scratches": 4}}, 32)
-    experiment = tmp_path / "experiment.yaml"
+    write_surfaces(folder / "lithium", "lithium", {"train": few, "test": few}, 32)
+    write_surfaces(folder / "steel", "steel", {"train": {"patches": 4, "scratches": 4}}, 32)
+    experiment = folder / "experiment.yaml"
     experiment.write_text(yaml.safe_dump({
         "method": "cdg", "target": {"path": "lithium"}, "source": {"path": "steel"},
         "encoder": "yolov8n.yaml", "weights": "random", "seeds": [0], "arms": ["plain", "cdg"],
         "train": {"epochs": 1, "image_size": 32, "batch": 2, "blocks": {"source": 1, "target": 1}},
         "report": {"robustness": [], "maps": 0, "samples": 2},
     }))
-    words = ["classify", str(experiment), "--resume", "--out"]
+    return experiment
+
+
+def test_a_disk_too_small_for_the_pixels_is_one_line(world: World, tmp_path: Path) -> None:
+    """They are written through memory, where a full disk is a signal that nobody survives."""
+    words = ["classify", classification(tmp_path), "--set", "train.image_size=512", "--out"]
+    with mounted(tmp_path / "disk", "size=400k") as remount:
+        out = tmp_path / "disk" / "out"
+        trap = None if remount else Trap(out, at="cache", do="limit", size=300_000)
+        ended = world.nursery.begin(*words, out, trap=trap).end()
+        assert ended.status == 2, ended.err
+        assert str(out) in last_line(ended.err)
+
+
+def test_a_killed_classification_ends_the_same(world: World, tmp_path: Path) -> None:
+    words = ["classify", str(classification(tmp_path)), "--resume", "--out"]
     whole, out = tmp_path / "whole", tmp_path / "out"
     life = world.nursery.begin(*words, whole, trap=Trap(whole))
     ended = life.end()

@@ -193,8 +193,10 @@ def test_no_memory_at_all_is_one_line(world: World, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_arms_csv_and_the_page_tell_of_both(world: World, tmp_path: Path) -> None:
-    from aoi_tl import run_experiment
+def test_arms_csv_the_page_and_the_terminal_tell_of_both(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aoi_tl import cli, run_experiment
 
     nan = NanOnce(1, 1)
 
@@ -219,3 +221,5 @@ def test_arms_csv_and_the_page_tell_of_both(world: World, tmp_path: Path) -> Non
         assert note in page
     again = run_experiment(world.experiment, tmp_path / "run", resume=True)
     assert again.arms["notes"].tolist() == outcome.arms["notes"].tolist()
+    cli._show_outcome(again)
+    assert capsys.readouterr().err.splitlines() == [f"note: {note}" for note in notes.values()]

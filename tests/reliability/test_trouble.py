@@ -7,9 +7,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ from tests.reliability.conftest import (
     assert_ends_the_same,
     assert_nothing_is_torn,
     last_line,
+    mounted,
 )
-from tests.reliability.lives import Trap
+from tests.reliability.lives import REPOSITORY, Trap
 
 SOURCE, STOCK = r"stages/method-all-s0-source/", r"stages/stock-s0-target/"
 
@@ -79,27 +80,6 @@ def test_no_room_is_one_line(
         assert "free the place" in line or "make room" in line
         assert_nothing_is_torn(out)
     finish(world, out, unbroken)
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Callable[[str], bool] | None]:
-    """A disk of its own, where this machine lets us have one; the way to mount it anew."""
-    folder.mkdir()
-
-    def mount(options: str) -> bool:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            return subprocess.run(command, capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
-
-    if not mount(options):
-        yield None
-        return
-    try:
-        yield lambda options: mount(f"remount,{options}")
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_disk_that_is_really_full(world: World, unbroken: Unbroken, tmp_path: Path) -> None:
@@ -249,3 +229,36 @@ def test_a_signal_is_one_line(
         assert (ended.status, last_line(ended.err)) == (status, line), at
         assert_nothing_is_torn(out)
     finish(world, out, unbroken)
+
+
+WORKERS = """
+import aoi_tl.data.signature_cache as cache
+import aoi_tl.engine as engine
+engine._cores = lambda: 2
+cache._TRIAL, cache._WORTH_WORKERS, cache._CHUNK, cache._SHARD = 1, 0.0, 1, 2
+from aoi_tl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.3])
+def test_ctrl_c_in_a_terminal_is_one_line_whatever_its_workers_do(
+    world: World, tmp_path: Path, moment: float
+) -> None:
+    """It reaches all processes of the command: as they start, and while they measure images."""
+    shelf = world.folder / "shelf"
+    command = [sys.executable, "-c", WORKERS, "score", str(shelf / "new" / "data.yaml"),
+               str(shelf / "near" / "data.yaml"), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=REPOSITORY,
+        start_new_session=True, env={**os.environ, "AOI_TL_CACHE": str(tmp_path / "cache")},
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 2:
+        time.sleep(0.01)
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGINT)
+    err = process.communicate(timeout=120)[1]
+    assert (process.returncode, last_line(err)) == (
+        130, "aoi-tl: interrupted; a run goes on with --resume"
+    )
