@@ -63,6 +63,30 @@ def test_equal_files_resized_and_deeper_copies(tmp_path):
     assert found.between(np.array([0, 0, 0, 0, 1], bool), ours) == []
 
 
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_mirrored_and_turned_copies(tmp_path, turn):
+    ground = surface(1) * 25 + 120
+    turned = ground.T if turn & 4 else ground
+    turned = turned[::-1] if turn & 2 else turned
+    turned = turned[:, ::-1] if turn & 1 else turned
+    images = [save(tmp_path / "a.png", ground), save(tmp_path / "b.jpg", turned * 0.8 + 30),
+              *(save(tmp_path / f"other{seed}.png", surface(seed) * 25 + 120)
+                for seed in range(2, 6))]
+    (pair,) = find_duplicates(images).overlaps
+    assert (pair.first, pair.second, pair.share) == (0, 1, 1)
+    assert pair.similarity > CERTAIN
+
+
+def test_across_looks_only_between_the_marked_and_the_others(tmp_path):
+    ground = surface(3) * 25 + 120
+    images = [save(tmp_path / f"{number}.png", ground[number * 9 :, number * 7 :])
+              for number in range(4)]
+    marked = np.array([True, False, False, True])
+    found = find_duplicates(images, across=marked)
+    assert [(p.first, p.second) for p in found.overlaps] == [(0, 1), (0, 2), (1, 3), (2, 3)]
+    assert len(find_duplicates(images).overlaps) == 6
+
+
 def test_a_common_fixture_makes_no_duplicates(tmp_path):
     chance = np.random.default_rng(0)
     plate = np.zeros((240, 320))
