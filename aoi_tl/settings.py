@@ -251,7 +251,8 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
 
 
 def _where(path: Path | None, lines: Mapping[Keys, int], keys: Keys) -> str:
-    dotted = ".".join(str(key) for key in keys if isinstance(key, str))
+    words = (key for key in keys if isinstance(key, str))
+    dotted = ".".join(key if len(key) <= 60 else f"{key[:57]}..." for key in words)
     if path is None:
         return dotted
     line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
@@ -274,7 +275,7 @@ def _in_plain_words(
     kind = first["type"]
     if kind == "extra_forbidden":
         known = _known_keys(schema, keys[:-1])
-        return (f"{place}: expected one of {', '.join(known)}, got the unknown key {keys[-1]!r}"
+        return (f"{place}: expected one of {', '.join(known)}, got the unknown key {shown(keys[-1])}"
                 + did_you_mean(str(keys[-1]), known))
     if kind == "missing":
         return f"{path or 'experiment'}: expected the key {keys[-1]!r}, got none; add it"

@@ -86,6 +86,7 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "no such truth": ("data.yaml", b"names: !!bool x"),
     "a number nobody can print": (
         "data.yaml", b"train: images/train\nnames: [dent]\nnc: 0x" + b"f" * 5000),
+    "a key of marks": ("experiment", "\ufeff".encode() * 900 + b"arms: coco"),
     "a line break in a setting": ("--set", b"\n:"),
     "a table of another encoding": ("image table", b"\x80"),
     "a short row": ("image table", b"image,class,split\nimages/train/a.png"),
