@@ -144,11 +144,14 @@ def import_dataset(
             )
         embedded = scratch / "embedded"
         path = write_dataset(dataset, out, copy=copies or not link or embedded.is_dir())
+        notes = tuple(_as_given(note, source, scratch) for note in findings.notes())
+    except DataError as error:
+        raise DataError(_as_given(str(error), source, scratch)) from error
     except OSError as error:
         raise unwritable(out, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Imported(path, load_dataset(path), findings.notes())
+    return Imported(path, load_dataset(path), notes)
 
 
 def export_dataset(
@@ -231,6 +234,11 @@ def export_dataset(
         shutil.rmtree(building, ignore_errors=True)
         raise
     return out
+
+
+def _as_given(words: str, source: Path, scratch: Path) -> str:
+    """Tell an archive's files by its own name: where they were unpacked is gone afterwards."""
+    return words.replace(str(scratch / "unpacked"), str(source))
 
 
 def _opened(source: Path, scratch: Path, findings: Findings) -> tuple[Path, bool]:

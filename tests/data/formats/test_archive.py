@@ -55,6 +55,22 @@ def test_a_zip_is_a_source_and_leaves_nothing_behind(tmp_path, picture):
     assert "members of other kinds left out (2 in all)" in done.notes[0]
 
 
+def test_what_is_odd_in_a_zip_is_told_by_its_name(tmp_path, picture, refused):
+    image = picture("src/a.png").read_bytes()
+    table = "filename,class,xmin,ymin,xmax,ymax\na.png,dent,1,2,30,40\n"
+    box = "<object><name>dent</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax>" \
+          "<ymax>40</ymax></bndbox></object>"
+    path = packed(tmp_path / "set.zip", [
+        ("xml/a.xml", f"<annotation>{box}{box}</annotation>"), ("images/a.png", image),
+    ])
+    done = import_dataset("voc", path, tmp_path / "new")
+    assert done.notes == (
+        f"1 boxes left out: given twice, the first {path}/xml/a.xml",
+    )
+    path = packed(tmp_path / "bad.zip", [("a.json", table), ("b.png", image)])
+    assert f"{path}/a.json line 1: expected valid JSON" in refused("coco", path)
+
+
 def test_chinese_names_of_any_packer(tmp_path):
     raw = "划痕.png".encode("gbk")
     path = packed(tmp_path / "a.zip", [("XXXX.png", b"x")])
