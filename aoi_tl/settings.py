@@ -275,8 +275,8 @@ def _in_plain_words(
     kind = first["type"]
     if kind == "extra_forbidden":
         known = _known_keys(schema, keys[:-1])
-        return (f"{place}: expected one of {', '.join(known)}, got the unknown key {shown(keys[-1])}"
-                + did_you_mean(str(keys[-1]), known))
+        return (f"{place}: expected one of {', '.join(known)}, got the unknown key "
+                f"{shown(keys[-1])}" + did_you_mean(str(keys[-1]), known))
     if kind == "missing":
         return f"{path or 'experiment'}: expected the key {keys[-1]!r}, got none; add it"
     if kind == "value_error":
