@@ -44,8 +44,8 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting
                                                              "train.epochs=3.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="Where the work is done: local "
                                                 "(this machine) or ray (a cluster).")]
-Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; the one at work "
-                                                  "here, or a new one, unless given.")]
+Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; RAY_ADDRESS, or a "
+                                                  "new one of this machine, unless given.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Trainings at once on this machine.")]
 
 

@@ -139,8 +139,8 @@ class RayEngine:
     Parameters
     ----------
     address : str, optional
-        ``host:port`` of the cluster, as ``ray start`` told it; unless given, the cluster at work
-        on this machine (or named by ``RAY_ADDRESS``), else one of this machine alone.
+        ``host:port`` of the cluster, as ``ray start`` told it; unless given, what ``RAY_ADDRESS``
+        names, else a cluster of this machine alone that ends with `close`.
 
     Raises
     ------
@@ -160,19 +160,16 @@ class RayEngine:
         self._ours = not ray.is_initialized()
         if not self._ours:
             return
-        address = address or os.environ.get("RAY_ADDRESS")
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        address = address or os.environ.get("RAY_ADDRESS") or "local"
         try:
             _knock(address)
-            ray.init(address or "auto", **quiet)
+            ray.init(
+                address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
         except (OSError, RuntimeError, ValueError) as error:
-            if address is None and isinstance(error, ConnectionError):
-                ray.init("local", include_dashboard=False, **quiet)
-                return
             raise EngineError(
-                f"expected a Ray cluster at {address or 'this machine'}, got: "
-                f"{str(error).strip().splitlines()[0]}; start one (ray start --head), or name "
-                "another --address"
+                f"expected a Ray cluster at {address}, got: {str(error).strip().splitlines()[0]}; "
+                "start one (ray start --head), or name another --address"
             ) from error
 
     def close(self) -> None:
@@ -271,9 +268,9 @@ def granted_gpus() -> str | None:
     return ",".join(ray.get_runtime_context().get_accelerator_ids()["GPU"]) or None
 
 
-def _knock(address: str | None) -> None:
+def _knock(address: str) -> None:
     """Ray itself would end this process where nobody answers."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=10).close()
 

@@ -123,3 +123,13 @@ def test_an_address_without_a_cluster_is_one_line() -> None:
         with pytest.raises(EngineError, match=f"expected a Ray cluster at {address}") as error:
             RayEngine(address)
         assert "\n" not in str(error.value)
+
+
+def test_ray_without_an_address_is_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with open_engine("ray") as engine:
+        assert [result for _, result in engine.run([Task("square", square, (3,))])] == [9]
+        assert len(ray.nodes()) == 1
+    assert not ray.is_initialized()
