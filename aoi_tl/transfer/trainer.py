@@ -292,7 +292,8 @@ class StageTrainer(DetectionTrainer):
         return (
             all(bool(torch.as_tensor(loss).isfinite().all()) for loss in losses if loss is not None)
             and (self.fitness is None or math.isfinite(self.fitness))
-            and all(bool(value.isfinite().all()) for value in self._inner.state_dict().values())
+            # The last step may have lost the weights; statistics that overflow are cut when saved.
+            and all(bool(value.isfinite().all()) for value in self._inner.parameters())
         )
 
     # -- validation --------------------------------------------------------------------------------

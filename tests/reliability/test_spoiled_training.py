@@ -127,6 +127,24 @@ def test_killed_after_nan_it_ends_the_same_and_says_it_once(
     assert same(result.best, unbroken.best)
 
 
+def test_weights_lost_in_the_last_step_are_taken_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of such an epoch are all numbers."""
+    step, lost = StageTrainer.optimizer_step, []
+
+    def lose(self: StageTrainer) -> None:
+        step(self)
+        if self.epoch == 1 and not lost:
+            lost.append(True)
+            next(iter(self._inner.parameters())).data.fill_(float("inf"))
+
+    monkeypatch.setattr(StageTrainer, "optimizer_step", lose)
+    result = train(world, tmp_path / "run", lambda trainer, batch: None, batch=6, nbs=6)
+    assert result.notes == ("epoch 2 gave NaN and was repeated from the epoch before",)
+    assert all(value.isfinite().all() for value in state_of(result.best).values())
+
+
 def test_nan_again_and_again_is_one_line(world: World, tmp_path: Path) -> None:
     def always(trainer: StageTrainer, batch: dict[str, Any]) -> None:
         if trainer.epoch == 1:
