@@ -7,6 +7,7 @@ go on from, or write anew, whatever a former attempt left.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -164,7 +165,7 @@ class RayEngine:
         try:
             _knock(address)
             ray.init(
-                address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+                address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise EngineError(
