@@ -192,14 +192,16 @@ def test_the_second_run_on_a_folder_is_refused(
 ) -> None:
     out = tmp_path / "run"
     first = world.begin(out, Trap(out, at=STOCK, do="SIGSTOP"))
-    while not any("stages" in event for event in first.events()):
-        time.sleep(0.05)
-    before = {str(file): file.stat().st_mtime_ns for file in out.rglob("*")}
-    second = world.begin(out).end()
-    assert second.status == 2
-    assert "a run at work in it" in last_line(second.err)
-    assert {str(file): file.stat().st_mtime_ns for file in out.rglob("*")} == before
-    first.send(signal.SIGCONT)
+    try:
+        while not any("stages" in event for event in first.events()):
+            time.sleep(0.05)
+        before = {str(file): file.stat().st_mtime_ns for file in out.rglob("*")}
+        second = world.begin(out).end()
+        assert second.status == 2
+        assert "a run at work in it" in last_line(second.err)
+        assert {str(file): file.stat().st_mtime_ns for file in out.rglob("*")} == before
+    finally:
+        first.send(signal.SIGCONT)
     ended = first.end()
     assert ended.status == 0, ended.err
     assert_ends_the_same(out, unbroken)
