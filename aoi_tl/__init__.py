@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         image_signature,
     )
     from aoi_tl.transfer.chain import transfer_backbone
+    from aoi_tl.workflows.classify import run_classification
     from aoi_tl.workflows.score import score_sources
     from aoi_tl.workflows.transfer import run_experiment
 
@@ -43,6 +44,7 @@ _HOMES = {
     "image_signature": "similarity.signature",
     "load_dataset": "data.yolo",
     "lorenz_curve": "similarity.gini",
+    "run_classification": "workflows.classify",
     "run_experiment": "workflows.transfer",
     "score_sources": "workflows.score",
     "select_source": "adaptation.selection",
@@ -64,6 +66,7 @@ __all__ = [
     "image_signature",
     "load_dataset",
     "lorenz_curve",
+    "run_classification",
     "run_experiment",
     "score_sources",
     "select_source",
