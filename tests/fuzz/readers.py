@@ -183,7 +183,7 @@ def image(file: Path) -> object:
 
 # ------------------------------------------------------------------------------------- checkpoints
 
-_TINY = {
+TINY = {
     "nc": 2, "scales": {"n": [1.0, 1.0, 64]},
     "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]]],
     "head": [[-1, 1, "Conv", [8, 3, 2]], [[1, 2], 1, "Detect", ["nc"]]],
@@ -194,7 +194,7 @@ def tiny_checkpoint(folder: Path) -> bytes:
     from aoi_tl.transfer.yolo import new_model, save_checkpoint
 
     file = folder / "tiny.pt"
-    save_checkpoint(new_model(_TINY, ("dent", "hole"), seed=0), file)
+    save_checkpoint(new_model(TINY, ("dent", "hole"), seed=0), file)
     return file.read_bytes()
 
 
