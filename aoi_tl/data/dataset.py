@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +117,11 @@ class Dataset:
         present = {sample.split for sample in self.samples}
         return tuple(name for name in SPLITS if name in present)
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The image files, in order."""
+        return tuple(sample.image for sample in self.samples)
+
     @cached_property
     def counts(self) -> dict[str, int]:
         """Instances (boxes) of every class name, zeros included."""
@@ -134,10 +140,15 @@ class Dataset:
         """The class names with at least one instance."""
         return tuple(name for name, count in self.counts.items() if count)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, hash_of: Callable[[Path], str] | None = None) -> str:
         """Return the SHA-256 of the names, splits, image contents and labels.
 
         Where the files lie, and in which order they were found, does not matter.
+
+        Parameters
+        ----------
+        hash_of : callable, optional
+            Gives the SHA-256 of an image file, where it is known already; read unless given.
 
         Returns
         -------
@@ -146,12 +157,13 @@ class Dataset:
         """
         from aoi_tl.data.images import content_hash
 
+        hash_of = hash_of or content_hash
         lines = sorted(
             hashlib.sha256(
                 b"\0".join(
                     (
                         sample.split.encode(),
-                        content_hash(sample.image).encode(),
+                        hash_of(sample.image).encode(),
                         sample.classes.astype("<i8").tobytes(),
                         sample.boxes.astype("<f8").tobytes(),
                     )

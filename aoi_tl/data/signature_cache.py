@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ _TOGETHER = 50_000  # images of several sets measured as one list: what is held 
 _TRIAL = 64  # images measured here before it is decided whether workers pay
 _WORTH_WORKERS = 3.0  # seconds of work left that make up for starting them
 _CURVE = 0  # stands where the number of clusters does, for a curve of inertias
+_SUMMARY = -1  # stands there for what a dataset came to
+
+#: Age below which a file may change again under the same time stamp, in nanoseconds: FAT keeps two
+#: seconds, other systems milliseconds.
+SETTLED_NS = 2_000_000_000
 
 Progress = Callable[[int], None]  # told how many more images are done
 _Found = tuple[str, str, bytes | None]  # path, content hash, measured values
@@ -57,7 +62,8 @@ def default_folder() -> Path:
 class SignatureCache:
     """Signatures of image files, measured where they are not known yet.
 
-    A file is known by its size and time stamp; where these changed, by the hash of its content.
+    A file is known by its size and the time of its last change; where these changed, and for its
+    first two seconds, by the hash of its content.
     Several processes may read and write one cache. Where the folder cannot be written, the cache
     lives in memory and `note` says so.
 
@@ -90,7 +96,7 @@ class SignatureCache:
     ) -> None:
         self.engine = engine or LocalEngine()
         self.note: str | None = None
-        file = Path(folder or default_folder()) / "signatures.sqlite"
+        self._file = file = Path(folder or default_folder()) / "signatures.sqlite"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = _opened(str(file))
@@ -159,6 +165,7 @@ class SignatureCache:
         n_clusters: int,
         merge: Callable[[list[Signature]], Signature],
         progress: Progress = lambda done: None,
+        states: Sequence[str] | None = None,
     ) -> list[tuple[Signature | None, int]]:
         """Give the signatures of sets of images, at once where none of their files changed.
 
@@ -175,6 +182,9 @@ class SignatureCache:
             Makes one signature of those of the images.
         progress : callable, optional
             Told how many more images are done.
+        states : sequence of str, optional
+            For each set what stands for the state of its files, where the caller looked at them
+            already and none was young; empty where not.
 
         Returns
         -------
@@ -182,7 +192,11 @@ class SignatureCache:
             For each set its signature, None where no image could be read, and the number of images
             that could not be read, and are not in it.
         """
-        keys = [_stamps_key(images) for images in datasets]
+        began = time.time_ns()
+        keys = [
+            _state_key(state) if state else _stamps_key(images, began)
+            for images, state in zip(datasets, states or [""] * len(datasets), strict=True)
+        ]
         known = self._look_up("content", "measures", keys, n_clusters)
         found: list[tuple[Signature | None, int] | None] = []
         for key, images in zip(keys, datasets, strict=True):
@@ -195,13 +209,15 @@ class SignatureCache:
             measured = iter(self.signatures(together, n_clusters, progress))
             for place in group:
                 mine = list(islice(measured, len(datasets[place])))
-                found[place] = self._merged(mine, datasets[place], keys[place], n_clusters, merge)
+                key = keys[place]
+                if not (states and states[place]) and key != _stamps_key(datasets[place], began):
+                    key = ""  # changed while it was measured
+                found[place] = self._merged(mine, key, n_clusters, merge)
         return [one for one in found if one is not None]
 
     def _merged(
         self,
         measured: list[Signature | None],
-        images: Sequence[str | os.PathLike[str]],
         key: str,
         n_clusters: int,
         merge: Callable[[list[Signature]], Signature],
@@ -210,7 +226,7 @@ class SignatureCache:
         if not readable:
             return None, len(measured)
         signature = merge(readable)
-        if len(readable) == len(measured) and key == _stamps_key(images):
+        if len(readable) == len(measured) and key:
             table = np.column_stack([signature.centroids, signature.weights])
             self._store([], [(key, n_clusters, table.tobytes())])
         return signature, len(measured) - len(readable)
@@ -220,13 +236,9 @@ class SignatureCache:
     ) -> list[bytes | None]:
         """Measured values of each image, in order: looked up, else measured and kept."""
         paths = [_name(image) for image in images]
+        began = time.time_ns()
         stamps = {path: _stamp(path) for path in dict.fromkeys(paths)}
-        kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
-        contents = {
-            path: content
-            for path, (size, changed, content) in kept.items()
-            if (size, changed) == stamps[path]
-        }
+        contents = self._known_contents(stamps)
         known = self._look_up("content", "measures", list(set(contents.values())), kind)
         values: dict[str, bytes | None] = {
             path: known[content][0] for path, content in contents.items() if content in known
@@ -236,12 +248,59 @@ class SignatureCache:
         missing = [path for path in stamps if path not in values]
         for batch in self._measured(missing, kind):
             self._store(
-                [(p, *stamp, c) for p, c, data in batch if data and (stamp := stamps[p])],
+                _settled([(p, stamps[p], c) for p, c, data in batch if data], began),
                 [(content, kind, data) for _, content, data in batch if data],
             )
             values |= {path: data for path, _, data in batch}
             progress(len(batch))
         return [values[path] for path in paths]
+
+    def contents(
+        self, images: Sequence[str | os.PathLike[str]]
+    ) -> dict[str | os.PathLike[str], str]:
+        """Give the SHA-256 of image files, read only where they changed.
+
+        Parameters
+        ----------
+        images : sequence of path-like
+            Image files.
+
+        Returns
+        -------
+        dict
+            Of each image, as it was given, 64 hexadecimal digits.
+
+        Raises
+        ------
+        DataError
+            A file cannot be read.
+        """
+        began = time.time_ns()
+        paths = {image: _name(image) for image in images}
+        stamps = {path: _stamp(path) for path in dict.fromkeys(paths.values())}
+        known = self._known_contents(stamps)
+        fresh = {path: content_hash(path) for path in stamps if path not in known}
+        self._store(_settled([(p, stamps[p], content) for p, content in fresh.items()], began), [])
+        known |= fresh
+        return {image: known[path] for image, path in paths.items()}
+
+    def recall(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give what was kept under keys, of those that are known."""
+        found = self._look_up("content", "measures", keys, _SUMMARY)
+        return {key: data for key, (data,) in found.items() if isinstance(data, bytes)}
+
+    def keep(self, key: str, data: bytes) -> None:
+        """Keep a few bytes under a key, in the place of what was kept under it before."""
+        self._store([], [(key, _SUMMARY, data)])
+
+    def _known_contents(self, stamps: Mapping[str, tuple[int, int] | None]) -> dict[str, str]:
+        """The hashes of those files that are as they were when they were last read."""
+        kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
+        return {
+            path: content
+            for path, (size, changed, content) in kept.items()
+            if (size, changed) == stamps[path]
+        }
 
     def _measured(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
         """Measure files here while they are few, then on the engine."""
@@ -299,7 +358,11 @@ class SignatureCache:
             batch = keys[first : first + _BATCH]
             marks = ",".join("?" * len(batch))
             query = f"SELECT {fields} FROM {table} WHERE {column} IN ({marks}){narrowed}"
-            rows |= {row[0]: row[1:] for row in self._database.execute(query, batch)}
+            try:
+                rows |= {row[0]: row[1:] for row in self._database.execute(query, batch)}
+            except sqlite3.DatabaseError as error:
+                self._forsake(error)
+                return {}
         return rows
 
     def _store(
@@ -313,6 +376,14 @@ class SignatureCache:
                 )
         except sqlite3.OperationalError as error:  # a full disk, a lock held for minutes
             self.note = f"some signatures are not kept: {error}"
+        except sqlite3.DatabaseError as error:
+            self._forsake(error)
+
+    def _forsake(self, error: sqlite3.Error) -> None:
+        """Go on without a file that is damaged inside."""
+        self.note = f"signatures are not kept: {self._file} cannot be used ({error}); delete it"
+        self._database.close()
+        self._database = _opened(":memory:")
 
 
 def _opened(file: str) -> sqlite3.Connection:
@@ -363,23 +434,45 @@ def _name(image: str | os.PathLike[str]) -> str:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
+    """Size and time of the last change; that of the file's content, rights or names."""
     if is_remote(path):
         return remote_stamp(path)
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    # Who sets the time stamp back, as copying does, cannot set back when that was.
+    return status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _stamps_key(images: Sequence[str | os.PathLike[str]]) -> str:
-    """One key for the paths, sizes and time stamps of a set of files, whatever their order."""
+def _settled(
+    files: Iterable[tuple[str, tuple[int, int] | None, str]], began: int
+) -> list[tuple[str, int, int, str]]:
+    """The rows to keep, of files that were not young when they were looked at."""
+    return [
+        (path, *stamp, content) for path, stamp, content in files
+        if stamp is not None and (is_remote(path) or stamp[1] < began - SETTLED_NS)
+    ]
+
+
+def _stamps_key(images: Sequence[str | os.PathLike[str]], began: int) -> str:
+    """One key for the paths, sizes and time stamps of a set of files, whatever their order.
+
+    Empty where one of them is young.
+    """
     lines = []
-    for image in images:  # nothing but looking: this is all that unchanged datasets cost
+    for image in images:
         path = _name(image)
-        lines.append(f"{path}\0{_stamp(path)}")
+        stamp = _stamp(path)
+        if stamp is not None and stamp[1] >= began - SETTLED_NS and not is_remote(path):
+            return ""
+        lines.append(f"{path}\0{stamp}")
     lines.sort()
-    return "set:" + hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+    return _state_key("\n".join(lines))
+
+
+def _state_key(state: str) -> str:
+    return "set:" + hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _hash(path: str) -> str:

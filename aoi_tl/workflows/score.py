@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.adaptation.selection import SourceScore, rank_sources, select_source
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.summary import Summary
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.similarity.discrepancy import discrepancy
 from aoi_tl.similarity.emd import SOLVERS, Solver, earth_movers_distance
@@ -29,6 +30,7 @@ ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
 ELBOW_SHARE = 8  # images of one dataset among them, at most
 
 Progress = Callable[[int, int], None]  # images done, images in all
+Scored = Dataset | Summary
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Ranking:
 
 
 def score_sources(
-    target: Dataset,
-    sources: Sequence[Dataset],
+    target: Scored,
+    sources: Sequence[Scored],
     n_clusters: int | Literal["auto"] = "auto",
     method: str = "paper",
     solver: Solver = "slsqp",
@@ -102,9 +104,9 @@ def score_sources(
 
     Parameters
     ----------
-    target : Dataset
+    target : Dataset or Summary
         What a detector is wanted for; its test split is not opened.
-    sources : sequence of Dataset
+    sources : sequence of the same
         What could be learned from first, at least one besides the target.
     n_clusters : int or "auto", default "auto"
         Clusters of each signature; "auto" chooses them at the elbow of a small sample.
@@ -162,7 +164,7 @@ def score_sources(
 
 
 def score_matrix(
-    datasets: Sequence[Dataset],
+    datasets: Sequence[Scored],
     n_clusters: int | Literal["auto"] = "auto",
     method: str = "paper",
     solver: Solver = "slsqp",
@@ -174,7 +176,7 @@ def score_matrix(
 
     Parameters
     ----------
-    datasets : sequence of Dataset
+    datasets : sequence of Dataset or Summary
         At least two; one that comes twice is passed over.
     n_clusters, method, solver, sample, progress, cache
         As for `score_sources`; the number of clusters is the same for all.
@@ -244,7 +246,7 @@ def run_score(
     """
     paths = _different([target, *sources])
 
-    def rank(datasets: list[Dataset], **chosen: Any) -> list[Ranking]:
+    def rank(datasets: list[Summary], **chosen: Any) -> list[Ranking]:
         return [score_sources(datasets[0], datasets[1:], **chosen)]
 
     return _run(paths, rank, out, settings, aliases, resume, tell, engine)[0].to_dict()
@@ -279,7 +281,7 @@ def run_score_matrix(
         When settings, data or folder cannot be used.
     """
 
-    def rank(loaded: list[Dataset], **chosen: Any) -> list[Ranking]:
+    def rank(loaded: list[Summary], **chosen: Any) -> list[Ranking]:
         return list(score_matrix(loaded, **chosen))
 
     found = _run(
@@ -303,20 +305,21 @@ def _run(
     from aoi_tl.experiment import Score
     from aoi_tl.runs import environment, open_run
     from aoi_tl.settings import SettingsFile, validate
-    from aoi_tl.workflows.shelf import load_with_aliases
+    from aoi_tl.workflows.shelf import sum_up_with_aliases
 
     class Asked(SettingsFile):
         score: Score
 
     words = {key: int(v) if str(v).isdecimal() else v for key, v in (settings or {}).items()}
     chosen = validate({"score": words}, Asked).score
-    datasets = load_with_aliases(paths, aliases)
-    fingerprint = {
-        "score": chosen.model_dump(mode="json"),
-        "matrix": matrix,
-        "data": {dataset.name: dataset.fingerprint() for dataset in datasets},
-    }
-    with open_run(out, fingerprint, resume) as run, SignatureCache(engine=engine) as cache:
+    with SignatureCache(engine=engine) as cache, ExitStack() as stack:
+        datasets = sum_up_with_aliases(paths, aliases, cache)
+        fingerprint = {
+            "score": chosen.model_dump(mode="json"),
+            "matrix": matrix,
+            "data": {dataset.name: dataset.fingerprint for dataset in datasets},
+        }
+        run = stack.enter_context(open_run(out, fingerprint, resume))
         found = rank(
             datasets,
             **chosen.model_dump(),
@@ -369,8 +372,8 @@ class Comparison:
 
     def __init__(
         self,
-        targets: Sequence[Dataset],
-        sources: Sequence[Dataset],
+        targets: Sequence[Scored],
+        sources: Sequence[Scored],
         n_clusters: int | Literal["auto"],
         method: str,
         solver: Solver,
@@ -382,21 +385,20 @@ class Comparison:
         _check_names({id(d): d for d in (*targets, *sources)}.values())
         self.method, self.solver, self.cache = method, solver, cache
         seen = [*(as_target(d) for d in targets), *sources]
-        self.images = {
-            _key(d): _spread([s.image for s in d.samples], sample) for d in seen if d.samples
-        }
+        self.images = {_key(d): _spread(d.images, sample) for d in seen if d.images}
+        self.states = {_key(d): _state(d, sample) for d in seen if d.images}
         self.done, self.total = 0, sum(map(len, self.images.values()))
         self.progress = progress
         self.known: dict[Any, tuple[Signature | None, int]] = {}
         for dataset in seen:
-            if not dataset.samples:
+            if not dataset.images:
                 raise DataError(
                     f"{dataset.path}: expected images to score (a target's in train or val), "
                     "got none; add some"
                 )
         self.n_clusters = self._elbow() if n_clusters == "auto" else int(n_clusters)
 
-    def rank(self, target: Dataset, sources: Sequence[Dataset]) -> Ranking:
+    def rank(self, target: Scored, sources: Sequence[Scored]) -> Ranking:
         """Score every source against the target: the paper's method section."""
         seen = as_target(target)
         if not seen.label_space:
@@ -416,7 +418,7 @@ class Comparison:
                     source.counts,
                     signature,
                     self.solver,
-                    len(source.samples),
+                    len(source.images),
                     left_out,
                 )
             )
@@ -427,7 +429,7 @@ class Comparison:
             target.name, self.n_clusters, self.method, ranked, select_source(ranked), tuple(notes)
         )
 
-    def signature(self, dataset: Dataset) -> tuple[Signature, int]:
+    def signature(self, dataset: Scored) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
         if not self.known:  # all at once: one list of work for all cores or machines
             self.known = dict(zip(self.images, self.cache.datasets(
@@ -435,6 +437,7 @@ class Comparison:
                 self.n_clusters,
                 lambda found: dataset_signature(found, self.n_clusters),
                 self._tell,
+                list(self.states.values()),
             ), strict=True))
         signature, unreadable = self.known[_key(dataset)]
         if signature is None:
@@ -454,7 +457,7 @@ class Comparison:
             )
         return elbow(curves)
 
-    def _all(self) -> list[Path]:
+    def _all(self) -> list[str | Path]:
         return [image for images in self.images.values() for image in images]
 
     def _tell(self, more: int) -> None:
@@ -527,16 +530,22 @@ def score_one(
     )
 
 
-def as_target(dataset: Dataset) -> Dataset:
+def as_target(dataset: Scored) -> Scored:
     """What scoring may see of a target: its test split is opened by evaluation alone."""
     return dataset.split("train", "val")
 
 
-def _key(dataset: Dataset) -> tuple[str, tuple[str, ...]]:
+def _key(dataset: Scored) -> tuple[str, tuple[str, ...]]:
     return str(dataset.path), dataset.splits
 
 
-def apart(datasets: Sequence[Dataset], others: Sequence[Dataset]) -> list[Dataset]:
+def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
+    """What stands for the images looked at, where the dataset's state is known."""
+    state = getattr(dataset, "state", "")
+    return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
+
+
+def apart(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
     """The datasets that are none of the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []
@@ -547,14 +556,16 @@ def apart(datasets: Sequence[Dataset], others: Sequence[Dataset]) -> list[Datase
     return kept
 
 
-def _spread(images: Sequence[Path], number: int | Literal["all"]) -> list[Path]:
+def _spread(
+    images: Sequence[str | Path], number: int | Literal["all"]
+) -> list[str | Path]:
     """At most ``number`` images, evenly spread."""
     if number == "all" or number >= len(images):
         return list(images)
     return [images[i * len(images) // number] for i in range(number)]
 
 
-def _check_names(datasets: Iterable[Dataset]) -> None:
+def _check_names(datasets: Iterable[Scored]) -> None:
     names = [dataset.name for dataset in datasets]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -577,7 +588,7 @@ def _check_settings(n_clusters: object, method: str, solver: str, sample: object
         raise ExperimentError(f"expected sample to be all or an integer >= 1, got {sample}")
 
 
-def _unreadable(dataset: Dataset, number: int) -> DataError:
+def _unreadable(dataset: Scored, number: int) -> DataError:
     return DataError(
         f"{dataset.path}: expected readable images, got {number} that cannot be read; "
         "check the files"

@@ -84,7 +84,7 @@ def index_datasets(
             path = str(dataset.path.resolve())
             rows.append(
                 IndexRow(
-                    path, dataset.name, len(dataset.samples), dataset.counts, signature, unreadable
+                    path, dataset.name, len(dataset.images), dataset.counts, signature, unreadable
                 )
             )
     with SignatureIndex(file, comparison.n_clusters) as index:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.dataset_cache import read_summaries
 from aoi_tl.data.duplicates import CERTAIN
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
-from aoi_tl.data.signature_cache import default_folder
+from aoi_tl.data.signature_cache import SignatureCache, default_folder
+from aoi_tl.data.summary import Summary
 from aoi_tl.data.yolo import load_dataset
 from aoi_tl.errors import DataError, ExperimentError, RunError
 from aoi_tl.experiment import Experiment
@@ -83,6 +85,13 @@ def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -
     common = load_aliases(aliases)
     check_aliases(common, [name for dataset in datasets for name in dataset.names])
     return [apply_aliases(dataset, common) for dataset in datasets]
+
+
+def sum_up_with_aliases(
+    paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache
+) -> list[Summary]:
+    """Sum up datasets under common class names; what did not change is looked up."""
+    return read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
 
 
 def without_overlap(

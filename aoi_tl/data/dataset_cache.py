@@ -1,0 +1,292 @@
+"""Datasets on disk that are known from before: summed up once, looked up while nothing changed.
+
+What a dataset was read from is a set of places: its YAML, its lists, and the folders of its images
+and labels. Their state is the name, size and time stamps of every file in them. While it is the
+same, nothing is read again; where it is another, everything is, and the contents decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.images import IMAGE_SUFFIXES
+from aoi_tl.data.labels import apply_aliases, check_aliases
+from aoi_tl.data.signature_cache import SETTLED_NS, SignatureCache
+from aoi_tl.data.summary import Summary, summarise
+from aoi_tl.data.yaml_file import read_yaml
+from aoi_tl.data.yolo import find_root, find_split, label_path, load_dataset
+from aoi_tl.errors import DataError
+from aoi_tl.remote import is_remote, place_of
+
+_FORMAT = 1  # raised when datasets come to be read in another way: what was kept is forgotten
+_stamps = struct.Struct("qqq").pack
+_NOTHING = _stamps(-1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a dataset was read from, or looked for.
+
+    Parameters
+    ----------
+    asked : tuple of str
+        Paths of which it mattered whether there is a folder or file, and under which real name.
+    read : tuple of str
+        Files and folders of which everything mattered.
+    """
+
+    asked: tuple[str, ...]
+    read: tuple[str, ...]
+
+
+def read_summaries(
+    paths: Sequence[str | os.PathLike[str]], aliases: Mapping[str, str], cache: SignatureCache
+) -> list[Summary]:
+    """Sum up datasets, reading those only that changed since they were last summed up.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Their ``data.yaml`` files.
+    aliases : mapping of str to str
+        Class names and the common ones that replace them.
+    cache : SignatureCache
+        Where summaries and the contents of images are kept.
+
+    Returns
+    -------
+    list of Summary
+        What `load_dataset` would have given, summed up.
+
+    Raises
+    ------
+    DataError
+        One of them cannot be used, or an alias names no class of any of them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from aoi_tl.data.dataset import Sample
+    >>> from aoi_tl.data.images import write_image
+    >>> from aoi_tl.data.yolo import write_dataset
+    >>> with tempfile.TemporaryDirectory() as folder, SignatureCache(folder) as cache:
+    ...     write_image(Path(folder, "a.png"), np.zeros((8, 8), np.uint8))
+    ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
+    ...     dataset = Dataset("line-1", Path("data.yaml"), ("dent",), (sample,))
+    ...     written = write_dataset(dataset, Path(folder, "line-1"))
+    ...     read_summaries([written], {"dent": "scratch"}, cache)[0].counts
+    {'scratch': 1}
+    """
+    began = time.time_ns()
+    keys = [_key(path, aliases) for path in paths]
+    kept = cache.recall(keys)
+    seen: dict[str, tuple[bytes, int]] = {}
+    known = [_unchanged(kept.get(key), seen) for key in keys]
+    fresh: dict[int, tuple[Dataset, Places | None, str]] = {}
+    for number, path in enumerate(map(Path, paths)):
+        if known[number] is None:
+            places = _places_of(path)
+            state, newest = _state(places, seen) if places else ("", 0)
+            # What is this young may change once more without a new time stamp.
+            settled = places is not None and newest < began - SETTLED_NS
+            fresh[number] = load_dataset(path), places if settled else None, state
+    if aliases:
+        check_aliases(aliases, [
+            name for number, found in enumerate(known)
+            for name in (found[1] if found else fresh[number][0].names)
+        ])
+    summaries = []
+    for number, path in enumerate(map(Path, paths)):
+        if found := known[number]:
+            summaries.append(replace(found[0], path=path))
+            continue
+        dataset, places, state = fresh[number]
+        contents = cache.contents(dataset.images)
+        summary = summarise(
+            apply_aliases(dataset, aliases), contents.__getitem__, state if places else ""
+        )
+        summaries.append(summary)
+        if places:
+            cache.keep(keys[number], _written(summary, dataset.names, places))
+    return summaries
+
+
+def _key(path: str | os.PathLike[str], aliases: Mapping[str, str]) -> str:
+    words = [str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items()))]
+    return "dataset:" + hashlib.sha256(os.fsencode("\0".join(words))).hexdigest()
+
+
+# ----------------------------------------------------------------------------- the state on disk
+
+
+def _places_of(path: Path) -> Places | None:
+    """Where a dataset is read from; more than is needed does no harm, less would.
+
+    None where that is not only this machine's files, or the dataset cannot be read.
+    """
+    try:
+        content = read_yaml(path)
+        root = find_root(content, path, [])
+        asked, read = [*_asked_for_root(content, path)], {os.path.abspath(path)}
+        for split in SPLITS:
+            entry = content.get("validation") if split == "val" and "val" not in content else None
+            entry = content.get(split, entry)
+            if not entry:
+                continue
+            images = find_split(split, entry, root, path, [])
+            labels = map(label_path, images)
+            folders = {os.path.dirname(file) for file in (*images, *labels)}
+            if is_remote(root) or any(map(is_remote, folders)):
+                return None
+            read |= folders
+            for item in entry if isinstance(entry, list) else [entry]:
+                named: Path = place_of(item, "") or root / item
+                if is_remote(named):
+                    return None
+                forgiven = root / item.removeprefix("../")
+                asked += [str(named), str(forgiven)]
+                place = os.path.realpath(named if os.path.exists(named) else forgiven)
+                if os.path.isdir(place):
+                    read |= _folders_below(place)
+                elif os.path.splitext(place)[1].lower() in IMAGE_SUFFIXES:
+                    read.add(place)
+                else:
+                    read |= {place, *_folders_named(Path(place), root)}
+    except (DataError, AttributeError, OSError, UnicodeError):
+        return None  # whoever loads it says why
+    return Places(tuple(dict.fromkeys(asked)), tuple(sorted(read)))
+
+
+def _asked_for_root(content: dict[Any, Any], path: Path) -> Iterable[str]:
+    """The folders that `find_root` looks for, as far as it goes."""
+    entry = content.get("path")
+    if isinstance(entry, str) and entry:
+        place = place_of(entry, "")
+        # The last is relative: it means another place in another working folder.
+        here = os.path.join(os.path.dirname(os.path.abspath(path)), entry)
+        for candidate in [str(place)] if place else [here, entry]:
+            yield candidate
+            if os.path.exists(candidate):
+                return
+
+
+def _folders_below(folder: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        if os.path.realpath(current) not in found:
+            found.add(os.path.realpath(current))
+            with os.scandir(current) as entries:
+                waiting += [e.path for e in entries if not e.name.startswith(".") and e.is_dir()]
+    return found
+
+
+def _folders_named(file: Path, root: Path) -> set[str]:
+    """The folders that the lines of a list may mean: below the root, or beside the list."""
+    if not file.is_file():
+        return set()
+    text = file.read_text(encoding="utf-8-sig")
+    named = {os.path.dirname(line.strip().replace("\\", "/")) for line in text.splitlines()}
+    return {
+        os.path.normpath(base / name) for base in (root, file.parent) for name in named
+        if "\0" not in name
+    }
+
+
+def _state(places: Places, seen: dict[str, tuple[bytes, int]]) -> tuple[str, int]:
+    """Put the state of places into one word; also give the newest time stamp, in nanoseconds.
+
+    What is in ``seen`` is not looked at again.
+    """
+    whole, newest = hashlib.sha256(), 0
+    for path in places.asked:
+        kind = "folder" if os.path.isdir(path) else "file" if os.path.exists(path) else "nothing"
+        whole.update(os.fsencode(f"{path}\0{os.path.realpath(path)}\0{kind}\n"))
+    for path in places.read:
+        if path not in seen:
+            seen[path] = _looked_at(path)
+        state, changed = seen[path]
+        newest = max(newest, changed)
+        whole.update(os.fsencode(f"{path}\0{os.path.realpath(path)}\0") + state)
+    return whole.hexdigest(), newest
+
+
+def _looked_at(path: str) -> tuple[bytes, int]:
+    """The state of one file or of all that lies in a folder, and the newest time stamp in it."""
+    try:
+        # Asking below an open folder saves the system the way down to it, for every file.
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except NotADirectoryError:
+        folder = None
+    except OSError as error:
+        return f"none {error.errno}".encode(), 0
+    names, stat = [path], os.stat
+    rows = []
+    try:
+        names += os.listdir(folder) if folder is not None else []
+        for name in names:  # all that unchanged datasets cost: every file is asked for
+            try:
+                status = stat(name, dir_fd=folder)
+            except OSError:  # a link to nothing
+                rows.append(_NOTHING)
+            else:
+                rows.append(_stamps(status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    finally:
+        if folder is not None:
+            os.close(folder)
+    table = b"".join(rows)
+    state = hashlib.sha256(os.fsencode("\0".join(names)) + b"\0\0" + table)
+    return state.digest(), int(np.frombuffer(table, np.int64).reshape(-1, 3)[:, 1:].max())
+
+
+# ------------------------------------------------------------------------------- as it is kept
+
+
+def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
+    folders = {
+        split: [
+            [os.path.join(folder, ""), "/".join(map(os.path.basename, images))]
+            for folder, images in groupby(files, os.path.dirname)
+        ]
+        for split, files in summary.files.items()
+    }
+    body = json.dumps({
+        "state": summary.state, "asked": places.asked, "read": places.read, "before": names,
+        "name": summary.name, "names": summary.names, "files": folders, "boxes": summary.boxes,
+        "notes": summary.notes, "fingerprint": summary.fingerprint,
+    }).encode()
+    return hashlib.sha256(body).digest() + body
+
+
+def _unchanged(
+    data: bytes | None, seen: dict[str, tuple[bytes, int]]
+) -> tuple[Summary, tuple[str, ...]] | None:
+    """The summary as it was kept and the class names before aliases; None where it is not true."""
+    if data is None or hashlib.sha256(data[32:]).digest() != data[:32]:  # damaged
+        return None
+    kept = json.loads(data[32:])
+    if _state(Places(tuple(kept["asked"]), tuple(kept["read"])), seen)[0] != kept["state"]:
+        return None
+    files = {
+        split: tuple([folder + name for folder, names in parts for name in names.split("/")])
+        for split, parts in kept["files"].items()
+    }
+    boxes = {split: tuple(counts) for split, counts in kept["boxes"].items()}
+    summary = Summary(
+        kept["name"], Path(), tuple(kept["names"]), files, boxes, kept["fingerprint"],
+        tuple(kept["notes"]), kept["state"],
+    )
+    return summary, tuple(kept["before"])
