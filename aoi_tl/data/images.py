@@ -28,7 +28,7 @@ OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".s
 IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
 
 MAX_IMAGE_BYTES = 1 << 30
-_LARGE = 1 << 24  # pixels
+_LARGE, _LARGE_FILE = 1 << 24, 1 << 20  # pixels, bytes
 _STRIP = 256  # rows whose channels are turned round at a time
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -328,6 +328,8 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
 
     OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
     """
+    if len(content) < _LARGE_FILE:  # to look is a tenth of the time of reading a small one
+        return None
     from PIL import Image
 
     try:

@@ -177,6 +177,7 @@ def test_large_images_are_read_as_small_ones_are(kind, tmp_path, monkeypatch):
         write_image(file, pixels.astype(np.uint16) * 257 if "deep" in kind else pixels)
     small = read_image(file)
     monkeypatch.setattr(images, "_LARGE", 1)
+    monkeypatch.setattr(images, "_LARGE_FILE", 1)
     large = read_image(file)
     assert large.dtype == small.dtype
     assert np.array_equal(large, small)
