@@ -269,7 +269,7 @@ def merge_cells(
 
 @_compiled
 def draw_centroids(axes: Floats, weights: Floats, draws: Floats) -> Floats:
-    """Draw one start by k-means++.
+    """Draw one start by k-means++, the best of several candidates for each centroid.
 
     Parameters
     ----------
@@ -277,8 +277,8 @@ def draw_centroids(axes: Floats, weights: Floats, draws: Floats) -> Floats:
         Coordinates, an axis a row.
     weights : ndarray of shape (n,)
         Weights, all above zero.
-    draws : ndarray of shape (k,)
-        A number in 0..1 for each centroid.
+    draws : ndarray of shape (k, candidates)
+        Numbers in 0..1.
 
     Returns
     -------
@@ -290,24 +290,30 @@ def draw_centroids(axes: Floats, weights: Floats, draws: Floats) -> Floats:
     .. [1] Arthur, Vassilvitskii. "k-means++: The Advantages of Careful Seeding." SODA 2007.
     """
     d, n = axes.shape
-    centroids = np.empty((len(draws), d))
-    chance = weights.copy()
-    nearest = np.full(n, np.inf)
-    for cluster in range(len(draws)):
-        limit = draws[cluster] * np.sum(chance)
-        chosen, passed = n - 1, 0.0
-        for i in range(n):
-            passed += chance[i]
-            if passed > limit:
-                chosen = i
-                break
-        centroids[cluster] = axes[:, chosen]
-        for i in range(n):
-            away = 0.0
+    k, candidates = draws.shape
+    centroids = np.empty((k, d))
+    nearest, tried, chosen = np.full(n, np.inf), np.empty(n), np.empty(n)
+    upto = np.cumsum(weights)
+    for cluster in range(k):
+        least = np.inf
+        for candidate in range(candidates):
+            point = np.searchsorted(upto, draws[cluster, candidate] * upto[-1])
+            point = min(point, n - 1)
+            tried[:] = 0.0
             for axis in range(d):
-                away += (axes[axis, i] - axes[axis, chosen]) ** 2
-            nearest[i] = min(nearest[i], away)
-            chance[i] = nearest[i] * weights[i]
+                at = axes[axis, point]
+                for i in range(n):
+                    tried[i] += (axes[axis, i] - at) ** 2
+            cost = 0.0
+            for i in range(n):
+                tried[i] = min(tried[i], nearest[i])
+                cost += weights[i] * tried[i]
+            if cost < least:
+                least = cost
+                chosen[:] = tried
+                centroids[cluster] = axes[:, point]
+        nearest[:] = chosen
+        upto = np.cumsum(weights * nearest)
     return centroids
 
 

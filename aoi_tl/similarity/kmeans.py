@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_STARTS = 24  # k-means++ draws in space
-_TRIED = 12  # of these, followed to their end on the coarse grid
+_STARTS = 16  # k-means++ draws in space
+_CANDIDATES = 3  # for each of a draw's centroids, the best of which is taken
+_TRIED = 10  # of these, followed to their end on the coarse grid
 _KEPT = 4  # of these, followed on the fine grid; the best of them on the points themselves
 _GRIDS = (16, 32)  # cells per axis of the two grids
 _MOST_CELLS = 1 << 18  # of a grid: in more than five dimensions there is none
@@ -275,13 +276,13 @@ def _cluster_space(points: Floats, weights: Floats, k: int) -> Clusters:
         new = np.diff(gains[order], prepend=np.inf) < -1e-5 * spread
         return [starts[i] for i in order[new][:kept]]
 
-    draws = np.random.default_rng(_DRAWS).random((_STARTS, k))
+    draws = np.random.default_rng(_DRAWS).random((_STARTS, k, _CANDIDATES))
     starts = [draw_centroids(*coarse, each) for each in draws]
     starts = follow(coarse, starts, 5, 1e-3, _TRIED)
     starts = follow(coarse, starts, 20, 1e-5, _KEPT)
     centroids = follow(fine, starts, 30, 1e-6, 1)[0]
     label = np.empty(len(weights), dtype=np.int64)
-    steps = 300 if len(weights) < 4096 else 5  # so many points are near where the grid's are
+    steps = 300 if len(weights) < 4096 else 12  # so many points are near where the grid's are
     gain, masses = lloyd(axes, weights, centroids, label, steps, 1e-9 * spread)
     held = np.flatnonzero(masses)
     centroids, masses = centroids[held] + mean, masses[held]
