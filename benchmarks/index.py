@@ -2,7 +2,7 @@
 
 Random signatures of five clusters around a random colour (grey and colour), five classes of twenty
 each; found from an index on disk against scoring every source, and held to the same answer. Also:
-scoring 100 unchanged sources of 2,000 images from the cache.
+scoring 100 unchanged sources of 2,000 images a second time, into a run folder of its own.
 
     python benchmarks/index.py
     python benchmarks/index.py --datasets 20000 --sources 20        # a brief run
@@ -15,20 +15,21 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 from figures import Figure, cpu_seconds, show, wall_seconds
 
-from aoi_tl.data.dataset import Dataset, Sample
-from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.signature_index import IndexRow, SignatureIndex
 from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.emd_batch import SignatureTable, emd_pairs
 from aoi_tl.similarity.signature import Signature
-from aoi_tl.workflows.score import score_sources
+from aoi_tl.workflows.score import run_score
 
 CLASSES = [f"class {i}" for i in range(20)]
 
@@ -81,26 +82,60 @@ def search_figures(number: int, folder: Path) -> list[Figure]:
     return figures
 
 
-def rescore_figure(sources: int, images: int, folder: Path) -> Figure:
-    """The same few pixels under many names: only looking up is measured."""
-    rng = np.random.default_rng(0)
-    picture = folder / "picture.png"
-    cv2.imwrite(str(picture), rng.integers(0, 256, (16, 16), dtype=np.uint8))
-    datasets = []
+def rescore_figures(sources: int, images: int, folder: Path) -> list[Figure]:
+    """Score datasets a second time: the same few pixels in every image, only looking is measured.
+
+    Counted is CPU time, the system's for it as well, from the paths of the ``data.yaml`` files to
+    the finished run folder; not the start of Python and the imports, which are in the line printed
+    for the whole command. The second is held against the bare asking for the size and times of the
+    same files, images and labels: what no way of noticing every change can do without.
+    """
+    _, picture = cv2.imencode(".png", np.full((8, 8), 99, dtype=np.uint8))
+    paths, folders = [], []
     for number in range(sources + 1):
-        place = folder / f"set{number}"
-        place.mkdir()
-        samples = []
+        here = folder / f"set{number}"
+        for kind in ("images", "labels"):
+            folders.append(here / kind / "train")
+            folders[-1].mkdir(parents=True)
         for i in range(images):
-            os.link(picture, place / f"{i}.png")
-            samples.append(Sample(place / f"{i}.png", "train", np.array([0, 0, 1]),
-                                  np.full((3, 4), 0.5)))  # fmt: skip
-        datasets.append(Dataset(place.name, place / "data.yaml", ("a", "b"), tuple(samples)))
-    with SignatureCache(folder / "cache", LocalEngine(1)) as cache:
-        score_sources(datasets[0], datasets[1:], cache=cache)
-        seconds = cpu_seconds(lambda: score_sources(datasets[0], datasets[1:], cache=cache))
-    return Figure(f"{sources} unchanged sources of {images:,} images", f"{seconds:.2f} s",
-                  f"{sources / 100:.2f} s", seconds / (sources / 100), "<= 1")  # fmt: skip
+            (here / f"images/train/{i}.png").write_bytes(picture.tobytes())
+            (here / f"labels/train/{i}.txt").write_text(f"{i % 2} 0.5 0.5 0.2 0.2\n")
+        paths.append(here / "data.yaml")
+        paths[-1].write_text("train: images/train\nval: images/train\nnames: [dent, scab]\n")
+    os.environ["AOI_TL_CACHE"] = str(folder / "cache")
+    time.sleep(3)  # what is younger than two seconds is not trusted to stay as it is
+    runs = iter(range(100))
+
+    def score() -> object:
+        return run_score(paths[0], paths[1:], folder / f"run{next(runs)}", engine=LocalEngine(1))
+
+    def ask() -> None:
+        for place in folders:
+            opened = os.open(place, os.O_RDONLY)
+            for name in os.listdir(opened):
+                os.stat(name, dir_fd=opened)
+            os.close(opened)
+
+    first = cpu_seconds(score, 1)
+    floor = cpu_seconds(ask)
+    seconds = cpu_seconds(score, 5)
+    before = os.times()
+    code = "import sys; from aoi_tl.cli import main; sys.argv[0] = 'aoi-tl'; main()"
+    command = [sys.executable, "-c", code, "score", *map(str, paths), "--out", folder / "command"]
+    subprocess.run(command, check=True, capture_output=True)
+    after = os.times()
+    whole = sum(after[2:4]) - sum(before[2:4])  # of the processes started
+    print(
+        f"{sources} sources of {images:,} images: {first:.1f} s of CPU the first time, "
+        f"{seconds:.2f} s the second; the whole command with start and imports {whole:.2f} s"
+    )
+    what = f"{sources} unchanged sources of {images:,} images scored again"
+    goal = sources * images / 200_000
+    return [
+        Figure(what, f"{seconds:.2f} s", f"{goal:.2f} s", seconds / goal, "<= 1"),
+        Figure(f"{what}, against asking for each file", f"{seconds:.2f} s", f"{floor:.2f} s",
+               seconds / floor, "<= 1.5"),
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -111,7 +146,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = search_figures(arguments.datasets, Path(folder))
-        figures.append(rescore_figure(arguments.sources, arguments.images, Path(folder)))
+        figures += rescore_figures(arguments.sources, arguments.images, Path(folder))
     show(figures)
 
 

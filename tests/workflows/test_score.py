@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aoi_tl.data import dataset_cache, signature_cache
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
 from aoi_tl.data.signature_cache import SignatureCache
@@ -327,3 +328,49 @@ def test_scoring_loads_neither_torch_nor_ultralytics(tmp_path, on_disk):
             "assert not {'torch', 'ultralytics'} & set(sys.modules)\n"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.fixture
+def old(monkeypatch):
+    """Files count as old, however young they are."""
+    for module in (dataset_cache, signature_cache):
+        monkeypatch.setattr(module, "SETTLED_NS", -(10**18))
+
+
+def test_a_second_run_reads_nothing_and_says_the_same(
+    tmp_path, on_disk, old, monkeypatch
+):
+    run_score(on_disk[0], on_disk[1:], tmp_path / "first")
+
+    def refuse(*_):
+        raise AssertionError("read once more")
+
+    with monkeypatch.context() as second:
+        second.setattr(dataset_cache, "load_dataset", refuse)
+        second.setattr(signature_cache, "content_hash", refuse)
+        second.setattr(signature_cache, "read_image", refuse)
+        run_score(on_disk[0], on_disk[1:], tmp_path / "second")
+        run_score(on_disk[0], on_disk[1:], tmp_path / "first", resume=True)  # the same fingerprint
+        with pytest.raises(AssertionError, match="once more"):
+            run_score(on_disk[0], on_disk[1:], tmp_path / "third", {"n_clusters": 2})
+    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path / "empty"))
+    run_score(on_disk[0], on_disk[1:], tmp_path / "fresh")
+    for name in ("scores.json", "scores.csv", "notes.json", "fingerprint.json", "environment.json"):
+        said = (tmp_path / "fresh" / name).read_bytes()
+        assert (tmp_path / "second" / name).read_bytes() == said, name
+        assert (tmp_path / "first" / name).read_bytes() == said, name
+
+
+def test_a_changed_image_or_label_changes_the_scores(tmp_path, on_disk, old):
+    def source(out):
+        return run_score(on_disk[0], on_disk[1:2], tmp_path / out, {"n_clusters": 4})["sources"][0]
+
+    first = source("first")
+    image = next((on_disk[1].parent / "images").rglob("*.png"))
+    image.unlink()  # a link to the original
+    write_image(image, np.full((30, 30), 7, dtype=np.uint8))
+    changed = source("changed")
+    assert changed["emd"] != first["emd"]
+    label = next(f for f in (on_disk[1].parent / "labels").rglob("*.txt") if f.stat().st_size)
+    label.write_text(label.read_text() * 2)
+    assert source("marked")["instances"] > changed["instances"]
