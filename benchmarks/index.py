@@ -130,9 +130,8 @@ def rescore_figures(sources: int, images: int, folder: Path) -> list[Figure]:
         f"{seconds:.2f} s the second; the whole command with start and imports {whole:.2f} s"
     )
     what = f"{sources} unchanged sources of {images:,} images scored again"
-    goal = sources * images / 200_000
     return [
-        Figure(what, f"{seconds:.2f} s", f"{goal:.2f} s", seconds / goal, "<= 1"),
+        Figure(what, f"{seconds:.2f} s", "1.00 s", seconds, "<= 1"),
         Figure(f"{what}, against asking for each file", f"{seconds:.2f} s", f"{floor:.2f} s",
                seconds / floor, "<= 1.5"),
     ]  # fmt: skip

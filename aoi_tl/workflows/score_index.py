@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.adaptation.selection import rank_sources, select_source
-from aoi_tl.data.dataset import Dataset
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment import Score
 from aoi_tl.runs import open_run
@@ -18,12 +17,13 @@ from aoi_tl.workflows.score import (
     Comparison,
     Progress,
     Ranking,
+    Scored,
     apart,
     as_target,
     open_cache,
     score_one,
 )
-from aoi_tl.workflows.shelf import load_with_aliases
+from aoi_tl.workflows.shelf import sum_up_with_aliases
 
 if TYPE_CHECKING:
     from aoi_tl.data.signature_cache import SignatureCache
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def index_datasets(
     file: str | Path,
-    datasets: Sequence[Dataset],
+    datasets: Sequence[Scored],
     n_clusters: int | Literal["auto"] = "auto",
     sample: int | Literal["all"] = "all",
     progress: Progress = lambda done, total: None,
@@ -44,7 +44,7 @@ def index_datasets(
     ----------
     file : str or Path
         The index; made where it does not exist.
-    datasets : sequence of Dataset
+    datasets : sequence of Dataset or Summary
         At least one; seen with all their splits.
     n_clusters : int or "auto", default "auto"
         Clusters of a new index: "auto" chooses them on these datasets. An index that exists
@@ -93,7 +93,7 @@ def index_datasets(
 
 
 def score_index(
-    target: Dataset,
+    target: Scored,
     file: str | Path,
     top: int = 10,
     solver: Solver = "slsqp",
@@ -105,7 +105,7 @@ def score_index(
 
     Parameters
     ----------
-    target : Dataset
+    target : Dataset or Summary
         What a detector is wanted for; its test split is not opened, and it is passed over where
         the index holds it.
     file : str or Path
@@ -223,17 +223,18 @@ def run_score_index(
             "the index with aoi-tl index"
         )
     chosen = validate(settings or {}, Score)
-    [target] = load_with_aliases(targets, aliases)
-    fingerprint = {
-        "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint(),
-    }
-    with open_run(out, fingerprint, resume) as run, SignatureCache(engine=engine) as cache:
-        ranking = score_index(
-            target, file, top, chosen.solver, chosen.sample,
-            lambda done, total: tell("signatures", done, total), cache,
-        )
-        run.write_json("scores.json", ranking.to_dict())
-        run.write_table("scores.csv", ranking.to_frame())
-        run.write_json("notes.json", [*target.notes, *ranking.notes])
-        run.mark_done()
+    with SignatureCache(engine=engine) as cache:
+        [target] = sum_up_with_aliases(targets, aliases, cache)
+        fingerprint = {
+            "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint,
+        }
+        with open_run(out, fingerprint, resume) as run:
+            ranking = score_index(
+                target, file, top, chosen.solver, chosen.sample,
+                lambda done, total: tell("signatures", done, total), cache,
+            )
+            run.write_json("scores.json", ranking.to_dict())
+            run.write_table("scores.csv", ranking.to_frame())
+            run.write_json("notes.json", [*target.notes, *ranking.notes])
+            run.mark_done()
     return ranking.to_dict()

@@ -204,7 +204,9 @@ class Asked:
 
 
 def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
-    """Read what an experiment names; nothing is written yet."""
+    """Read what an experiment names; nothing is written yet but what the cache learns."""
+    from aoi_tl.data.signature_cache import SignatureCache
+
     check_training(experiment, engine)
     weights = find_weights(experiment)
     check_weights(experiment, weights)
@@ -213,9 +215,14 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
+    with SignatureCache() as cache:  # it knows the contents of files that did not change
+        data = {
+            dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
+            for dataset in (target, *sources)
+        }
     return Asked(experiment, weights, target, sources, notes, {
         "experiment": settings,
-        "data": {dataset.name: dataset.fingerprint() for dataset in (target, *sources)},
+        "data": data,
         "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
     })
 
