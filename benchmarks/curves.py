@@ -33,20 +33,23 @@ SERIES = {
 }  # fmt: skip
 
 
-def draw_images(folder: Path, number: int) -> None:
-    """JPEGs that differ in their pixels; a brushed texture with a few dark specks."""
+def draw_images(folder: Path, number: int, size: int = 256) -> list[Path]:
+    """Grey JPEGs that differ in their pixels; a brushed texture with a few dark specks."""
     import cv2
 
     rng = np.random.default_rng(0)
-    texture = cv2.blur(rng.normal(128, 60, (1400, 1400)).astype(np.float32), (15, 1))
+    side = 1144 + size
+    texture = cv2.blur(rng.normal(128, 60, (side, side)).astype(np.float32), (15, 1))
     for _ in range(400):
-        centre = tuple(int(v) for v in rng.integers(0, 1400, 2))
+        centre = tuple(int(v) for v in rng.integers(0, side, 2))
         cv2.circle(texture, centre, int(rng.integers(1, 6)), float(rng.uniform(10, 60)), -1)
     texture = texture.clip(0, 255).astype(np.uint8)
     folder.mkdir()
-    for i in range(number):
+    files = [folder / f"{i}.jpg" for i in range(number)]
+    for i, file in enumerate(files):
         top, left = divmod(i * 11 % (1144 * 1144), 1144)
-        cv2.imwrite(str(folder / f"{i}.jpg"), texture[top : top + 256, left : left + 256])
+        cv2.imwrite(str(file), texture[top : top + size, left : left + size])
+    return files
 
 
 def memory() -> float:

@@ -7,7 +7,7 @@ and says little on a busy machine.
 
     pip install scikit-image                                                   # for its photographs
     python benchmarks/signatures.py ../shared/data
-    python benchmarks/signatures.py ../shared/data --grey 100 --colour 10      # a brief run
+    python benchmarks/signatures.py ../shared/data --grey 100 --colour 10 --drawn 500   # brief
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from curves import draw_images
 from figures import Figure, cpu_seconds, show, wall_seconds
 
 from aoi_tl.data.images import read_image
@@ -144,15 +145,21 @@ def colour_figures(folder: Path, number: int) -> list[Figure]:
     ]  # fmt: skip
 
 
-def two_core_figure(files: list[Path]) -> Figure:
-    def fill(workers: int) -> None:
-        engine = LocalEngine(workers)
-        with tempfile.TemporaryDirectory() as folder, SignatureCache(folder, engine) as cache:
+def two_core_figure(folder: Path, number: int) -> Figure:
+    """Drawn images, so that there are enough to make up for starting the processes."""
+    files = draw_images(folder / "drawn", number, 1024)
+    os.sync()  # else the system writes them while they are read
+
+    def fill(jobs: int) -> None:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            SignatureCache(place, LocalEngine(jobs)) as cache,
+        ):
             cache.signatures(files, K)
 
     one, two = wall_seconds(lambda: fill(1), 1), wall_seconds(lambda: fill(2), 1)
-    return Figure(f"two cores, {len(files)} files", f"{two:.2f} s", f"one core {one:.2f} s",
-                  one / two, ">= 1.8")  # fmt: skip
+    return Figure(f"two cores, {number} grey files of 1024 x 1024", f"{two:.1f} s",
+                  f"one core {one:.1f} s", one / two, ">= 1.8")  # fmt: skip
 
 
 # The high-water mark of this very program: the one of getrusage is inherited from the parent.
@@ -202,6 +209,7 @@ def main() -> None:
     parser.add_argument("--grey", type=int, default=400, help="how many of them")
     parser.add_argument("--compared", type=int, default=4, help="of those, by scikit-learn too")
     parser.add_argument("--colour", type=int, default=200, help="crops of the photographs")
+    parser.add_argument("--drawn", type=int, default=4000, help="images for one core and two")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     every = sorted(arguments.folder.rglob("*.jpg"))
@@ -216,7 +224,7 @@ def main() -> None:
         figures = grey_figures(files, arguments.compared)
         figures += colour_figures(Path(folder), arguments.colour)
         figures += memory_figures(files, Path(folder))
-        figures.append(two_core_figure(files * 1))
+        figures.append(two_core_figure(Path(folder), arguments.drawn))
     show(figures)
 
 
