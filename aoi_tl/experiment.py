@@ -135,8 +135,8 @@ class Experiment(SettingsFile):
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"expected distinct seeds, got {list(seeds)}")
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
         return seeds
 
     @field_validator("device", mode="before")

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -52,7 +52,10 @@ class Places:
 
 
 def read_summaries(
-    paths: Sequence[str | os.PathLike[str]], aliases: Mapping[str, str], cache: SignatureCache
+    paths: Sequence[str | os.PathLike[str]],
+    aliases: Mapping[str, str],
+    cache: SignatureCache,
+    known_names: Collection[str] = ()
 ) -> list[Summary]:
     """Sum up datasets, reading those only that changed since they were last summed up.
 
@@ -64,6 +67,8 @@ def read_summaries(
         Class names and the common ones that replace them.
     cache : SignatureCache
         Where summaries and the contents of images are kept.
+    known_names : collection of str
+        Names, beside those of the datasets, that an alias may have.
 
     Returns
     -------
@@ -103,10 +108,10 @@ def read_summaries(
             settled = places is not None and newest < began - SETTLED_NS
             fresh[number] = load_dataset(path), places if settled else None, state
     if aliases:
-        check_aliases(aliases, [
+        check_aliases(aliases, [*known_names, *(
             name for number, found in enumerate(known)
             for name in (found[1] if found else fresh[number][0].names)
-        ])
+        )])
     summaries = []
     for number, path in enumerate(map(Path, paths)):
         if found := known[number]:

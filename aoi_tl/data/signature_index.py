@@ -259,6 +259,10 @@ class SignatureIndex:
             solved,
         )
 
+    def class_names(self) -> set[str]:
+        """Give the class names of all datasets."""
+        return {str(name) for (name,) in self._database.execute("SELECT name FROM classes")}
+
     def rows(self) -> list[IndexRow]:
         """Give all datasets, in the order of their paths."""
         paths = self._database.execute("SELECT path FROM datasets ORDER BY path").fetchall()

@@ -880,6 +880,15 @@ def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
     """Put into one line what a training meets that its user can mend."""
     try:
         yield
+    except ValueError as error:
+        # Batch normalisation of one image whose features are a single pixel.
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ExperimentError(
+            f"expected images of 64 pixels or more, or no last batch of one image, got imgsz "
+            f"{settings.get('imgsz', 640)} and batch {settings.get('batch', 16)}; raise imgsz, or "
+            "choose another batch"
+        ) from error
     except (FileNotFoundError, RuntimeError) as error:
         lost = error if isinstance(error, FileNotFoundError) else error.__cause__
         # Ultralytics' own has no number; that of a data-loading process ends with the first line.

@@ -23,7 +23,6 @@ from aoi_tl.workflows.score import (
     open_cache,
     score_one,
 )
-from aoi_tl.workflows.shelf import sum_up_with_aliases
 
 if TYPE_CHECKING:
     from aoi_tl.data.signature_cache import SignatureCache
@@ -215,7 +214,10 @@ def run_score_index(
     AoiTlError
         When settings, data, index or folder cannot be used.
     """
+    from aoi_tl.data.dataset_cache import read_summaries
+    from aoi_tl.data.labels import load_aliases
     from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.data.signature_index import SignatureIndex
 
     if len(targets) != 1:
         raise ExperimentError(
@@ -224,7 +226,12 @@ def run_score_index(
         )
     chosen = validate(settings or {}, Score)
     with SignatureCache(engine=engine) as cache:
-        [target] = sum_up_with_aliases(targets, aliases, cache)
+        common = {} if aliases is None else load_aliases(aliases)
+        # One map serves the index and its targets: what it made of the index's names is known too.
+        with SignatureIndex(file) as index:
+            indexed = index.class_names()
+        known = [name for name, label in common.items() if label in indexed]
+        [target] = read_summaries(targets, common, cache, known)
         fingerprint = {
             "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint,
         }

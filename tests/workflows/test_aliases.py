@@ -85,6 +85,23 @@ def test_the_rows_of_the_head_use_it(run: Path) -> None:
     assert not (ledger["origin"] == "initialised").any()
 
 
+def test_one_map_serves_an_index_and_its_targets(shelf: Path, tmp_path: Path) -> None:
+    map_ = shelf / "aliases.yaml"
+    sources = [shelf / name / "data.yaml" for name in ("steel", "tile")]
+    type_in("index", tmp_path / "i", *sources, shelf / "new" / "data.yaml", "--aliases", map_)
+    type_in("score", shelf / "new" / "data.yaml", "--index", tmp_path / "i", "--aliases", map_,
+            "--out", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert {row["name"]: row["shared_classes"] for row in found["sources"]} == {
+        "steel": ["gas hole", "scratch"], "tile": ["gas hole", "scratch"],
+    }
+    typo = tmp_path / "typo.yaml"
+    typo.write_text("scratchh: [Scratchess]\n", encoding="utf-8")
+    with pytest.raises(DataError, match="'Scratchess'"):
+        type_in("score", shelf / "new" / "data.yaml", "--index", tmp_path / "i", "--aliases", typo,
+                "--out", tmp_path / "typo")
+
+
 @pytest.mark.parametrize("command", ["score", "index", "transfer", "run"])
 def test_a_name_that_no_dataset_has_is_an_error(command: str, run: Path, tmp_path: Path) -> None:
     shelf = run.parent

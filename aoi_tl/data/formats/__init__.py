@@ -259,8 +259,6 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
     if format == "folders":
         return ImageFinder(source)
     if format != "masks":
-        if format == "csv" and source.is_dir():
-            raise DataError(f"{source}: expected a CSV file, got a folder; name the file")
         return ImageFinder(image_folder(source, images))
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of masks, got a file; name the folder")

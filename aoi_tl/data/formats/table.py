@@ -38,6 +38,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
     with the upper left corner; in pixels, or as shares where none is above 1. A row without class
     and box is an image without defects. A column ``split`` is taken over.
     """
+    source = _table_in(source) if source.is_dir() else source
     header, rows = _rows(source)
     columns = _columns(header, source)
     parsed = []
@@ -69,6 +70,17 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             _size(cells),
             share,
         )
+
+
+def _table_in(folder: Path) -> Path:
+    """The table of a folder, or of an unpacked zip."""
+    tables = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".csv", ".tsv"))
+    if len(tables) != 1:
+        names = ", ".join(file.name for file in tables[:5])
+        raise DataError(
+            f"{folder}: expected one table (.csv), got {names or 'none'}; name the file itself"
+        )
+    return tables[0]
 
 
 def _rows(source: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

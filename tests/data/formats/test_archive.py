@@ -55,6 +55,17 @@ def test_a_zip_is_a_source_and_leaves_nothing_behind(tmp_path, picture):
     assert "members of other kinds left out (2 in all)" in done.notes[0]
 
 
+def test_a_zip_may_hold_a_table(tmp_path, picture):
+    image = picture("src/a.png").read_bytes()
+    table = "filename,class,xmin,ymin,xmax,ymax\na.png,dent,1,2,30,40\n"
+    path = packed(tmp_path / "set.zip", [("boxes.csv", table), ("images/a.png", image)])
+    done = import_dataset("csv", path, tmp_path / "new")
+    assert edges(done.dataset) == {"a": [("dent", (1, 2, 30, 40))]}
+    two = packed(tmp_path / "two.zip", [("a.csv", table), ("b.csv", table), ("a.png", image)])
+    with pytest.raises(DataError, match="one table"):
+        import_dataset("csv", two, tmp_path / "two")
+
+
 def test_what_is_odd_in_a_zip_is_told_by_its_name(tmp_path, picture, refused):
     image = picture("src/a.png").read_bytes()
     table = "filename,class,xmin,ymin,xmax,ymax\na.png,dent,1,2,30,40\n"
