@@ -332,7 +332,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
 def test_a_batch_of_one_small_image_is_told_in_plain_words() -> None:
     norm = torch.nn.BatchNorm2d(3)
     with (
-        pytest.raises(ExperimentError, match="64 pixels or more.*imgsz 32 and batch 4"),
+        pytest.raises(ExperimentError, match=r"64 pixels or more.*imgsz 32 and batch 4"),
         yolo._in_plain_words({"imgsz": 32, "batch": 4}),
     ):
         norm(torch.zeros(1, 3, 1, 1))
