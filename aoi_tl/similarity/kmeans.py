@@ -14,6 +14,7 @@ _CANDIDATES = 3  # for each of a draw's centroids, the best of which is taken
 _TRIED = 10  # of these, followed to their end on the coarse grid
 _KEPT = 4  # of these, followed on the fine grid; the best of them on the points themselves
 _GRIDS = (16, 32)  # cells per axis of the two grids
+_MANY = 4096  # points
 _MOST_CELLS = 1 << 18  # of a grid: in more than five dimensions there is none
 _DRAWS = 20210817  # seed of the k-means++ draws: equal points give equal clusters
 
@@ -280,9 +281,12 @@ def _cluster_space(points: Floats, weights: Floats, k: int) -> Clusters:
     starts = [draw_centroids(*coarse, each) for each in draws]
     starts = follow(coarse, starts, 5, 1e-3, _TRIED)
     starts = follow(coarse, starts, 20, 1e-5, _KEPT)
-    centroids = follow(fine, starts, 30, 1e-6, 1)[0]
+    [centroids] = follow(fine, starts, 30, 1e-6, 1)
+    steps = 300
+    if len(weights) >= _MANY:  # so many points are near where the grid's are
+        [centroids] = follow((axes, weights), [centroids], 12, 1e-7, 1)
+        steps = 2
     label = np.empty(len(weights), dtype=np.int64)
-    steps = 300 if len(weights) < 4096 else 12  # so many points are near where the grid's are
     gain, masses = lloyd(axes, weights, centroids, label, steps, 1e-9 * spread)
     held = np.flatnonzero(masses)
     centroids, masses = centroids[held] + mean, masses[held]
