@@ -291,10 +291,7 @@ def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
 
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
-    try:
-        content = read_ordinary(path, MAX_IMAGE_BYTES)
-    except OSError as error:
-        raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
+    content = _content(path)
     # OpenCV fills what a truncated file lacks with grey and says nothing.
     whole = _looks_whole(content[:16], content[-12:], len(content))
     fault = None if whole else _bytes_fault(content)
@@ -303,7 +300,7 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
     if into is not None and os.path.isfile(path):
         del content
         pixels = _imread(path, into, flags)
-        content = b"" if pixels is not None else read_ordinary(path, MAX_IMAGE_BYTES)
+        content = b"" if pixels is not None else _content(path)
     if pixels is None and not fault:
         pixels = _imdecode(content, flags)
     if pixels is None:
@@ -313,6 +310,13 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
             f"{path}: expected 8 or 16 bits a channel, got {pixels.dtype}; convert the image"
         )
     return pixels
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_ordinary(path, MAX_IMAGE_BYTES)
+    except OSError as error:
+        raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
 
 
 def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
@@ -338,12 +342,13 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
             with Image.open(io.BytesIO(content)) as image:
                 (width, height), mode = image.size, image.mode
                 is_deep = "16" in str(image.tile)  # Pillow calls 16 bits a colour RGB too
-    except Exception:  # Pillow raises many kinds on broken headers, and misses formats of OpenCV's
+        if width * height < _LARGE or mode not in ("L", "I;16", "RGB"):
+            return None
+        shape = (height, width, 3) if mode == "RGB" else (height, width)
+        return np.empty(shape, np.uint16 if is_deep else np.uint8)
+    # Pillow raises many kinds on broken headers, and a header may ask for more than there is.
+    except Exception:
         return None
-    if width * height < _LARGE or mode not in ("L", "I;16", "RGB"):
-        return None
-    shape = (height, width, 3) if mode == "RGB" else (height, width)
-    return np.empty(shape, np.uint16 if is_deep else np.uint8)
 
 
 def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:

@@ -338,10 +338,12 @@ def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
 
     levels = 1 << 8 * pixels.itemsize
     cells = _cells(pixels, levels)
-    table, held = _work_area(np.uint32 if pixels.size * (levels - 1) < 1 << 32 else np.uint64)
+    sums = np.uint32 if pixels.size * (levels - 1) < 1 << 32 else np.uint64
+    table, held = _take_work_area(sums)
     for strip in _strips(pixels):
         count_colours(strip.reshape(-1, 3), cells, table, held)
     colours, counts = take_colours(table, held)
+    setattr(_space, sums.__name__, (table, held))
     if levels > 256:
         colours *= 255 / (levels - 1)
     return colours, counts
@@ -370,12 +372,17 @@ def _cells(pixels: NDArray[Any], levels: int) -> NDArray[np.int64]:
     return cells
 
 
-def _work_area(sums: type[np.unsignedinteger[Any]]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """This thread's table of cells and its marks, all zero: a fresh one would cost more."""
-    if not hasattr(_space, sums.__name__):
-        area = np.zeros((_CELLS**3, 4), dtype=sums), np.zeros(_CELLS**3 // 8, dtype=np.uint8)
-        setattr(_space, sums.__name__, area)
-    found: tuple[NDArray[Any], NDArray[np.uint8]] = getattr(_space, sums.__name__)
+def _take_work_area(
+    sums: type[np.unsignedinteger[Any]],
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """This thread's table of cells and its marks, all zero: fresh ones would cost more.
+
+    They are put back when they are zero again; what broke off in between leaves none behind.
+    """
+    kept = _space.__dict__.pop(sums.__name__, None)
+    if kept is None:
+        kept = np.zeros((_CELLS**3, 4), dtype=sums), np.zeros(_CELLS**3 // 8, dtype=np.uint8)
+    found: tuple[NDArray[Any], NDArray[np.uint8]] = kept
     return found
 
 

@@ -140,6 +140,22 @@ def test_strips_change_nothing(monkeypatch):
     assert [image_signature(image, 4) for image in images] == whole
 
 
+def test_a_count_that_breaks_off_spoils_no_later_one(monkeypatch):
+    from aoi_tl.similarity import compiled
+
+    image, take = natural(3), compiled.take_colours
+    before = image_signature(image, 4)
+
+    def stop(table, held):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled, "take_colours", stop)
+    with pytest.raises(KeyboardInterrupt):
+        image_signature(natural(5), 4)
+    monkeypatch.setattr(compiled, "take_colours", take)
+    assert image_signature(image, 4) == before
+
+
 def test_image_is_not_edited_and_may_be_a_view():
     image = natural(9)
     before = image.copy()
