@@ -9,6 +9,7 @@ resuming work as they always do.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,8 @@ class StageResult:
         How many tensors were copied, copied in rows, initialised.
     epochs : int
         How many epochs were trained.
+    seconds : float
+        How long that took, since the stage was begun or last gone on with.
     notes : tuple of str
         What changed the protocol on the way, such as a batch cut for want of memory.
     """
@@ -88,6 +91,7 @@ class StageResult:
     ledger: Path
     counts: dict[str, int]
     epochs: int
+    seconds: float
     notes: tuple[str, ...]
 
 
@@ -123,6 +127,7 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     if resume and done.exists() and best.exists():
         return StageResult(best=best, ledger=ledger_file, **_read_done(done))
     done.unlink(missing_ok=True)
+    began = time.monotonic()
     names = data_names(stage.data)
     model, ledger = begin(stage.start, names, stage.modules, stage.seed)
     ledger.save(ledger_file)
@@ -135,9 +140,15 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     trained = train_detector(
         initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
     )
-    result = {"counts": ledger.counts, "epochs": trained.epochs, "notes": list(trained.notes)}
+    seconds = round(time.monotonic() - began, 1)
+    result = {
+        "counts": ledger.counts, "epochs": trained.epochs, "seconds": seconds,
+        "notes": list(trained.notes),
+    }
     write_atomically(done, json.dumps(result, indent=1) + "\n")
-    return StageResult(trained.best, ledger_file, ledger.counts, trained.epochs, trained.notes)
+    return StageResult(
+        trained.best, ledger_file, ledger.counts, trained.epochs, seconds, trained.notes
+    )
 
 
 def transfer_backbone(
@@ -235,4 +246,4 @@ def begin(start: Path | str, names: Sequence[str], modules: str, seed: int) -> t
 
 def _read_done(path: Path) -> dict[str, Any]:
     done = json.loads(path.read_text(encoding="utf-8"))
-    return {"counts": done["counts"], "epochs": done["epochs"], "notes": tuple(done["notes"])}
+    return {**done, "notes": tuple(done["notes"])}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import platform
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from aoi_tl.workflows.progress import Tell
 if TYPE_CHECKING:
     import pandas
 
-    from aoi_tl.transfer.chain import Stage, StageResult
+    from aoi_tl.transfer.chain import Stage
 
 
 @dataclass(frozen=True)
@@ -239,6 +238,7 @@ def train_and_weigh(work: Work) -> dict[str, Any]:
     EngineError
         When this machine does not see the run's files.
     """
+    from aoi_tl.transfer.chain import train_stage
     from aoi_tl.transfer.yolo import training_threads
 
     check_sight(work)
@@ -249,7 +249,7 @@ def train_and_weigh(work: Work) -> dict[str, Any]:
     with run.alone(f"stages/.{work.name}.lock"):
         start, notes = work.checkpoint, []
         for stage in stages_of(work):
-            trained = train_once(run, replace(stage, start=start))
+            trained = train_stage(replace(stage, start=start), resume=True)
             start = trained.best
             notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
         weigh(run, work, start, "; ".join(notes))
@@ -275,9 +275,11 @@ def finished(work: Work) -> dict[str, Any] | None:
     found = run.read_json(f"stages/{work.name}-target/test.json")
     if found is None or "notes" not in found:
         return None
-    timings = [run.read_json(f"stages/{stage.folder.name}/timing.json")
-               for stage in stages_of(work)]
-    return {**found, "timings": [timing for timing in timings if timing]}
+    timings = [
+        {"stage": stage.folder.name, "seconds": done["seconds"], "epochs": done["epochs"]}
+        for stage in stages_of(work) if (done := run.read_json(f"stages/{stage.folder.name}/done"))
+    ]
+    return {**found, "timings": timings}
 
 
 def check_sight(work: Work) -> None:
@@ -337,21 +339,6 @@ def stages_of(work: Work) -> Iterator[Stage]:
             seed=work.seed,
             arguments={**arguments, "device": experiment.device},
         )
-
-
-def train_once(run: RunFolder, stage: Stage) -> StageResult:
-    """Train a stage, or take it as it is where it is done; what it cost lies beside it."""
-    from aoi_tl.transfer.chain import train_stage
-
-    was_done = (stage.folder / "done").is_file()
-    began = time.monotonic()
-    trained = train_stage(stage, resume=True)
-    if not was_done:
-        run.write_json(f"stages/{stage.folder.name}/timing.json", {
-            "stage": stage.folder.name, "seconds": round(time.monotonic() - began, 1),
-            "epochs": trained.epochs,
-        })
-    return trained
 
 
 def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:

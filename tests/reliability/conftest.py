@@ -150,6 +150,7 @@ def assert_ends_the_same(folder: Path, unbroken: Unbroken) -> None:
     assert (folder / "done").is_file()
     for name in ("arms.csv", "per_class.csv", "summary.csv", "counts.csv", "scores.csv"):
         assert (folder / name).read_bytes() == (unbroken.folder / name).read_bytes(), name
+    assert stages_timed(folder) == stages_timed(unbroken.folder)
     before, after = (
         {str(file.relative_to(place)): file for file in sorted(place.rglob("*"))}
         for place in (unbroken.folder, folder)
@@ -164,6 +165,12 @@ def assert_ends_the_same(folder: Path, unbroken: Unbroken) -> None:
             state = other.state_dict()
             assert all(torch.equal(v, state[key]) for key, v in one.state_dict().items()), name
     assert_nothing_is_torn(folder)
+
+
+def stages_timed(folder: Path) -> list[tuple[str, str]]:
+    """The stages in a run's table of times, with their epochs."""
+    with (folder / "timings.csv").open(newline="") as file:
+        return [(row["stage"], row["epochs"]) for row in csv.DictReader(file)]
 
 
 def last_line(err: str) -> str:
