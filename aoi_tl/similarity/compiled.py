@@ -14,7 +14,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
+
+CELL_BITS = 6  # of a cell's number on one axis
+AXIS_CELLS = 56  # at most 2**CELL_BITS; more cost more and tell no more
+_LINE = 16  # singles in a cache line
+_BLOCK = 512  # points worked on at a time
+_MANY = 4096  # points: so many are near where the grid's are
+_STRIDE = 1.8  # of a step of Lloyd's, in ways to the mean
 
 # Sums may be reordered, so that several are taken at a time. Divisions stay exact, and NaN and
 # infinity what they are.
@@ -55,55 +63,157 @@ def count_levels(values: NDArray[Any], counts: NDArray[np.int64]) -> None:
 
 
 @_compiled
+def cells_of_channels(
+    sample: NDArray[Any], levels: int, low: NDArray[np.int64], shift: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """Divide each channel into cells, narrow where many pixels are.
+
+    Parameters
+    ----------
+    sample : uint8 or uint16 array of shape (h, w, 3)
+        Some of the pixels.
+    levels : int
+        Of a channel.
+    low, shift : int64 arrays of shape (3,)
+        The pixels of a channel are looked at as ``(level - low) >> shift``, in 0..255.
+
+    Returns
+    -------
+    uint32 array of shape (3, levels)
+        What a level adds to the number of a colour's cell. The bits of the three channels
+        alternate, so that eight cells that make up a larger one follow each other.
+    """
+    share = np.zeros((3, 256))
+    for row in range(sample.shape[0]):
+        for column in range(sample.shape[1]):
+            for channel in range(3):
+                level = (np.int64(sample[row, column, channel]) - low[channel]) >> shift[channel]
+                share[channel, level] += 1.0
+    cells = np.empty((3, levels), dtype=np.uint32)
+    for channel in range(3):
+        of_step = cells_of_levels(share[channel], AXIS_CELLS)
+        for level in range(levels):
+            step = min(max(level - low[channel], 0) >> shift[channel], 255)
+            cells[channel, level] = interleaved(of_step[step]) << channel
+    return cells
+
+
+@_compiled
+def interleaved(cell: int) -> int:
+    """Put the bits of a cell of one axis where the bits of two others can stand between them."""
+    spread = 0
+    for bit in range(CELL_BITS):
+        spread |= (cell >> bit & 1) << 3 * bit
+    return spread
+
+
+@_compiled
 def count_colours(
-    pixels: NDArray[Any], cells: NDArray[np.int64], table: NDArray[Any], held: NDArray[np.uint8]
+    pixels: NDArray[np.uint8],
+    cells: NDArray[np.uint32],
+    table: NDArray[np.uint64],
+    held: NDArray[np.uint8],
 ) -> None:
     """Add up the pixels of each cell of colours.
 
     Parameters
     ----------
-    pixels : uint8 or uint16 array of shape (n, 3)
+    pixels : uint8 array of shape (n, 3)
         Colours.
-    cells : int64 array of shape (3, levels)
+    cells : uint32 array of shape (3, 256)
         What each level of each channel adds to the number of the cell.
-    table : unsigned array of shape (n_cells, 4)
-        Added to: pixels, and the sums of their three channels.
+    table : uint64 array of shape (n_cells, 2)
+        Added to: pixels and, 32 bits higher, the sum of their first channel; the sum of the second
+        and, higher, of the third. So two numbers are added to for each pixel instead of four.
     held : uint8 array of shape (n_cells / 8,)
         Becomes 1 where any of eight neighbouring cells holds a pixel.
     """
-    one = table.dtype.type(1)
+    one, half = np.uint64(1), np.uint64(32)
     for i in range(len(pixels)):
         r, g, b = pixels[i, 0], pixels[i, 1], pixels[i, 2]
         cell = cells[0, r] | cells[1, g] | cells[2, b]
         held[cell >> 3] = 1
-        table[cell, 0] += one
-        table[cell, 1] += table.dtype.type(r)
-        table[cell, 2] += table.dtype.type(g)
-        table[cell, 3] += table.dtype.type(b)
+        table[cell, 0] += one | np.uint64(r) << half
+        table[cell, 1] += np.uint64(g) | np.uint64(b) << half
 
 
 @_compiled
-def take_colours(table: NDArray[Any], held: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Take the mean colours, shape (n, 3), and counts, shape (n,), of cells that hold pixels.
+def count_deep_colours(
+    pixels: NDArray[Any],
+    cells: NDArray[np.uint32],
+    table: NDArray[np.uint64],
+    held: NDArray[np.uint8],
+) -> None:
+    """Add up the pixels of each cell of colours whose sums need more than 32 bits.
 
-    Table and marks, as `count_colours` left them, are all zero afterwards.
+    Parameters
+    ----------
+    pixels : uint8 or uint16 array of shape (n, 3)
+        Colours.
+    cells : uint32 array of shape (3, levels)
+        What each level of each channel adds to the number of the cell.
+    table : uint64 array of shape (n_cells, 4)
+        Added to: pixels, and the sums of their three channels.
+    held : uint8 array of shape (n_cells / 8,)
+        Becomes 1 where any of eight neighbouring cells holds a pixel.
     """
-    most = 8 * np.sum(held)
-    colours = np.empty((most, 3))
-    counts = np.empty(most)
+    for i in range(len(pixels)):
+        r, g, b = pixels[i, 0], pixels[i, 1], pixels[i, 2]
+        cell = cells[0, r] | cells[1, g] | cells[2, b]
+        held[cell >> 3] = 1
+        table[cell, 0] += np.uint64(1)
+        table[cell, 1] += np.uint64(r)
+        table[cell, 2] += np.uint64(g)
+        table[cell, 3] += np.uint64(b)
+
+
+@_compiled
+def take_colours(
+    table: NDArray[Any],
+    held: NDArray[np.uint8],
+    colours: Floats,
+    counts: Floats,
+    cells: NDArray[np.uint32],
+) -> int:
+    """Take the mean colours, counts and numbers of the cells that hold pixels.
+
+    Parameters
+    ----------
+    table : unsigned array of shape (n_cells, 4)
+        As `count_deep_colours` left it, or, seen as uint32, `count_colours`.
+    held : uint8 array of shape (n_cells / 8,)
+        Where to look. Table and marks are all zero afterwards.
+    colours : ndarray of shape (n_cells, 3)
+        Its first rows become the mean colours.
+    counts : ndarray of shape (n_cells,)
+        Its first elements become the pixels of each.
+    cells : uint32 array of shape (n_cells,)
+        Its first elements become the numbers of the cells, ascending.
+
+    Returns
+    -------
+    int
+        How many cells hold pixels.
+    """
     n = 0
-    for eight in range(len(held)):
-        if held[eight]:
-            held[eight] = 0
+    marks = held.view(np.uint64)  # most are zero: looked at eight at a time
+    for mark in range(len(marks)):
+        if not marks[mark]:
+            continue
+        for eight in range(8 * mark, 8 * mark + 8):
+            if not held[eight]:
+                continue
             for cell in range(8 * eight, 8 * eight + 8):
                 count = table[cell, 0]
                 if count:
-                    counts[n] = count
-                    for channel in range(3):
-                        colours[n, channel] = table[cell, 1 + channel] / count
+                    cells[n], counts[n] = cell, count
+                    colours[n, 0] = table[cell, 1] / count
+                    colours[n, 1] = table[cell, 2] / count
+                    colours[n, 2] = table[cell, 3] / count
+                    table[cell, 0] = table[cell, 1] = table[cell, 2] = table[cell, 3] = 0
                     n += 1
-                    table[cell] = 0
-    return colours[:n].copy(), counts[:n].copy()
+        marks[mark] = 0
+    return n
 
 
 @_compiled
@@ -137,21 +247,24 @@ def cells_of_levels(share: Floats, n_cells: int) -> NDArray[np.int64]:
         The cell of each level, ascending, in 0..n_cells - 1.
     """
     cell = np.empty(len(share), dtype=np.int64)
-    if np.count_nonzero(share) <= n_cells:
+    used, total = 0, 0.0
+    for level in range(len(share)):
+        used += share[level] > 0
+        total += share[level]
+    if used <= n_cells:
         last = -1
         for level in range(len(share)):
-            if share[level] > 0:
-                last += 1
+            last += share[level] > 0
             cell[level] = max(last, 0)
         return cell
     # What the sample missed may be there all the same: two hundredths are spread over all levels.
-    floor = 0.02 * np.sum(share) / len(share)
-    density = np.cbrt(share + floor)
-    scale = n_cells / np.sum(density)
-    before = 0.0
+    floor = 0.02 * total / len(share)
+    upto, before = np.empty(len(share)), 0.0
     for level in range(len(share)):
-        cell[level] = min(int(before * scale), n_cells - 1)
-        before += density[level]
+        upto[level] = before
+        before += np.cbrt(share[level] + floor)
+    for level in range(len(share)):
+        cell[level] = min(int(upto[level] * n_cells / before), n_cells - 1)
     return cell
 
 
@@ -215,129 +328,173 @@ def best_gains(s0: Floats, s1: Floats, layers: int) -> tuple[Floats, NDArray[np.
 
 
 @_compiled
-def merge_cells(
-    axes: Floats, weights: Floats, n_cells: int, bins: int = 256
-) -> tuple[Floats, Floats]:
-    """Join the points of each cell of an uneven grid (see `cells_of_levels`) into their mean.
+def packed(rows: int, n: int) -> Singles:
+    """Give room for some rows of n singles, all zero; longer, so that each begins a cache line.
 
-    Parameters
-    ----------
-    axes : ndarray of shape (d, n)
-        Coordinates, an axis a row.
-    weights : ndarray of shape (n,)
-        Weights, all above zero.
-    n_cells : int
-        Cells on each axis; ``n_cells**d`` numbers are kept for a while.
-    bins : int, default 256
-        Levels of each axis that the cells are made of.
-
-    Returns
-    -------
-    axes : ndarray of shape (d, m)
-        Means of the cells that hold points.
-    weights : ndarray of shape (m,)
-        What they weigh.
+    What reaches over the end of a line takes half as long again.
     """
-    d, n = axes.shape
-    cell = np.zeros(n, dtype=np.int64)
-    level = np.empty(n, dtype=np.int64)
-    for axis in range(d):
-        low = np.min(axes[axis])
-        width = np.max(axes[axis]) - low
-        scale = bins / width if width > 0 else 0.0
-        share = np.zeros(bins)
-        for i in range(n):
-            level[i] = min(int((axes[axis, i] - low) * scale), bins - 1)
-            share[level[i]] += weights[i]
-        of_level = cells_of_levels(share, n_cells)
-        for i in range(n):
-            cell[i] = cell[i] * n_cells + of_level[level[i]]
-    place = np.full(n_cells**d, -1, dtype=np.int64)
-    m = 0
-    for i in range(n):
-        if place[cell[i]] < 0:
-            place[cell[i]] = m
-            m += 1
-    means, masses = np.zeros((d, m)), np.zeros(m)
-    for i in range(n):
-        j = place[cell[i]]
-        masses[j] += weights[i]
-        for axis in range(d):
-            means[axis, j] += weights[i] * axes[axis, i]
-    return means / masses, masses
+    length = -(-n // _LINE) * _LINE
+    room = np.zeros(rows * length + _LINE, dtype=np.float32)
+    start = -room.ctypes.data % (4 * _LINE) // 4
+    return room[start : start + rows * length].reshape(rows, length)
 
 
 @_compiled
-def draw_centroids(axes: Floats, weights: Floats, draws: Floats) -> Floats:
+def merge_runs(points: Singles, cells: NDArray[np.uint32]) -> tuple[Singles, NDArray[np.uint32]]:
+    """Join the points of each eight cells that make up a larger one into their mean.
+
+    Parameters
+    ----------
+    points : float32 array of shape (4, >= n)
+        As for `lloyd`.
+    cells : uint32 array of shape (n,)
+        Ascending.
+
+    Returns
+    -------
+    tuple
+        The points and cells of the larger cells.
+    """
+    n, m, zero = len(cells), 1, np.float32(0)
+    for i in range(1, n):
+        m += cells[i] >> 3 != cells[i - 1] >> 3
+    means, merged = packed(4, m), np.empty(m, dtype=np.uint32)
+    first = 0
+    for run in range(m):
+        merged[run] = cells[first] >> 3
+        mass, x, y, z = zero, zero, zero, zero
+        while first < n and cells[first] >> 3 == merged[run]:
+            weight = points[3, first]
+            mass += weight
+            x += weight * points[0, first]
+            y += weight * points[1, first]
+            z += weight * points[2, first]
+            first += 1
+        if mass > zero:
+            means[0, run], means[1, run], means[2, run] = x / mass, y / mass, z / mass
+            means[3, run] = mass
+    return means, merged
+
+
+@_compiled
+def draw_centroids(points: Singles, n: int, draws: Floats, centroids: Floats) -> None:
     """Draw one start by k-means++, the best of several candidates for each centroid.
 
     Parameters
     ----------
-    axes : ndarray of shape (d, n)
-        Coordinates, an axis a row.
-    weights : ndarray of shape (n,)
-        Weights, all above zero.
+    points : float32 array of shape (4, >= n)
+        As for `lloyd`.
+    n : int
+        Points.
     draws : ndarray of shape (k, candidates)
         Numbers in 0..1.
-
-    Returns
-    -------
-    ndarray of shape (k, d)
-        Centroids, each a point.
+    centroids : ndarray of shape (k, 3)
+        Written to; each a point.
 
     References
     ----------
     .. [1] Arthur, Vassilvitskii. "k-means++: The Advantages of Careful Seeding." SODA 2007.
     """
-    d, n = axes.shape
     k, candidates = draws.shape
-    centroids = np.empty((k, d))
-    nearest, tried, chosen = np.full(n, np.inf), np.empty(n), np.empty(n)
-    upto = np.cumsum(weights)
+    x, y, z, w = points[0], points[1], points[2], points[3]
+    room = packed(4, points.shape[1])
+    nearest, tried, chosen, share = room[0], room[1], room[2], room[3]
+    for i in range(len(w)):
+        nearest[i], share[i] = np.inf, w[i]
     for cluster in range(k):
-        least = np.inf
+        least = np.float32(np.inf)
+        total = np.sum(share)
         for candidate in range(candidates):
-            point = np.searchsorted(upto, draws[cluster, candidate] * upto[-1])
-            point = min(point, n - 1)
-            tried[:] = 0.0
-            for axis in range(d):
-                at = axes[axis, point]
-                for i in range(n):
-                    tried[i] += (axes[axis, i] - at) ** 2
-            cost = 0.0
-            for i in range(n):
-                tried[i] = min(tried[i], nearest[i])
-                cost += weights[i] * tried[i]
-            if cost < least:
+            point = _point_at(share[:n], np.float32(draws[cluster, candidate]) * total)
+            p, q, r = x[point], y[point], z[point]
+            cost = np.float32(0)
+            for i in range(len(w)):
+                a, b, c = x[i] - p, y[i] - q, z[i] - r
+                away = a * a + b * b + c * c
+                tried[i] = away if away < nearest[i] else nearest[i]
+                cost += w[i] * tried[i]
+            if candidate == 0 or cost < least:
                 least = cost
-                chosen[:] = tried
-                centroids[cluster] = axes[:, point]
-        nearest[:] = chosen
-        upto = np.cumsum(weights * nearest)
-    return centroids
+                tried, chosen = chosen, tried
+                centroids[cluster, 0], centroids[cluster, 1], centroids[cluster, 2] = p, q, r
+        nearest, chosen = chosen, nearest
+        for i in range(len(w)):
+            share[i] = w[i] * nearest[i]
 
 
 @_compiled
-def lloyd(
-    axes: NDArray[Any],
-    weights: NDArray[Any],
-    centroids: Floats,
-    label: NDArray[Any],
-    steps: int,
-    tolerance: float,
-) -> tuple[float, Floats]:
-    """Move centroids to the means of what is nearest to them, again and again.
+def _point_at(share: Singles, passed: Any) -> int:
+    """The first place at which the running sum of the shares is above a number."""
+    n, first = len(share), 0
+    while first + 64 < n:  # sums of many at a time are fast
+        together = np.sum(share[first : first + 64])
+        if together > passed:
+            break
+        passed -= together
+        first += 64
+    for i in range(first, n):
+        passed -= share[i]
+        if passed < 0:
+            return i
+    return n - 1
+
+
+@_compiled
+def follow(points: Singles, starts: Floats, steps: int, tolerance: float, kept: int) -> Floats:
+    """Follow some starts by Lloyd's steps; give the best of those that came to different places.
 
     Parameters
     ----------
-    axes : float32 or float64 array of shape (d, n)
-        Coordinates about their common mean, an axis a row.
-    weights : array of shape (n,)
-        Weights, of the same type.
-    centroids : ndarray of shape (k, d)
+    points : float32 array of shape (4, m)
+        As for `lloyd`.
+    starts : ndarray of shape (s, k, 3)
+        Centroids; changed.
+    steps, tolerance
+        As for `lloyd`.
+    kept : int
+        How many at most.
+
+    Returns
+    -------
+    ndarray of shape (<= kept, k, 3)
+        Centroids, the best first.
+    """
+    m, k, _ = starts.shape
+    gains = np.empty(m)
+    for start in range(m):
+        gains[start] = lloyd(points, starts[start], steps, tolerance)
+    ended = np.empty((min(kept, m), k, 3))
+    n, last = 0, np.inf
+    while n < len(ended):
+        best = -1
+        for start in range(m):
+            # A hundred thousandth is how far gains at one place may differ.
+            is_new = gains[start] < last * (1 - 1e-5)
+            if is_new and (best < 0 or gains[start] > gains[best]):
+                best = start
+        if best < 0:
+            break
+        last = gains[best]
+        for cluster in range(k):
+            for axis in range(3):
+                ended[n, cluster, axis] = starts[best, cluster, axis]
+        n += 1
+    return ended[:n]
+
+
+@_compiled
+def lloyd(points: Singles, centroids: Floats, steps: int, tolerance: float) -> float:
+    """Move centroids to the means of what is nearest to them, and beyond, again and again.
+
+    Twice as far as the mean is where a step stops to pay, so all but the last go most of that way:
+    fewer are needed.
+
+    Parameters
+    ----------
+    points : float32 array of shape (4, m)
+        Coordinates about their common mean, an axis a row, and weights; as `packed` laid them out.
+    centroids : ndarray of shape (k, 3)
         Where from; changed. One that nothing is nearest to stays where it is.
-    label : int32 or int64 array of shape (n,)
-        Written to; as wide as a coordinate, so that both are worked on several at a time.
     steps : int
         How often at most, >= 1.
     tolerance : float
@@ -345,42 +502,170 @@ def lloyd(
 
     Returns
     -------
-    gain : float
+    float
         By how much the last labels lower the inertia about the common mean.
-    masses : ndarray of shape (k,)
-        What each cluster weighs.
     """
-    d, n = axes.shape
-    k = len(centroids)
-    zero = axes.dtype.type(0)
-    best, score, mine = np.empty_like(weights), np.empty_like(weights), np.empty_like(weights)
-    masses = np.zeros(k)
+    k, m, zero = len(centroids), points.shape[1], np.float32(0)
+    room = packed(2, _BLOCK)
+    best, label = room[0], room[1].view(np.int32)
+    sums, masses = np.empty((k, 3)), np.empty(k)
     gain = -1.0
-    for _ in range(steps):
-        for cluster in range(k):
-            score[:] = axes.dtype.type(-0.5 * np.sum(centroids[cluster] ** 2))
-            for axis in range(d):
-                at = axes.dtype.type(centroids[cluster, axis])
-                for i in range(n):
-                    score[i] += at * axes[axis, i]
-            for i in range(n):  # of several nearest centroids the first takes the point
-                taken = cluster == 0 or score[i] > best[i]
-                best[i] = score[i] if taken else best[i]
-                label[i] = cluster if taken else label[i]
+    for step in range(steps):
+        sums[:], masses[:] = 0.0, 0.0
+        for first in range(0, m, _BLOCK):  # so few that they stay where they are fast to reach
+            last = min(first + _BLOCK, m)
+            x, y = points[0, first:last], points[1, first:last]
+            z, w = points[2, first:last], points[3, first:last]
+            label_nearest(x, y, z, centroids, best, label)
+            for cluster in range(k):
+                mine, mass, a, b, c = np.int32(cluster), zero, zero, zero, zero
+                for i in range(len(w)):
+                    weight = w[i] if label[i] == mine else zero
+                    mass += weight
+                    a += weight * x[i]
+                    b += weight * y[i]
+                    c += weight * z[i]
+                masses[cluster] += mass
+                sums[cluster, 0] += a
+                sums[cluster, 1] += b
+                sums[cluster, 2] += c
         before, gain = gain, 0.0
         for cluster in range(k):
-            mass = zero
-            for i in range(n):
-                mine[i] = weights[i] if label[i] == cluster else zero
-                mass += mine[i]
-            masses[cluster] = mass
-            if mass > zero:
-                for axis in range(d):
-                    total = zero
-                    for i in range(n):
-                        total += mine[i] * axes[axis, i]
-                    gain += float(total) * float(total) / mass
-                    centroids[cluster, axis] = total / mass
-        if gain - before <= tolerance:
+            if masses[cluster] > 0:
+                for axis in range(3):
+                    sums[cluster, axis] /= masses[cluster]
+                    gain += sums[cluster, axis] ** 2 * masses[cluster]
+        is_last = step == steps - 1 or gain - before <= tolerance
+        for cluster in range(k):
+            if masses[cluster] > 0:
+                far = 1.0 if is_last else _STRIDE
+                for axis in range(3):
+                    centroids[cluster, axis] += far * (
+                        sums[cluster, axis] - centroids[cluster, axis]
+                    )
+        if is_last:
             break
-    return gain, masses
+    return gain
+
+
+@_compiled
+def label_nearest(
+    x: Singles, y: Singles, z: Singles, centroids: Floats, best: Singles, label: NDArray[np.int32]
+) -> None:
+    """Write the number of the nearest centroid of each point; of several the first.
+
+    Parameters
+    ----------
+    x, y, z : float32 arrays of shape (m,)
+        Coordinates.
+    centroids : ndarray of shape (k, 3)
+    best, label : arrays of shape (>= m,)
+        Written to; `best` is for this function's use.
+    """
+    for cluster in range(len(centroids)):
+        mine = np.int32(cluster)
+        p = np.float32(centroids[cluster, 0])
+        q = np.float32(centroids[cluster, 1])
+        r = np.float32(centroids[cluster, 2])
+        offset = np.float32(-0.5) * (p * p + q * q + r * r)
+        if cluster == 0:
+            for i in range(len(x)):
+                best[i], label[i] = offset + p * x[i] + q * y[i] + r * z[i], mine
+        else:
+            for i in range(len(x)):
+                score = offset + p * x[i] + q * y[i] + r * z[i]
+                taken = score > best[i]
+                best[i] = score if taken else best[i]
+                label[i] = mine if taken else label[i]
+
+
+@_compiled
+def cluster_space(
+    points: Floats, weights: Floats, cells: NDArray[np.uint32], draws: Floats
+) -> tuple[Floats, Floats, float]:
+    """Look for the clusters of least inertia: many starts, of which few are followed far.
+
+    Starts are drawn on a coarse grid, followed on a finer one and, the best of them, on the points
+    themselves. All this is done in half the digits; the last step is not.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, 3)
+        Distinct points.
+    weights : ndarray of shape (n,)
+        Weights, all above zero.
+    cells : uint32 array of shape (n,)
+        Ascending numbers of the points' cells, as `cells_of_channels` makes them up.
+    draws : ndarray of shape (starts, k, candidates)
+        Numbers in 0..1, k < n.
+
+    Returns
+    -------
+    centroids : ndarray of shape (k, 3)
+        Means of the clusters.
+    masses : ndarray of shape (k,)
+        What they weigh; 0 where a cluster has lost all its points.
+    inertia : float
+        Of these clusters about their means.
+    """
+    k, n = draws.shape[1], len(weights)
+    total, mean = 0.0, np.zeros(3)
+    low, high = points[0].copy(), points[0].copy()
+    for i in range(n):
+        total += weights[i]
+        for axis in range(3):
+            at = points[i, axis]
+            mean[axis] += weights[i] * at
+            low[axis] = at if at < low[axis] else low[axis]
+            high[axis] = at if at > high[axis] else high[axis]
+    mean /= total
+    reach = np.max(high - low)
+    all_points = packed(4, n)
+    x, y, z, w = all_points[0], all_points[1], all_points[2], all_points[3]
+    per_reach, per_total = 1.0 / reach, 1.0 / total
+    for i in range(n):
+        x[i] = (points[i, 0] - mean[0]) * per_reach
+        y[i] = (points[i, 1] - mean[1]) * per_reach
+        z[i] = (points[i, 2] - mean[2]) * per_reach
+        w[i] = weights[i] * per_total
+    spread = 0.0
+    for i in range(n):
+        spread += w[i] * (x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
+
+    # A grid of few cells tells too little; one that joins little saves nothing.
+    fine, of_fine = merge_runs(all_points, cells)
+    if not 4 * k < len(of_fine) < 0.7 * n:
+        fine, of_fine = all_points, cells
+    coarse, of_coarse = merge_runs(fine, of_fine)
+    if not 4 * k < len(of_coarse) < 0.7 * len(of_fine):
+        coarse, of_coarse = fine, of_fine
+
+    starts = np.empty((len(draws), k, 3))
+    for start in range(len(draws)):
+        draw_centroids(coarse, len(of_coarse), draws[start], starts[start])
+    # Not far on the coarse grid: where its clusters are best is not where the points' are.
+    for points_of, steps, tolerance, kept in (
+        (coarse, 2, 1e-3, 12), (fine, 3, 1e-5, 6), (fine, 4, 1e-5, 3), (all_points, 2, 1e-6, 1),
+        (all_points, 2 if n >= _MANY else 300, 1e-9, 1),
+    ):
+        starts = follow(points_of, starts, steps, tolerance * spread, kept)
+
+    room = packed(2, n)
+    label = room[1].view(np.int32)
+    label_nearest(x, y, z, starts[0], room[0], label)
+    sums, masses, inertia = np.zeros((k, 3)), np.zeros(k), 0.0
+    for i in range(n):
+        weight, mine = weights[i], np.uint32(label[i])
+        a, b, c = points[i, 0] - mean[0], points[i, 1] - mean[1], points[i, 2] - mean[2]
+        masses[mine] += weight
+        sums[mine, 0] += weight * a
+        sums[mine, 1] += weight * b
+        sums[mine, 2] += weight * c
+        inertia += weight * (a * a + b * b + c * c)
+    centroids = np.zeros((k, 3))
+    for cluster in range(k):
+        if masses[cluster] > 0:
+            for axis in range(3):
+                inertia -= sums[cluster, axis] ** 2 / masses[cluster]
+                centroids[cluster, axis] = mean[axis] + sums[cluster, axis] / masses[cluster]
+    return centroids, masses, max(inertia, 0.0)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Cells = NDArray[np.uint32]
 
-_STARTS = 16  # k-means++ draws in space
+_STARTS = 24  # k-means++ draws in space
 _CANDIDATES = 3  # for each of a draw's centroids, the best of which is taken
-_TRIED = 10  # of these, followed to their end on the coarse grid
-_KEPT = 4  # of these, followed on the fine grid; the best of them on the points themselves
-_GRIDS = (16, 32)  # cells per axis of the two grids
-_MANY = 4096  # points
-_MOST_CELLS = 1 << 18  # of a grid: in more than five dimensions there is none
 _DRAWS = 20210817  # seed of the k-means++ draws: equal points give equal clusters
 
 
@@ -80,7 +77,9 @@ def weighted_kmeans(points: ArrayLike, weights: ArrayLike, n_clusters: int) -> C
     return cluster_distinct(*merge_equal(x, w), n_clusters)
 
 
-def cluster_distinct(points: Floats, weights: Floats, n_clusters: int) -> Clusters:
+def cluster_distinct(
+    points: Floats, weights: Floats, n_clusters: int, cells: Cells | None = None
+) -> Clusters:
     """Cluster points that are known to be distinct, and ascending where they lie on a line.
 
     Parameters
@@ -91,6 +90,9 @@ def cluster_distinct(points: Floats, weights: Floats, n_clusters: int) -> Cluste
         Weights, all above zero.
     n_clusters : int
         Largest number of clusters, >= 1.
+    cells : uint32 array of shape (n,), optional
+        Ascending numbers of the cells of space that the points stand for, as
+        `compiled.cells_of_channels` makes them up, where they are known.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def cluster_distinct(points: Floats, weights: Floats, n_clusters: int) -> Cluste
         return Clusters(x[order], w[order], 0.0)
     if x.shape[1] == 1:
         return _cluster_line(x[:, 0], w, n_clusters)
-    varying = [d for d in range(x.shape[1]) if np.ptp(x[:, d])]
+    varying = [d for d in range(x.shape[1]) if _varies(x[:, d])]
     if len(varying) == 1 or _equal_columns(x):
         # A line in space: its clusters are those of any coordinate that varies.
         values = x[:, varying[0]]
@@ -117,7 +119,9 @@ def cluster_distinct(points: Floats, weights: Floats, n_clusters: int) -> Cluste
         centroids = np.repeat(x[:1], len(line.weights), axis=0)
         centroids[:, varying] = line.centroids
         return Clusters(centroids, line.weights, line.inertia * len(varying))
-    return _cluster_space(x, w, n_clusters)
+    if x.shape[1] > 3:
+        return _cluster_elsewhere(x, w, n_clusters)
+    return _cluster_space(x, w, cells, n_clusters)
 
 
 def inertias(points: ArrayLike, weights: ArrayLike, max_clusters: int) -> Floats:
@@ -218,6 +222,10 @@ def _checked(points: ArrayLike, weights: ArrayLike, n_clusters: int) -> tuple[Fl
     return x, w
 
 
+def _varies(column: Floats) -> bool:
+    return bool(column[0] != column[-1] or (column != column[0]).any())
+
+
 def _equal_columns(points: Floats) -> bool:
     return bool((points[0] == points[0, 0]).all() and (points[:, 1:] == points[:, :1]).all())
 
@@ -249,46 +257,51 @@ def _cluster_line(values: Floats, weights: Floats, k: int) -> Clusters:
     return Clusters(centroids[:, None], totals, float(np.dot(weights, spread * spread)))
 
 
-def _cluster_space(points: Floats, weights: Floats, k: int) -> Clusters:
-    """Starts on a coarse grid, the best of them on a finer one, the best of those on the points."""
-    from aoi_tl.similarity.compiled import draw_centroids, lloyd, merge_cells
+def _cluster_space(points: Floats, weights: Floats, cells: Cells | None, k: int) -> Clusters:
+    """Many starts, of which few are followed far; of at most three coordinates."""
+    from aoi_tl.similarity.compiled import cluster_space
 
-    axes = np.ascontiguousarray(points.T)
-    mean = axes @ weights / weights.sum()
-    axes -= mean[:, None]
-    spread = float(np.einsum("dn,dn,n->", axes, axes, weights))
-    levels = [(axes, weights)]
-    for cells in reversed(_GRIDS):
-        if cells ** len(axes) <= _MOST_CELLS:
-            grid = merge_cells(*levels[0], cells)
-            # A grid of few cells tells too little; one that joins little saves nothing.
-            if 4 * k < len(grid[1]) < 0.7 * len(levels[0][1]):
-                levels.insert(0, grid)
-    coarse, fine = levels[0], levels[min(1, len(levels) - 1)]
+    dimensions = points.shape[1]
+    if dimensions < 3:
+        points = np.column_stack([points, np.zeros((len(weights), 3 - dimensions))])
+    if cells is None:
+        cells = _cells(points, weights)
+        order = np.argsort(cells, kind="stable")
+        points, weights, cells = points[order], weights[order], cells[order]
+    centroids, masses, inertia = cluster_space(points, weights, cells, _draws(k))
+    return _ordered(centroids[:, :dimensions], masses, inertia)
 
-    def follow(level: tuple[Floats, Floats], starts: list[Floats], steps: int, end: float,
-               kept: int) -> list[Floats]:
-        # Half the digits do for choosing among starts, and cost half the time.
-        x, w = (part.astype(np.float32) for part in level)
-        label = np.empty(len(w), dtype=np.int32)
-        gains = np.array([lloyd(x, w, start, label, steps, end * spread)[0] for start in starts])
-        order = np.argsort(-gains, kind="stable")
-        # Of starts that came to the same place one goes on.
-        new = np.diff(gains[order], prepend=np.inf) < -1e-5 * spread
-        return [starts[i] for i in order[new][:kept]]
 
-    draws = np.random.default_rng(_DRAWS).random((_STARTS, k, _CANDIDATES))
-    starts = [draw_centroids(*coarse, each) for each in draws]
-    starts = follow(coarse, starts, 5, 1e-3, _TRIED)
-    starts = follow(coarse, starts, 20, 1e-5, _KEPT)
-    [centroids] = follow(fine, starts, 30, 1e-6, 1)
-    steps = 300
-    if len(weights) >= _MANY:  # so many points are near where the grid's are
-        [centroids] = follow((axes, weights), [centroids], 12, 1e-7, 1)
-        steps = 2
-    label = np.empty(len(weights), dtype=np.int64)
-    gain, masses = lloyd(axes, weights, centroids, label, steps, 1e-9 * spread)
+@lru_cache
+def _draws(k: int) -> Floats:
+    return np.random.default_rng(_DRAWS).random((_STARTS, k, _CANDIDATES))
+
+
+def _cells(points: Floats, weights: Floats) -> Cells:
+    """Numbers of the cells of a grid, narrow where much lies, that the points, (n, 3), are in."""
+    from aoi_tl.similarity.compiled import AXIS_CELLS, cells_of_levels, interleaved
+
+    cells = np.zeros(len(weights), dtype=np.uint32)
+    shares = weights / weights.sum()
+    for axis, values in enumerate(points.T):
+        step = np.ptp(values) / 255.999 or 1.0
+        level = ((values - values.min()) / step).astype(np.intp)
+        share = np.bincount(level, shares, minlength=256).astype(np.float64)
+        of_level = np.array([interleaved(cell) for cell in cells_of_levels(share, AXIS_CELLS)])
+        cells |= (of_level << axis).astype(np.uint32)[level]
+    return cells
+
+
+def _cluster_elsewhere(points: Floats, weights: Floats, k: int) -> Clusters:
+    """More than three coordinates, which no image has."""
+    from sklearn.cluster import KMeans
+
+    found = KMeans(k, n_init=10, random_state=0).fit(points, sample_weight=weights)
+    masses = np.bincount(found.labels_, weights, minlength=k).astype(np.float64)
+    return _ordered(found.cluster_centers_, masses, float(found.inertia_))
+
+
+def _ordered(centroids: Floats, masses: Floats, inertia: float) -> Clusters:
     held = np.flatnonzero(masses)
-    centroids, masses = centroids[held] + mean, masses[held]
-    order = np.lexsort(centroids.T[::-1])
-    return Clusters(centroids[order], masses[order], max(spread - gain, 0.0))
+    order = held[np.lexsort(centroids[held].T[::-1])]
+    return Clusters(centroids[order], masses[order], inertia)

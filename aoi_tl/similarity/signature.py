@@ -16,11 +16,29 @@ Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
 _STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
-_SAMPLE = 1 << 14  # pixels that say where colours lie, for cells that are narrow there
-_CELLS = 64  # of each channel
-# The bits of 0..63, each followed by two others' places: cells near in colour are near in memory.
-_INTERLEAVED = np.array([sum((v >> b & 1) << 3 * b for b in range(6)) for v in range(_CELLS)])
+_SAMPLE = 1 << 12  # pixels that say where colours lie, for cells that are narrow there
+_CELLS = 64**3  # of colours
 _space = threading.local()
+
+
+@dataclass(frozen=True)
+class _WorkArea:
+    """Room for counting the colours of an image: the table of cells, their marks, what they hold.
+    """
+
+    table: NDArray[np.uint64]
+    held: NDArray[np.uint8]
+    colours: Floats
+    counts: Floats
+    cells: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, width: int) -> _WorkArea:
+        """Set aside room for cells of so many numbers."""
+        return cls(
+            np.zeros((_CELLS, width), dtype=np.uint64), np.zeros(_CELLS // 8, dtype=np.uint8),
+            np.empty((_CELLS, 3)), np.empty(_CELLS), np.empty(_CELLS, dtype=np.uint32),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +131,10 @@ def image_signature(image: NDArray[Any], n_clusters: int) -> Signature:
     >>> image_signature(image, 2).weights.tolist()
     [0.75, 0.25]
     """
-    colours, counts = colour_counts(image)
+    colours, counts, cells = _counts(image)
     if n_clusters < 1:
         raise ValueError(f"expected n_clusters >= 1, got {n_clusters}")
-    clusters = cluster_distinct(colours, counts, n_clusters)
+    clusters = cluster_distinct(colours, counts, n_clusters, cells)
     return Signature(_as_rgb(clusters.centroids), clusters.weights / clusters.weights.sum())
 
 
@@ -264,7 +282,7 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
     -------
     colours : ndarray of shape (n, 1) or (n, 3)
         Distinct values in 0..255: (n, 1) for grey, three equal channels included. Where a
-        channel of a colour image has more than 64 levels, colours of one cell (64 cells a
+        channel of a colour image has more than 56 levels, colours of one cell (56 cells a
         channel, narrow where many pixels are) stand together at their mean.
     counts : ndarray of shape (n,)
         Pixels of each colour.
@@ -280,11 +298,17 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
     >>> colours.tolist(), counts.tolist()
     ([[7.0], [9.0]], [2.0, 1.0])
     """
+    colours, counts, _ = _counts(image)
+    return colours.copy(), counts.copy()
+
+
+def _counts(image: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.uint32] | None]:
+    """What `colour_counts` gives, and the cells of the colours where the image has colour."""
     pixels = _checked(image)
     if pixels.ndim == 3 and _is_grey(pixels):
         pixels = pixels[:, :, 0]
     if pixels.ndim == 2:
-        return _grey_counts(pixels)
+        return *_grey_counts(pixels), None
     return _colour_counts(pixels)
 
 
@@ -332,58 +356,44 @@ def _grey_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     return colours, counts[held].astype(np.float64)
 
 
-def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Colours in cells of at most 64 a channel, at their exact means."""
-    from aoi_tl.similarity.compiled import count_colours, take_colours
+def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.uint32]]:
+    """Colours in cells of at most 56 a channel, at their exact means.
+
+    What is given is good until this thread counts again.
+    """
+    from aoi_tl.similarity.compiled import count_colours, count_deep_colours, take_colours
 
     levels = 1 << 8 * pixels.itemsize
     cells = _cells(pixels, levels)
-    sums = np.uint32 if pixels.size * (levels - 1) < 1 << 32 else np.uint64
-    table, held = _take_work_area(sums)
+    fits = levels == 256 and pixels.size * 255 < 1 << 32
+    count, width = (count_colours, 2) if fits else (count_deep_colours, 4)
+    # Kept for the next image, since fresh memory would cost more; and only once all is zero
+    # again: what breaks off in between leaves none behind.
+    kept = _space.__dict__.pop(f"{width}", None)
+    area: _WorkArea = _WorkArea.of(width) if kept is None else kept
     for strip in _strips(pixels):
-        count_colours(strip.reshape(-1, 3), cells, table, held)
-    colours, counts = take_colours(table, held)
-    setattr(_space, sums.__name__, (table, held))
+        count(strip.reshape(-1, 3), cells, area.table, area.held)
+    table = area.table.view(np.uint32) if fits else area.table
+    n = take_colours(table, area.held, area.colours, area.counts, area.cells)
+    setattr(_space, f"{width}", area)
+    colours = area.colours[:n]
     if levels > 256:
         colours *= 255 / (levels - 1)
-    return colours, counts
+    return colours, area.counts[:n], area.cells[:n]
 
 
-def _cells(pixels: NDArray[Any], levels: int) -> NDArray[np.int64]:
+def _cells(pixels: NDArray[Any], levels: int) -> NDArray[np.uint32]:
     """What each level of each channel adds to the number of its cell, shape (3, levels)."""
-    from aoi_tl.similarity.compiled import cells_of_levels
+    from aoi_tl.similarity.compiled import cells_of_channels
 
     step = max(1, round(np.sqrt(pixels.shape[0] * pixels.shape[1] / _SAMPLE)))
     sample = pixels[::step, ::step]
-    cells = np.empty((3, levels), dtype=np.int64)
-    for channel in range(3):
-        values = sample[:, :, channel].ravel()
-        # 16 bits are seen as 256 steps of the range in use, else a sample would hit each once.
-        low, width = 0, 1
-        if levels > 256:
-            low = int(values.min())
-            width = (int(values.max()) - low) // 256 + 1
-            values = (values - np.uint16(low)) // np.uint16(width)
-        share = np.bincount(values, minlength=256).astype(np.float64)
-        place = cells_of_levels(share, _CELLS)
-        if levels > 256:
-            place = place[np.clip((np.arange(levels) - low) // width, 0, 255)]
-        cells[channel] = _INTERLEAVED[place] << channel
-    return cells
-
-
-def _take_work_area(
-    sums: type[np.unsignedinteger[Any]],
-) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """This thread's table of cells and its marks, all zero: fresh ones would cost more.
-
-    They are put back when they are zero again; what broke off in between leaves none behind.
-    """
-    kept = _space.__dict__.pop(sums.__name__, None)
-    if kept is None:
-        kept = np.zeros((_CELLS**3, 4), dtype=sums), np.zeros(_CELLS**3 // 8, dtype=np.uint8)
-    found: tuple[NDArray[Any], NDArray[np.uint8]] = kept
-    return found
+    low, shift = np.zeros((2, 3), dtype=np.int64)
+    if levels > 256:  # 16 bits are seen in 128 to 256 steps, else a sample would hit each once
+        low = sample.min(axis=(0, 1)).astype(np.int64)
+        width = sample.max(axis=(0, 1)) - low
+        shift = np.array([max(0, int(w).bit_length() - 8) for w in width])
+    return cells_of_channels(sample, levels, low, shift)
 
 
 def _as_rgb(centroids: Floats) -> Floats:

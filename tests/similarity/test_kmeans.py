@@ -131,8 +131,31 @@ def test_space_against_scikit_learn(k):
     assert max(ratios) <= 1.02
 
 
+@pytest.mark.parametrize("dimensions", [2, 5])
+def test_flat_and_high_spaces(dimensions):
+    rng = np.random.default_rng(6)
+    centres = 100 * rng.permutation(np.eye(dimensions))[:2]
+    points = np.concatenate([c + rng.normal(0, 1, (300, dimensions)) for c in centres])
+    clusters = weighted_kmeans(points, np.full(600, 2.0), 2)
+    np.testing.assert_allclose(clusters.centroids, sorted(centres.tolist()), atol=0.5)
+    assert clusters.weights.tolist() == [600, 600]
+    inertia = inertia_of(points, np.full(600, 2.0), clusters.centroids)
+    assert clusters.inertia == pytest.approx(inertia)
+
+
+def test_weights_and_places_of_any_size():
+    rng = np.random.default_rng(7)
+    points = np.concatenate([rng.normal(0, 1, (50, 3)), rng.normal(9, 1, (50, 3))])
+    small = weighted_kmeans(points, np.ones(100), 2)
+    vast = weighted_kmeans(points * 1e60, np.full(100, 1e100), 2)
+    np.testing.assert_allclose(vast.centroids / 1e60, small.centroids)
+    uneven = weighted_kmeans(points, np.where(np.arange(100) < 50, 1e-250, 1.0), 2)
+    assert np.isfinite(uneven.centroids).all()
+    assert uneven.weights.sum() == pytest.approx(50)
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 3))
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 4))
 def test_order_of_points_changes_nothing(seed, k, dimensions):
     rng = np.random.default_rng(seed)
     points = rng.integers(0, 20, (60, dimensions)).astype(float)

@@ -146,7 +146,7 @@ def test_a_count_that_breaks_off_spoils_no_later_one(monkeypatch):
     image, take = natural(3), compiled.take_colours
     before = image_signature(image, 4)
 
-    def stop(table, held):
+    def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compiled, "take_colours", stop)
