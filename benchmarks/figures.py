@@ -64,6 +64,19 @@ def cpu_seconds(work: Callable[[], object], repeats: int = 3) -> float:
     return best
 
 
+def paired_seconds(
+    work: Callable[[], object], reference: Callable[[], object], repeats: int = 5
+) -> tuple[float, float]:
+    """CPU time of this thread for two things done in turn, the best of a few of each.
+
+    A machine that others share is faster at one moment than at the next: in turn, both meet both.
+    """
+    best = [float("inf"), float("inf")]
+    for _ in range(repeats):
+        best = [min(b, cpu_seconds(w, 1)) for b, w in zip(best, (work, reference), strict=True)]
+    return best[0], best[1]
+
+
 def wall_seconds(work: Callable[[], object], repeats: int = 3) -> float:
     """Time on the clock for one go, the best of a few."""
     best = float("inf")

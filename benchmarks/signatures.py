@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from curves import draw_images
-from figures import Figure, cpu_seconds, show, wall_seconds
+from figures import Figure, cpu_seconds, paired_seconds, show, wall_seconds
 
 from aoi_tl.data.images import read_image
 from aoi_tl.data.signature_cache import SignatureCache
@@ -59,7 +59,7 @@ def grey_figures(files: list[Path], compared: int) -> list[Figure]:
         for file in files:
             image_signature(read_image(file), K)
 
-    decoding, total = cpu_seconds(decode), cpu_seconds(whole)
+    total, decoding = paired_seconds(whole, decode)
     images = [read_image(file) for file in files[:: max(1, len(files) // compared)][:compared]]
     theirs = sum(
         cpu_seconds(
@@ -122,7 +122,7 @@ def colour_cost(files: list[Path], words: str) -> Figure:
         for file in files:
             image_signature(read_image(file), K)
 
-    decoding, total = cpu_seconds(decode), cpu_seconds(whole)
+    total, decoding = paired_seconds(whole, decode)
     each = 1e3 / len(files)
     return Figure(f"colour, {len(files)} files of {words}, reading included",
                   f"{total * each:.2f} ms an image", f"decoding {decoding * each:.2f} ms",

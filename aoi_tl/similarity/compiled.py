@@ -63,6 +63,23 @@ def count_levels(values: NDArray[Any], counts: NDArray[np.int64]) -> None:
 
 
 @_compiled
+def take_levels(counts: NDArray[np.int64], unit: float) -> tuple[Floats, Floats]:
+    """Give the levels that occur, in units, and how often, shape (n,) each.
+
+    `counts` is of shape (4, levels), as `count_levels` left it.
+    """
+    levels = counts.shape[1]
+    values, often = np.empty(levels), np.empty(levels)
+    n = 0
+    for level in range(levels):
+        count = counts[0, level] + counts[1, level] + counts[2, level] + counts[3, level]
+        if count:
+            values[n], often[n] = level * unit, count
+            n += 1
+    return values[:n].copy(), often[:n].copy()
+
+
+@_compiled
 def cells_of_channels(
     sample: NDArray[Any], levels: int, low: NDArray[np.int64], shift: NDArray[np.int64]
 ) -> NDArray[np.uint32]:
@@ -272,56 +289,111 @@ def cells_of_levels(share: Floats, n_cells: int) -> NDArray[np.int64]:
 
 
 @_compiled
-def best_gains(s0: Floats, s1: Floats, layers: int) -> tuple[Floats, NDArray[np.int64]]:
+def best_gains(
+    values: Floats, weights: Floats, layers: int
+) -> tuple[Floats, NDArray[np.int64], float]:
     """Cut sorted values into runs of greatest gain, by dynamic programming.
 
     The run of the values i..j-1 lowers the inertia about the common mean by
-    ``(s1[j] - s1[i])**2 / (s0[j] - s0[i])``. The last cut of the best solution moves right as j
-    grows, so the middle row halves what its neighbours have to try: O(n log n) a layer [1]_.
+    ``(s1[j] - s1[i])**2 / (s0[j] - s0[i])``, with the sums of the weights and of the weighted
+    distances from the mean up to each. The last cut of the best solution moves right as j grows,
+    so the middle row halves what its neighbours have to try: O(n log n) a layer [1]_.
 
     Parameters
     ----------
-    s0, s1 : ndarray of shape (n + 1,)
-        Prefix sums of the weights, all above zero, and of the weighted, centred values.
+    values, weights : ndarray of shape (n,)
+        Ascending and distinct; above zero.
     layers : int
         Largest number of runs, in 1..n.
 
     Returns
     -------
     gain : ndarray of shape (layers, n + 1)
-        Entry (c, j): the greatest gain of the first j values in c + 1 runs; -inf where j < c + 1.
+        Entry (c, j): the greatest gain of the first j values in c + 1 runs; -inf where j < c + 1,
+        and where j < n in the last layer.
     cut : int64 array of shape (layers, n + 1)
         The last cut of that solution.
+    inertia : float
+        About the common mean.
 
     References
     ----------
     .. [1] Wang, Song. "Ckmeans.1d.dp: Optimal k-means Clustering in One Dimension by Dynamic
        Programming." The R Journal 3(2), 2011.
     """
-    n = len(s0) - 1
+    n = len(values)
+    total, mean = 0.0, 0.0
+    for i in range(n):
+        total += weights[i]
+        mean += weights[i] * values[i]
+    mean /= total
+    s0, s1, inertia = np.zeros(n + 1), np.zeros(n + 1), 0.0
+    for i in range(n):
+        away = values[i] - mean  # squares of small numbers do not cancel
+        s0[i + 1] = s0[i] + weights[i]
+        s1[i + 1] = s1[i] + weights[i] * away
+        inertia += weights[i] * away * away
     gain = np.full((layers, n + 1), -np.inf)
     cut = np.zeros((layers, n + 1), dtype=np.int64)
     for j in range(1, n + 1):
         gain[0, j] = s1[j] * s1[j] / s0[j]
     waiting = np.empty((128, 4), dtype=np.int64)  # rows low..high, cuts left..right
     for layer in range(1, layers):
-        waiting[0] = (layer + 1, n, layer, n - 1)
+        first = n if layer == layers - 1 else layer + 1
+        waiting[0, 0], waiting[0, 1], waiting[0, 2], waiting[0, 3] = first, n, layer, n - 1
         top = 1
         while top:
             top -= 1
-            low, high, left, right = waiting[top]
+            low, high = waiting[top, 0], waiting[top, 1]
+            left, right = waiting[top, 2], waiting[top, 3]
             if low > high:
                 continue
             j = (low + high) // 2
+            best, at = -np.inf, layer
             for i in range(left, min(right, j - 1) + 1):
                 step = s1[j] - s1[i]
                 tried = gain[layer - 1, i] + step * step / (s0[j] - s0[i])
-                if tried > gain[layer, j]:
-                    gain[layer, j], cut[layer, j] = tried, i
-            waiting[top] = (low, j - 1, left, cut[layer, j])
-            waiting[top + 1] = (j + 1, high, cut[layer, j], right)
+                if tried > best:
+                    best, at = tried, i
+            gain[layer, j], cut[layer, j] = best, at
+            waiting[top, 1], waiting[top, 3] = j - 1, at
+            waiting[top + 1, 0], waiting[top + 1, 1] = j + 1, high
+            waiting[top + 1, 2], waiting[top + 1, 3] = at, right
             top += 2
-    return gain, cut
+    return gain, cut, inertia
+
+
+@_compiled
+def cluster_line(values: Floats, weights: Floats, k: int) -> tuple[Floats, Floats, float]:
+    """Give the clusters of least inertia of values on a line.
+
+    Parameters
+    ----------
+    values, weights : ndarray of shape (n,)
+        Ascending and distinct; above zero.
+    k : int
+        Clusters, in 1..n.
+
+    Returns
+    -------
+    centroids, masses : ndarray of shape (k,)
+        Means of the clusters, ascending, and what they weigh.
+    inertia : float
+        Of the clusters about their means.
+    """
+    _, cut, _ = best_gains(values, weights, k)
+    centroids, masses, inertia = np.zeros(k), np.zeros(k), 0.0
+    last = len(values)
+    for layer in range(k - 1, -1, -1):
+        first = cut[layer, last]
+        for i in range(first, last):
+            masses[layer] += weights[i]
+            centroids[layer] += weights[i] * values[i]
+        centroids[layer] /= masses[layer]
+        for i in range(first, last):
+            inertia += weights[i] * (values[i] - centroids[layer]) ** 2
+        last = first
+    return centroids, masses, inertia
 
 
 # Points in space -------------------------------------------------------------------------------

@@ -108,17 +108,20 @@ def cluster_distinct(
     if len(x) <= n_clusters:
         order = np.lexsort(x.T[::-1])
         return Clusters(x[order], w[order], 0.0)
+    from aoi_tl.similarity.compiled import cluster_line
+
     if x.shape[1] == 1:
-        return _cluster_line(x[:, 0], w, n_clusters)
+        centroids, masses, inertia = cluster_line(x[:, 0], w, n_clusters)
+        return Clusters(centroids[:, None], masses, inertia)
     varying = [d for d in range(x.shape[1]) if _varies(x[:, d])]
     if len(varying) == 1 or _equal_columns(x):
         # A line in space: its clusters are those of any coordinate that varies.
         values = x[:, varying[0]]
         order = np.argsort(values, kind="stable")
-        line = _cluster_line(values[order], w[order], n_clusters)
-        centroids = np.repeat(x[:1], len(line.weights), axis=0)
-        centroids[:, varying] = line.centroids
-        return Clusters(centroids, line.weights, line.inertia * len(varying))
+        line, masses, inertia = cluster_line(values[order], w[order], n_clusters)
+        centroids = np.repeat(x[:1], n_clusters, axis=0)
+        centroids[:, varying] = line[:, None]
+        return Clusters(centroids, masses, inertia * len(varying))
     if x.shape[1] > 3:
         return _cluster_elsewhere(x, w, n_clusters)
     return _cluster_space(x, w, cells, n_clusters)
@@ -153,12 +156,11 @@ def inertias(points: ArrayLike, weights: ArrayLike, max_clusters: int) -> Floats
         return np.minimum.accumulate(each)  # a local optimum may lie above that of fewer clusters
     from aoi_tl.similarity.compiled import best_gains
 
-    values = x[:, 0]
+    values = np.ascontiguousarray(x[:, 0])
     result = np.zeros(max_clusters)
     layers = min(max_clusters, len(values))
-    s0, s1, total = _prefix_sums(values, w)
-    gains = best_gains(s0, s1, layers)[0][:, -1]
-    result[:layers] = np.maximum(total - gains, 0.0) * x.shape[1]
+    gain, _, total = best_gains(values, w, layers)
+    result[:layers] = np.maximum(total - gain[:, -1], 0.0) * x.shape[1]
     result[len(values) - 1 :] = 0.0
     return result
 
@@ -228,33 +230,6 @@ def _varies(column: Floats) -> bool:
 
 def _equal_columns(points: Floats) -> bool:
     return bool((points[0] == points[0, 0]).all() and (points[:, 1:] == points[:, :1]).all())
-
-
-def _prefix_sums(values: Floats, weights: Floats) -> tuple[Floats, Floats, float]:
-    """Sums of weights and of weighted, centred values, (n + 1,) each; inertia about the mean."""
-    s0 = np.zeros(len(values) + 1)
-    s1 = np.zeros(len(values) + 1)
-    np.cumsum(weights, out=s0[1:])
-    centred = values - np.dot(values, weights) / s0[-1]  # centred: squares do not cancel
-    weighted = centred * weights
-    np.cumsum(weighted, out=s1[1:])
-    return s0, s1, float(np.dot(weighted, centred))
-
-
-def _cluster_line(values: Floats, weights: Floats, k: int) -> Clusters:
-    """The optimum for ascending distinct values with positive weights."""
-    from aoi_tl.similarity.compiled import best_gains
-
-    s0, s1, _ = _prefix_sums(values, weights)
-    _, cut = best_gains(s0, s1, k)
-    cuts = np.empty(k + 1, dtype=np.intp)
-    cuts[0], cuts[k] = 0, len(values)
-    for layer in range(k - 1, 0, -1):
-        cuts[layer] = cut[layer, cuts[layer + 1]]
-    totals = np.add.reduceat(weights, cuts[:-1])
-    centroids = np.add.reduceat(weights * values, cuts[:-1]) / totals
-    spread = values - np.repeat(centroids, np.diff(cuts))
-    return Clusters(centroids[:, None], totals, float(np.dot(weights, spread * spread)))
 
 
 def _cluster_space(points: Floats, weights: Floats, cells: Cells | None, k: int) -> Clusters:

@@ -79,7 +79,7 @@ class Signature:
             )
         if not (np.isfinite(c).all() and np.isfinite(w).all()):
             raise ValueError("expected finite centroids and weights, got NaN or infinity")
-        if (w < 0).any() or not w.any():
+        if w.min() < 0 or w.max() == 0:
             raise ValueError(
                 f"expected weights >= 0 with at least one above zero, got {w.tolist()}"
             )
@@ -344,16 +344,14 @@ def _is_grey(pixels: NDArray[Any]) -> bool:
 
 
 def _grey_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
-    from aoi_tl.similarity.compiled import count_levels
+    from aoi_tl.similarity.compiled import count_levels, take_levels
 
     levels = 1 << 8 * pixels.itemsize
-    rows = np.zeros((4, levels), dtype=np.int64)
+    counts = np.zeros((4, levels), dtype=np.int64)
     for strip in _strips(pixels):
-        count_levels(strip.ravel(), rows)
-    counts = rows.sum(axis=0)
-    held = np.flatnonzero(counts)
-    colours: Floats = held[:, None] * np.float64(255 / (levels - 1))
-    return colours, counts[held].astype(np.float64)
+        count_levels(strip.ravel(), counts)
+    values, often = take_levels(counts, 255 / (levels - 1))
+    return values[:, None], often
 
 
 def _colour_counts(pixels: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.uint32]]:
