@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,17 @@ def measure(series: str, size: int, images: Path) -> tuple[float, float]:
     from aoi_tl.data.signature_index import SignatureIndex
     from aoi_tl.similarity.emd import earth_movers_distance
     from aoi_tl.similarity.emd_batch import SignatureTable, emd_pairs
+    from aoi_tl.similarity.signature import dataset_signature
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as place:
         if series.startswith("images"):
             files = [images / f"{i}.jpg" for i in range(size)]
             with SignatureCache(place) as cache:
-                cache.signatures(files[:1], 5)  # compiled, imported
+                merge = partial(dataset_signature, n_clusters=5)
+                cache.datasets([files[:1]], 5, merge)  # compiled, imported
                 before, started = memory(), time.perf_counter()
-                cache.signatures(files, 5)
+                cache.datasets([files], 5, merge)
                 seconds = time.perf_counter() - started
         elif series.startswith("datasets"):
             with SignatureIndex(Path(place) / "i.index", n_clusters=5) as index:

@@ -157,7 +157,10 @@ def two_core_figure(folder: Path, number: int) -> Figure:
         ):
             cache.signatures(files, K)
 
-    one, two = wall_seconds(lambda: fill(1), 1), wall_seconds(lambda: fill(2), 1)
+    one = two = float("inf")
+    for _ in range(2):  # in turn: a machine that others share is faster at times
+        one = min(one, wall_seconds(lambda: fill(1), 1))
+        two = min(two, wall_seconds(lambda: fill(2), 1))
     return Figure(f"two cores, {number} grey files of 1024 x 1024", f"{two:.1f} s",
                   f"one core {one:.1f} s", one / two, ">= 1.8")  # fmt: skip
 

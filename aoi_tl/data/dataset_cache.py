@@ -14,19 +14,26 @@ import struct
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.dataset import SPLITS
+from aoi_tl.data.file_list import FileList
 from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.data.labels import apply_aliases, check_aliases
 from aoi_tl.data.signature_cache import SETTLED_NS, SignatureCache
 from aoi_tl.data.summary import Summary, summarise
 from aoi_tl.data.yaml_file import read_yaml
-from aoi_tl.data.yolo import find_root, find_split, label_path, load_dataset
+from aoi_tl.data.yolo import (
+    find_root,
+    find_split,
+    label_path,
+    load_dataset,
+    read_names,
+    read_yaml_map,
+)
 from aoi_tl.errors import DataError
 from aoi_tl.remote import is_remote, place_of
 
@@ -99,32 +106,28 @@ def read_summaries(
     kept = cache.recall(keys)
     seen: dict[str, tuple[bytes, int]] = {}
     known = [_unchanged(kept.get(key), seen) for key in keys]
-    fresh: dict[int, tuple[Dataset, Places | None, str]] = {}
-    for number, path in enumerate(map(Path, paths)):
-        if known[number] is None:
-            places = _places_of(path)
-            state, newest = _state(places, seen) if places else ("", 0)
-            # What is this young may change once more without a new time stamp.
-            settled = places is not None and newest < began - SETTLED_NS
-            fresh[number] = load_dataset(path), places if settled else None, state
     if aliases:
         check_aliases(aliases, [*known_names, *(
-            name for number, found in enumerate(known)
-            for name in (found[1] if found else fresh[number][0].names)
+            name for path, found in zip(map(Path, paths), known, strict=True)
+            for name in (found[1] if found else read_names(read_yaml_map(path), path))
         )])
     summaries = []
-    for number, path in enumerate(map(Path, paths)):
-        if found := known[number]:
+    for key, path, found in zip(keys, map(Path, paths), known, strict=True):
+        if found:
             summaries.append(replace(found[0], path=path))
             continue
-        dataset, places, state = fresh[number]
+        places = _places_of(path)
+        state, newest = _state(places, seen) if places else ("", 0)
+        dataset = load_dataset(path)
         contents = cache.contents(dataset.images)
+        # What is this young may change once more without a new time stamp.
+        settled = places is not None and newest < began - SETTLED_NS
         summary = summarise(
-            apply_aliases(dataset, aliases), contents.__getitem__, state if places else ""
+            apply_aliases(dataset, aliases), contents.__getitem__, state if settled else ""
         )
         summaries.append(summary)
-        if places:
-            cache.keep(keys[number], _written(summary, dataset.names, places))
+        if places and settled:
+            cache.keep(key, _written(summary, dataset.names, places))
     return summaries
 
 
@@ -261,13 +264,7 @@ def _looked_at(path: str) -> tuple[bytes, int]:
 
 
 def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
-    folders = {
-        split: [
-            [os.path.join(folder, ""), "/".join(map(os.path.basename, images))]
-            for folder, images in groupby(files, os.path.dirname)
-        ]
-        for split, files in summary.files.items()
-    }
+    folders = {split: list(files.folders()) for split, files in summary.files.items()}
     body = json.dumps({
         "state": summary.state, "asked": places.asked, "read": places.read, "before": names,
         "name": summary.name, "names": summary.names, "files": folders, "boxes": summary.boxes,
@@ -285,10 +282,7 @@ def _unchanged(
     kept = json.loads(data[32:])
     if _state(Places(tuple(kept["asked"]), tuple(kept["read"])), seen)[0] != kept["state"]:
         return None
-    files = {
-        split: tuple([folder + name for folder, names in parts for name in names.split("/")])
-        for split, parts in kept["files"].items()
-    }
+    files = {split: FileList.of_folders(parts) for split, parts in kept["files"].items()}
     boxes = {split: tuple(counts) for split, counts in kept["boxes"].items()}
     summary = Summary(
         kept["name"], Path(), tuple(kept["names"]), files, boxes, kept["fingerprint"],

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _FORMAT = 3  # raised when signatures come to mean something else: older caches 
 _BATCH = 500  # rows asked for, or written, in one statement
 _CHUNK = 16  # images measured here between two writes
 _SHARD = 64  # images handed to a worker at a time
-_TOGETHER = 50_000  # images of several sets measured as one list: what is held in memory
+_TOGETHER = 50_000  # images measured as one list, of several sets or one: held in memory
 _TRIAL = 64  # images measured here before it is decided whether workers pay
 _WORTH_WORKERS = 3.0  # seconds of work left that make up for starting them
 _CURVE = 0  # stands where the number of clusters does, for a curve of inertias
@@ -163,7 +163,7 @@ class SignatureCache:
         self,
         datasets: Sequence[Sequence[str | os.PathLike[str]]],
         n_clusters: int,
-        merge: Callable[[list[Signature]], Signature],
+        merge: Callable[[Iterable[Signature]], Signature],
         progress: Progress = lambda done: None,
         states: Sequence[str] | None = None,
     ) -> list[tuple[Signature | None, int]]:
@@ -179,7 +179,7 @@ class SignatureCache:
         n_clusters : int
             Largest number of clusters, >= 1.
         merge : callable
-            Makes one signature of those of the images.
+            Makes one signature of those of the images, which it is given one after the other.
         progress : callable, optional
             Told how many more images are done.
         states : sequence of str, optional
@@ -198,38 +198,35 @@ class SignatureCache:
             for images, state in zip(datasets, states or [""] * len(datasets), strict=True)
         ]
         known = self._look_up("content", "measures", keys, n_clusters)
-        found: list[tuple[Signature | None, int] | None] = []
-        for key, images in zip(keys, datasets, strict=True):
-            found.append((_as_signature(known[key][0]), 0) if key in known else None)
+        fresh = [images for key, images in zip(keys, datasets, strict=True) if key not in known]
+        measured = self._in_turn(fresh, n_clusters, progress)
+        found: list[tuple[Signature | None, int]] = []
+        for number, (key, images) in enumerate(zip(keys, datasets, strict=True)):
             if key in known:
                 progress(len(images))
-        unknown = [place for place, signature in enumerate(found) if signature is None]
-        for group in _groups(unknown, [len(images) for images in datasets]):
-            together = [image for place in group for image in datasets[place]]
-            measured = iter(self.signatures(together, n_clusters, progress))
-            for place in group:
-                mine = list(islice(measured, len(datasets[place])))
-                key = keys[place]
-                if not (states and states[place]) and key != _stamps_key(datasets[place], began):
-                    key = ""  # changed while it was measured
-                found[place] = self._merged(mine, key, n_clusters, merge)
-        return [one for one in found if one is not None]
+                found.append((_as_signature(known[key][0]), 0))
+                continue
+            mine = _Readable(islice(measured, len(images)))
+            readable = iter(mine)
+            first = next(readable, None)
+            signature = None if first is None else merge(chain([first], readable))
+            found.append((signature, mine.unreadable))
+            has_state = bool(states and states[number])
+            # Else it may have changed while it was measured.
+            if signature and not mine.unreadable and key and (
+                has_state or key == _stamps_key(images, began)
+            ):
+                table = np.column_stack([signature.centroids, signature.weights])
+                self._store([], [(key, n_clusters, table.tobytes())])
+        return found
 
-    def _merged(
-        self,
-        measured: list[Signature | None],
-        key: str,
-        n_clusters: int,
-        merge: Callable[[list[Signature]], Signature],
-    ) -> tuple[Signature | None, int]:
-        readable = [signature for signature in measured if signature is not None]
-        if not readable:
-            return None, len(measured)
-        signature = merge(readable)
-        if len(readable) == len(measured) and key:
-            table = np.column_stack([signature.centroids, signature.weights])
-            self._store([], [(key, n_clusters, table.tobytes())])
-        return signature, len(measured) - len(readable)
+    def _in_turn(
+        self, datasets: Sequence[Sequence[str | os.PathLike[str]]], kind: int, progress: Progress
+    ) -> Iterator[Signature | None]:
+        """The signatures of the images of sets, measured as lists that memory has room for."""
+        every = (image for images in datasets for image in images)
+        while several := list(islice(every, _TOGETHER)):
+            yield from self.signatures(several, kind, progress)
 
     def _values(
         self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress
@@ -411,18 +408,19 @@ def _opened(file: str) -> sqlite3.Connection:
     return database
 
 
-def _groups(places: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Put sets together until they hold `_TOGETHER` images; a larger one is a group of its own."""
-    group: list[int] = []
-    held = 0
-    for place in places:
-        if group and held + sizes[place] > _TOGETHER:
-            yield group
-            group, held = [], 0
-        group.append(place)
-        held += sizes[place]
-    if group:
-        yield group
+class _Readable:
+    """Those of some measured signatures that are there, in turn; the rest is counted."""
+
+    def __init__(self, measured: Iterator[Signature | None]) -> None:
+        self.unreadable = 0
+        self._measured = measured
+
+    def __iter__(self) -> Iterator[Signature]:
+        for signature in self._measured:
+            if signature is None:
+                self.unreadable += 1
+            else:
+                yield signature
 
 
 def _name(image: str | os.PathLike[str]) -> str:
@@ -460,15 +458,15 @@ def _stamps_key(images: Sequence[str | os.PathLike[str]], began: int) -> str:
 
     Empty where one of them is young.
     """
-    lines = []
+    whole = 0  # the sum of the files' hashes: no order, and no list in memory
     for image in images:
         path = _name(image)
         stamp = _stamp(path)
         if stamp is not None and stamp[1] >= began - SETTLED_NS and not is_remote(path):
             return ""
-        lines.append(f"{path}\0{stamp}")
-    lines.sort()
-    return _state_key("\n".join(lines))
+        file = hashlib.sha256(f"{path}\0{stamp}".encode("utf-8", "surrogatepass"))
+        whole += int.from_bytes(file.digest(), "big")
+    return _state_key(f"{len(images)} {whole}")
 
 
 def _state_key(state: str) -> str:

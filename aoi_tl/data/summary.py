@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.file_list import FileList
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Summary:
     ----------
     name, path, names, notes
         As of `Dataset`.
-    files : mapping of str to tuple of str
+    files : mapping of str to FileList
         The images of every split that has one, in the dataset's order.
     boxes : mapping of str to tuple of int
         Instances of each class in that split.
@@ -33,7 +33,7 @@ class Summary:
     name: str
     path: Path
     names: tuple[str, ...]
-    files: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, FileList]
     boxes: Mapping[str, tuple[int, ...]]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
@@ -53,9 +53,9 @@ class Summary:
         return tuple(split for split in SPLITS if split in self.files)
 
     @cached_property
-    def images(self) -> tuple[str, ...]:
+    def images(self) -> FileList:
         """The image files, in the dataset's order."""
-        return tuple(chain.from_iterable(self.files[split] for split in self.splits))
+        return FileList.joined(self.files[split] for split in self.splits)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -93,12 +93,12 @@ def summarise(dataset: Dataset, hash_of: Callable[[Path], str], state: str = "")
     >>> dataset = Dataset("line-1", Path("data.yaml"), ("dent", "stain"), (dented,))
     >>> found = summarise(dataset, str)
     >>> found.images, found.counts, found.fingerprint == dataset.fingerprint(str)
-    (('a.png',), {'dent': 1, 'stain': 0}, True)
+    (FileList(['a.png']), {'dent': 1, 'stain': 0}, True)
     """
     parts = {split: dataset.split(split) for split in dataset.splits}
     return Summary(
         dataset.name, dataset.path, dataset.names,
-        {split: tuple(map(str, part.images)) for split, part in parts.items()},
+        {split: FileList(map(str, part.images)) for split, part in parts.items()},
         {split: tuple(part.counts.values()) for split, part in parts.items()},
         dataset.fingerprint(hash_of), dataset.notes, state,
     )

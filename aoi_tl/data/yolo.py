@@ -79,12 +79,7 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     {'dent': 1}
     """
     path = Path(path)
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path}: expected a map with train, val and names, got {_kind(content)}; "
-            "see the dataset page of Ultralytics"
-        )
+    content = read_yaml_map(path)
     notes: list[str] = []
     names = read_names(content, path)
     root = find_root(content, path, notes)
@@ -119,6 +114,33 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
         notes.append(f"{len(names) - len(positions)} class names given twice were merged")
     dataset = apply_aliases(Dataset(name, path, names, tuple(samples), tuple(notes)), {})
     return apply_aliases(dataset, aliases) if aliases else dataset
+
+
+def read_yaml_map(path: Path) -> dict[Any, Any]:
+    """Read a ``data.yaml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        What it says.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or is no map.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: expected a map with train, val and names, got {_kind(content)}; "
+            "see the dataset page of Ultralytics"
+        )
+    return content
 
 
 def dataset_name(path: Path) -> str:

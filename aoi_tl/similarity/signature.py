@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
 _STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
+_MOST_CENTROIDS = 1 << 18  # of the signatures of a dataset, held at a time
 _SAMPLE = 1 << 12  # pixels that say where colours lie, for cells that are narrow there
 _CELLS = 64**3  # of colours
 _space = threading.local()
@@ -142,7 +143,8 @@ def dataset_signature(signatures: Iterable[Signature], n_clusters: int) -> Signa
     """Summarise many signatures by the k-means of all their centroids, weighted by their weights.
 
     Every signature counts the same: its weights are taken as shares of their sum. The order of
-    the signatures changes nothing.
+    the signatures changes nothing, as long as they have no more than 2**18 centroids in all:
+    beyond, those that are near each other stand together, so that memory stays bounded.
 
     Parameters
     ----------
@@ -168,17 +170,77 @@ def dataset_signature(signatures: Iterable[Signature], n_clusters: int) -> Signa
     >>> dataset_signature([dark, light], 2).centroids[:, 0].tolist()
     [15.0, 200.0]
     """
-    every = list(signatures)
-    if not every:
-        raise ValueError("expected at least one signature, got none")
-    if len({s.centroids.shape[1] for s in every}) > 1:
-        raise ValueError("expected signatures of one dimension, got several")
-    centroids = np.concatenate([s.centroids for s in every])
-    weights = np.concatenate([s.weights / s.weights.sum() for s in every])
+    gathered = _Gathered()
+    for signature in signatures:
+        gathered.add(signature)
+    centroids, weights = gathered.all()
     # Sorted by weight too, so that equal centroids are summed in the same order each time.
     order = np.lexsort((weights, *centroids.T[::-1]))
     clusters = weighted_kmeans(centroids[order], weights[order], n_clusters)
     return Signature(clusters.centroids, clusters.weights / clusters.weights.sum())
+
+
+class _Gathered:
+    """The centroids of many signatures, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Floats, Floats]] = []
+        self._held = 0
+
+    def add(self, signature: Signature) -> None:
+        if self._kept and self._kept[0][0].shape[1] != signature.centroids.shape[1]:
+            raise ValueError("expected signatures of one dimension, got several")
+        self._kept.append((signature.centroids, signature.weights / signature.weights.sum()))
+        self._held += len(signature.weights)
+        if self._held > _MOST_CENTROIDS:
+            self._kept = [joined_in_cells(*self.all(), _MOST_CENTROIDS // 2)]
+            self._held = len(self._kept[0][1])
+
+    def all(self) -> tuple[Floats, Floats]:
+        if not self._kept:
+            raise ValueError("expected at least one signature, got none")
+        centroids, weights = zip(*self._kept, strict=True)
+        return np.concatenate(centroids), np.concatenate(weights)
+
+
+def joined_in_cells(points: Floats, weights: Floats, at_most: int) -> tuple[Floats, Floats]:
+    """Let the points of each cell of a grid stand together at their mean.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d)
+        Coordinates.
+    weights : ndarray of shape (n,)
+        Weights, above zero.
+    at_most : int
+        How many cells may hold points: the finest grid that does so is taken, of at most 2048
+        cells an axis.
+
+    Returns
+    -------
+    points : ndarray of shape (m, d)
+        Means of the cells.
+    weights : ndarray of shape (m,)
+        What they weigh.
+
+    Examples
+    --------
+    >>> joined_in_cells(np.array([[0.0], [0.02], [100.0]]), np.array([1.0, 3.0, 1.0]), 2)[0]
+    array([[1.5e-02],
+           [1.0e+02]])
+    """
+    low = points.min(axis=0)
+    width = float(np.ptp(points, axis=0).max()) / 2048 or 1.0
+    while True:
+        cells = np.floor((points - low) / width)
+        order = np.lexsort(cells.T)
+        new = np.flatnonzero((np.diff(cells[order], axis=0, prepend=-1) != 0).any(axis=1))
+        if len(new) <= at_most:
+            break
+        width *= 2
+    masses = np.add.reduceat(weights[order], new)
+    moments = np.add.reduceat(points[order] * weights[order, None], new)
+    return moments / masses[:, None], masses
 
 
 def choose_n_clusters(images: Iterable[NDArray[Any]], max_clusters: int = MAX_CLUSTERS) -> int:

@@ -558,10 +558,10 @@ def apart(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
 
 def _spread(
     images: Sequence[str | Path], number: int | Literal["all"]
-) -> list[str | Path]:
+) -> Sequence[str | Path]:
     """At most ``number`` images, evenly spread."""
     if number == "all" or number >= len(images):
-        return list(images)
+        return images
     return [images[i * len(images) // number] for i in range(number)]
 
 

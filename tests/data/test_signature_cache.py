@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import sqlite3
+import weakref
 
 import numpy as np
 import pytest
@@ -99,7 +101,7 @@ def test_changed_added_and_removed_images_are_noticed(tmp_path, measured):
 
 
 def test_sets_are_measured_as_one_list_and_kept_apart(tmp_path, measured, monkeypatch):
-    monkeypatch.setattr(room, "_TOGETHER", 7)  # so that these sets make several groups
+    monkeypatch.setattr(room, "_TOGETHER", 7)  # so that these sets are several lists
     sets = [draw(tmp_path, number, seed) for seed, number in enumerate((3, 4, 9, 2))]
     sets[1].append(tmp_path / "absent.png")
     done = []
@@ -111,7 +113,25 @@ def test_sets_are_measured_as_one_list_and_kept_apart(tmp_path, measured, monkey
                 assert signature == merge(expected([p for p in paths if p.exists()], 4))
     assert sum(done) == 2 * 19
     assert len(measured) == 18
-    assert [list(group) for group in room._groups([0, 1, 2, 3], [3, 4, 9, 2])] == [[0, 1], [2], [3]]
+
+
+def test_a_large_set_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "_TOGETHER", 4)
+    met, most = [], 0
+
+    def count(signatures):
+        nonlocal most
+        for signature in signatures:
+            met.append(weakref.ref(signature))
+            most = max(most, sum(each() is not None for each in met))
+            yield copy.copy(signature)
+
+    paths = draw(tmp_path, 30)
+    with SignatureCache(tmp_path / "cache") as cache:
+        found = cache.datasets([paths], 4, lambda each: merge(count(each)))
+        assert found == [(merge(expected(paths, 4)), 0)]
+    assert len(met) == 30
+    assert most <= 5
 
 
 def test_same_content_elsewhere_or_touched_is_not_measured_again(tmp_path, measured):

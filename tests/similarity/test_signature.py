@@ -205,6 +205,31 @@ def test_dataset_signature_ignores_order(seed, grey):
     assert merged.centroids.shape == (5, 3)
 
 
+@pytest.mark.parametrize("grey", [True, False])
+def test_dataset_signature_of_more_than_memory_has_room_for(grey, monkeypatch):
+    from aoi_tl.similarity import signature as room
+
+    rng = np.random.default_rng(10)
+    signatures = []
+    for _ in range(400):
+        centroids = rng.normal(rng.uniform(20, 230, (5, 1)), 9, (5, 3))
+        centroids = centroids[:, :1] * np.ones((1, 3)) if grey else centroids
+        signatures.append(Signature(centroids, rng.dirichlet(np.ones(5))))
+    whole = dataset_signature(signatures, 5)
+    monkeypatch.setattr(room, "_MOST_CENTROIDS", 500)
+    bounded = dataset_signature(iter(signatures), 5)
+    assert bounded.weights.sum() == pytest.approx(1, abs=1e-12)
+    mean = np.average(bounded.centroids, axis=0, weights=bounded.weights)
+    np.testing.assert_allclose(mean, np.average(whole.centroids, axis=0, weights=whole.weights))
+    points = np.concatenate([s.centroids for s in signatures])
+    weights = np.concatenate([s.weights for s in signatures])
+    inertias = [
+        weights @ ((points[:, None] - s.centroids) ** 2).sum(axis=2).min(axis=1)
+        for s in (whole, bounded)
+    ]
+    assert inertias[1] <= inertias[0] * 1.01
+
+
 def test_dataset_signature_of_one_image_is_its_signature():
     one = image_signature(natural(3), 5)
     same = dataset_signature([one], 5)
