@@ -77,7 +77,7 @@ class LocalEngine:
     """
 
     def __init__(self, jobs: int | None = None) -> None:
-        self.jobs = jobs or _cores()
+        self.jobs = jobs or available_cores()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
         """Run tasks, as many at once as there are jobs, whatever CPUs and GPUs they ask for."""
@@ -321,7 +321,8 @@ def _end_with(watched: Connection) -> None:
     os._exit(1)
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Count the cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

@@ -109,10 +109,10 @@ def first_score(paths: list[Path], run: Path) -> tuple[float, float]:
 def rescore_figures(sources: int, images: int, folder: Path) -> list[Figure]:
     """Score datasets a second time: the same few pixels in every image, only looking is measured.
 
-    Counted is CPU time, the system's for it as well, from the paths of the ``data.yaml`` files to
-    the finished run folder; not the start of Python and the imports, which are in the line printed
-    for the whole command. The second is held against the bare asking for the size and times of the
-    same files, images and labels: what no way of noticing every change can do without.
+    Counted is time on the clock, from the paths of the ``data.yaml`` files to the finished run
+    folder; not the start of Python and the imports, which are in the line printed for the whole
+    command. The second is held against the bare asking for the size and times of the same files,
+    images and labels, in one process: what no way of noticing every change can do without.
     """
     _, picture = cv2.imencode(".png", np.full((8, 8), 99, dtype=np.uint8))
     paths, folders = [], []
@@ -141,14 +141,10 @@ def rescore_figures(sources: int, images: int, folder: Path) -> list[Figure]:
             os.close(opened)
 
     peak, first = first_score(paths, folder / "run")
-    floor = cpu_seconds(ask)
-    seconds = cpu_seconds(score, 5)
-    before = os.times()
+    floor, seconds = wall_seconds(ask, 5), wall_seconds(score, 5)
     code = "import sys; from aoi_tl.cli import main; sys.argv[0] = 'aoi-tl'; main()"
     command = [sys.executable, "-c", code, "score", *map(str, paths), "--out", folder / "command"]
-    subprocess.run(command, check=True, capture_output=True)
-    after = os.times()
-    whole = sum(after[2:4]) - sum(before[2:4])  # of the processes started
+    whole = wall_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1)
     print(
         f"{sources} sources of {images:,} images: {first:.1f} s of CPU the first time, "
         f"{seconds:.2f} s the second; the whole command with start and imports {whole:.2f} s"

@@ -10,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aoi_tl.data.dataset import SPLITS
+from aoi_tl.data.disk_state import State, state_of, states_of
 from aoi_tl.data.file_list import FileList
 from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.data.labels import apply_aliases, check_aliases
@@ -34,12 +32,11 @@ from aoi_tl.data.yolo import (
     read_names,
     read_yaml_map,
 )
+from aoi_tl.engine import available_cores
 from aoi_tl.errors import DataError
 from aoi_tl.remote import is_remote, place_of
 
 _FORMAT = 1  # raised when datasets come to be read in another way: what was kept is forgotten
-_stamps = struct.Struct("qqq").pack
-_NOTHING = _stamps(-1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -104,17 +101,23 @@ def read_summaries(
     began = time.time_ns()
     keys = [_key(path, aliases) for path in paths]
     kept = cache.recall(keys)
-    seen: dict[str, tuple[bytes, int]] = {}
-    known = [_unchanged(kept.get(key), seen) for key in keys]
+    known = [_read(kept.get(key)) for key in keys]
+    places_of = {path: None for found in known if found for path in found.places.read}
+    files = sum(2 * len(found.summary.images) for found in known if found)  # and their labels
+    seen = states_of(list(places_of), files, available_cores())
+    known = [
+        found if found and _state(found.places, seen)[0] == found.summary.state else None
+        for found in known
+    ]
     if aliases:
         check_aliases(aliases, [*known_names, *(
             name for path, found in zip(map(Path, paths), known, strict=True)
-            for name in (found[1] if found else read_names(read_yaml_map(path), path))
+            for name in (found.before if found else read_names(read_yaml_map(path), path))
         )])
     summaries = []
     for key, path, found in zip(keys, map(Path, paths), known, strict=True):
         if found:
-            summaries.append(replace(found[0], path=path))
+            summaries.append(replace(found.summary, path=path))
             continue
         places = _places_of(path)
         state, newest = _state(places, seen) if places else ("", 0)
@@ -214,7 +217,7 @@ def _folders_named(file: Path, root: Path) -> set[str]:
     }
 
 
-def _state(places: Places, seen: dict[str, tuple[bytes, int]]) -> tuple[str, int]:
+def _state(places: Places, seen: dict[str, State]) -> tuple[str, int]:
     """Put the state of places into one word; also give the newest time stamp, in nanoseconds.
 
     What is in ``seen`` is not looked at again.
@@ -225,39 +228,11 @@ def _state(places: Places, seen: dict[str, tuple[bytes, int]]) -> tuple[str, int
         whole.update(os.fsencode(f"{path}\0{os.path.realpath(path)}\0{kind}\n"))
     for path in places.read:
         if path not in seen:
-            seen[path] = _looked_at(path)
+            seen[path] = state_of(path)
         state, changed = seen[path]
         newest = max(newest, changed)
         whole.update(os.fsencode(f"{path}\0{os.path.realpath(path)}\0") + state)
     return whole.hexdigest(), newest
-
-
-def _looked_at(path: str) -> tuple[bytes, int]:
-    """The state of one file or of all that lies in a folder, and the newest time stamp in it."""
-    try:
-        # Asking below an open folder saves the system the way down to it, for every file.
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except NotADirectoryError:
-        folder = None
-    except OSError as error:
-        return f"none {error.errno}".encode(), 0
-    names, stat = [path], os.stat
-    rows = []
-    try:
-        names += os.listdir(folder) if folder is not None else []
-        for name in names:  # all that unchanged datasets cost: every file is asked for
-            try:
-                status = stat(name, dir_fd=folder)
-            except OSError:  # a link to nothing
-                rows.append(_NOTHING)
-            else:
-                rows.append(_stamps(status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-    finally:
-        if folder is not None:
-            os.close(folder)
-    table = b"".join(rows)
-    state = hashlib.sha256(os.fsencode("\0".join(names)) + b"\0\0" + table)
-    return state.digest(), int(np.frombuffer(table, np.int64).reshape(-1, 3)[:, 1:].max())
 
 
 # ------------------------------------------------------------------------------- as it is kept
@@ -273,19 +248,25 @@ def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
     return hashlib.sha256(body).digest() + body
 
 
-def _unchanged(
-    data: bytes | None, seen: dict[str, tuple[bytes, int]]
-) -> tuple[Summary, tuple[str, ...]] | None:
-    """The summary as it was kept and the class names before aliases; None where it is not true."""
-    if data is None or hashlib.sha256(data[32:]).digest() != data[:32]:  # damaged
+@dataclass(frozen=True)
+class _Kept:
+    """A dataset as it was when it was last summed up."""
+
+    summary: Summary
+    before: tuple[str, ...]  # class names before aliases
+    places: Places
+
+
+def _read(data: bytes | None) -> _Kept | None:
+    """What was kept; None where that is nothing, or damaged."""
+    if data is None or hashlib.sha256(data[32:]).digest() != data[:32]:
         return None
     kept = json.loads(data[32:])
-    if _state(Places(tuple(kept["asked"]), tuple(kept["read"])), seen)[0] != kept["state"]:
-        return None
     files = {split: FileList.of_folders(parts) for split, parts in kept["files"].items()}
     boxes = {split: tuple(counts) for split, counts in kept["boxes"].items()}
     summary = Summary(
         kept["name"], Path(), tuple(kept["names"]), files, boxes, kept["fingerprint"],
         tuple(kept["notes"]), kept["state"],
     )
-    return summary, tuple(kept["before"])
+    places = Places(tuple(kept["asked"]), tuple(kept["read"]))
+    return _Kept(summary, tuple(kept["before"]), places)
