@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
 _STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
 _MOST_CENTROIDS = 1 << 18  # of the signatures of a dataset, held at a time
+_SEVERAL = 1024  # signatures: so many arrays take more room than what is in them
 _SAMPLE = 1 << 12  # pixels that say where colours lie, for cells that are narrow there
 _CELLS = 64**3  # of colours
 _space = threading.local()
@@ -185,22 +186,28 @@ class _Gathered:
 
     def __init__(self) -> None:
         self._kept: list[tuple[Floats, Floats]] = []
-        self._held = 0
+        self._several: list[tuple[Floats, Floats]] = []  # to be put together with what is kept
+        self._dimensions: set[int] = set()
 
     def add(self, signature: Signature) -> None:
-        if self._kept and self._kept[0][0].shape[1] != signature.centroids.shape[1]:
+        self._dimensions.add(signature.centroids.shape[1])
+        if len(self._dimensions) > 1:
             raise ValueError("expected signatures of one dimension, got several")
-        self._kept.append((signature.centroids, signature.weights / signature.weights.sum()))
-        self._held += len(signature.weights)
-        if self._held > _MOST_CENTROIDS:
-            self._kept = [joined_in_cells(*self.all(), _MOST_CENTROIDS // 2)]
-            self._held = len(self._kept[0][1])
+        self._several.append((signature.centroids, signature.weights / signature.weights.sum()))
+        if len(self._several) >= _SEVERAL:
+            self._kept, self._several = [*self._kept, _together(self._several)], []
+            if sum(len(weights) for _, weights in self._kept) > _MOST_CENTROIDS:
+                self._kept = [joined_in_cells(*_together(self._kept), _MOST_CENTROIDS // 2)]
 
     def all(self) -> tuple[Floats, Floats]:
-        if not self._kept:
+        if not self._dimensions:
             raise ValueError("expected at least one signature, got none")
-        centroids, weights = zip(*self._kept, strict=True)
-        return np.concatenate(centroids), np.concatenate(weights)
+        return _together([*self._kept, *self._several])
+
+
+def _together(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    points, weights = zip(*parts, strict=True)
+    return np.concatenate(points), np.concatenate(weights)
 
 
 def joined_in_cells(points: Floats, weights: Floats, at_most: int) -> tuple[Floats, Floats]:

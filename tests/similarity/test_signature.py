@@ -217,6 +217,7 @@ def test_dataset_signature_of_more_than_memory_has_room_for(grey, monkeypatch):
         signatures.append(Signature(centroids, rng.dirichlet(np.ones(5))))
     whole = dataset_signature(signatures, 5)
     monkeypatch.setattr(room, "_MOST_CENTROIDS", 500)
+    monkeypatch.setattr(room, "_SEVERAL", 10)
     bounded = dataset_signature(iter(signatures), 5)
     assert bounded.weights.sum() == pytest.approx(1, abs=1e-12)
     mean = np.average(bounded.centroids, axis=0, weights=bounded.weights)
