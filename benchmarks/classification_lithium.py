@@ -193,9 +193,9 @@ def table(file: Path) -> None:
         "# CDG on the lithium protocol, magnetic tiles in place of lithium", "",
         "Draws of 14/2/2/1/1 training tiles (free, blowhole, break, crack, uneven), "
         f"tested on {TESTED} images of tiles never seen, at {SIZE} px unless said; always saying "
-        f"free is right for {rows['majority_share'].iloc[0]:.1%}. Source: NEU-CLS, {SOURCE} training "
-        "images of 6 classes. Mean [95 % interval] over the draws; differences are paired by "
-        "draw. With *running* statistics batch normalisation keeps what training left it; with "
+        f"free is right for {rows['majority_share'].iloc[0]:.1%}. Source: NEU-CLS, {SOURCE} "
+        "training images of 6 classes. Mean [95 % interval] over the draws; differences are paired "
+        "by draw. With *running* statistics batch normalisation keeps what training left it; with "
         "*target* statistics it is measured anew on the 20 training images before testing.", "",
     ]
     held: list[str] = []
