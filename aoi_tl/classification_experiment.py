@@ -117,6 +117,7 @@ class ClassificationExperiment(SettingsFile):
     source: Images
     encoder: str = "resnet18"
     weights: str = "hub"
+    weights_may_run_code: bool = False
     train: Train = Train()
     imbalance: Imbalance = Imbalance()
     shifted_classes: Texts = ()

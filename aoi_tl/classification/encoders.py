@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aoi_tl.checkpoint_file import refuse_packed, why_refused
 from aoi_tl.errors import CheckpointError, ExperimentError
-from aoi_tl.ordinary import unpacked_size
 
 if TYPE_CHECKING:
     import torch
@@ -210,13 +210,12 @@ def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
         raise CheckpointError(
             f"expected weights at {path}, got nothing there; mend the path, or say 'hub'"
         )
-    _refuse_packed(path)
+    refuse_packed(path)
     try:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # pickle, zip, safetensors: each has its own
         raise CheckpointError(
-            f"expected a file of tensors at {path}, got one that cannot be read safely "
-            f"({type(error).__name__}); save the model's state dict instead"
+            f"expected a file of tensors, got {path}, which {why_refused(error)}"
         ) from error
     return {key.removeprefix("module."): value for key, value in state.items()}
 
@@ -317,15 +316,14 @@ def read_ultralytics(path: Path) -> Any:
     # Looked at here, because Ultralytics downloads what it does not find.
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}, got nothing there; mend the path")
-    _refuse_packed(path)
+    refuse_packed(path)
     try:
         checkpoint, _ = torch_safe_load(str(path), safe_only=True)
         model = checkpoint.get("ema") or checkpoint["model"]
     except Exception as error:  # pickle, zip, missing modules: each has its own
         raise CheckpointError(
-            f"expected an Ultralytics checkpoint at {path}, got a file that cannot be read "
-            f"safely ({type(error).__name__}); for a timm encoder name it and give the file as "
-            "its weights"
+            f"expected an Ultralytics checkpoint, got {path}, which {why_refused(error)} (the "
+            "weights of a timm encoder are named as 'weights', beside the encoder)"
         ) from error
     if not isinstance(model, torch.nn.Module) or not isinstance(
         model, ClassificationModel | DetectionModel
@@ -335,21 +333,6 @@ def read_ultralytics(path: Path) -> Any:
             f"{type(model).__name__}; name another file"
         )
     return model.float()
-
-
-def _refuse_packed(path: Path) -> None:
-    """Refuse a file that unpacks to more than it is: torch packs nothing."""
-    try:
-        size, unpacked = path.stat().st_size, unpacked_size(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"expected a checkpoint at {path}, got {error.strerror}; mend the file"
-        ) from error
-    if unpacked > size:
-        raise CheckpointError(
-            f"expected a checkpoint as torch writes it at {path}, got {unpacked} bytes packed into "
-            f"{size}; do not use it"
-        )
 
 
 def _chain(layers: Sequence[nn.Module], reach: Sequence[int | Sequence[int]]) -> nn.Module:

@@ -14,7 +14,13 @@ from aoi_tl.evaluation.comparison import summarise
 from aoi_tl.runs import RunFolder, environment, file_hash, open_run
 from aoi_tl.settings import read_settings
 from aoi_tl.workflows.classifier_arms import train_arm
-from aoi_tl.workflows.domains import check_named_classes, draw_seed, find_encoder, read_domains
+from aoi_tl.workflows.domains import (
+    check_named_classes,
+    draw_seed,
+    find_encoder,
+    read_domains,
+    trust_encoder,
+)
 from aoi_tl.workflows.progress import Tell, silent
 
 if TYPE_CHECKING:
@@ -102,6 +108,7 @@ def run_classification(
     }
     with open_run(out, fingerprint, resume) as run:
         record(run, experiment, fingerprint, target, source)
+        experiment = trust_encoder(run, experiment)
         rows = []
         for seed in experiment.seeds:
             missing = [arm for arm in experiment.arms if _stage(run, arm, seed) is None]

@@ -67,8 +67,46 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
 
         found = find_checkpoint(experiment.encoder, [Path("weights")])
         experiment = experiment.model_copy(update={"encoder": str(found)})
-    build_encoder(experiment.encoder, experiment.weights)
+    if not experiment.weights_may_run_code:
+        build_encoder(experiment.encoder, experiment.weights)
     return experiment
+
+
+def trust_encoder(
+    run: RunFolder, experiment: ClassificationExperiment
+) -> ClassificationExperiment:
+    """Let the files of an encoder run code where the user said so; from then on use their tensors.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets the tensors, as ``weights/trusted-*.pt``.
+    experiment : ClassificationExperiment
+        Its encoder is found.
+
+    Returns
+    -------
+    ClassificationExperiment
+        With the new files in the place of the old.
+
+    Raises
+    ------
+    CheckpointError, ExperimentError
+        When the encoder cannot be used all the same.
+    """
+    if not experiment.weights_may_run_code:
+        return experiment
+    from aoi_tl.classification.encoders import build_encoder
+    from aoi_tl.classification.trusted import rebuild_trusted_encoder, rebuild_trusted_state
+
+    made = {}
+    for key, rebuild in (("encoder", rebuild_trusted_encoder), ("weights", rebuild_trusted_state)):
+        file = Path(getattr(experiment, key))
+        if file.is_file():
+            made[key] = str(rebuild(file, run.path / f"weights/trusted-{key}-{file.stem}.pt"))
+    trusted = experiment.model_copy(update=made)
+    build_encoder(trusted.encoder, trusted.weights)
+    return trusted
 
 
 def read_images(images: Images) -> ImageSet:

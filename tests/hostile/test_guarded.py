@@ -57,25 +57,34 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     tiny.write_bytes(tiny_checkpoint(folder))
     as_missing(missing)
     saved({"model": Trap(folder / "trusted")})(payload)
+    labels = str(classification(data, folder / "runs" / "e"))
+
+    def classify(encoder: Path, out: str, *more: str) -> list[str]:
+        return ["classify", labels, "--out", f"{folder}/runs/{out}", "--set", f"encoder={encoder}",
+                "--set", "weights=hub", *more]
+
     commands = {
         "score": ["score", *every(data), "--out", f"{folder}/runs/s"],
         "check": ["check", *every(data), "--out", f"{folder}/runs/c"],
         "run": ["run", str(detection(folder, tiny)), "--out", f"{folder}/runs/r"],
         "run, trusted": ["run", str(detection(folder, tiny, True)), "--out", f"{folder}/runs/t",
                          "--set", "arms=[stock]"],
-        "classify": ["classify", str(classification(data, folder / "runs" / "e")), "--out",
-                     f"{folder}/runs/l"],
+        "classify": ["classify", labels, "--out", f"{folder}/runs/l"],
         "missing": ["run", str(detection(folder, missing)), "--out", f"{folder}/runs/m"],
         "missing, trusted": ["run", str(detection(folder, missing, True)), "--out",
                              f"{folder}/runs/m2"],
         "payload": ["run", str(detection(folder, payload)), "--out", f"{folder}/runs/p"],
+        "payload, classify": classify(payload, "p3"),
     }
     before = state(data)
     ran = guarded(folder, commands)
     untrusted = (folder / "trusted").exists()
     also = guarded(folder, {"payload, trusted": [
         "run", str(detection(folder, payload, True)), "--out", f"{folder}/runs/p2"]})
-    return {**ran, "folder": folder, "ends": {**ran["ends"], **also["ends"]},
+    (folder / "trusted").rename(folder / "trusted to run")
+    more = guarded(folder, {"payload, classify, trusted": classify(
+        payload, "p4", "--set", "weights_may_run_code=true")})
+    return {**ran, "folder": folder, "ends": {**ran["ends"], **also["ends"], **more["ends"]},
             "untrusted": untrusted, "same": state(data) == before}
 
 
@@ -141,9 +150,13 @@ def test_a_checkpoint_that_asks_for_a_package_is_refused(done) -> None:
 
 def test_a_payload_runs_only_where_the_experiment_lets_it(done) -> None:
     assert "weights_may_run_code" in done["ends"]["payload"]
+    assert "weights_may_run_code" in done["ends"]["payload, classify"]
     assert not done["untrusted"]
-    assert (done["folder"] / "trusted").exists()
+    assert (done["folder"] / "trusted to run").exists()
     assert done["ends"]["payload, trusted"].startswith("refused: expected a detector")
+    assert (done["folder"] / "trusted").exists()
+    ended = done["ends"]["payload, classify, trusted"]
+    assert ended.startswith("refused: expected a classifier or a detector")
 
 
 @pytest.mark.parametrize(("event", "arguments", "where"), [

@@ -305,3 +305,35 @@ def test_colour_images_and_a_table_in_place_of_folders(data: Path, tmp_path: Pat
     result = json.loads((outcome.folder / "stages/plain-s0/result.json").read_text())
     assert result["classes"] == ["a", "b"]
     assert sum(map(sum, result["confusion"])) == 4
+
+
+def test_a_trusted_encoder_is_opened_once_and_trained_from(data: Path, tmp_path: Path) -> None:
+    from ultralytics.nn.tasks import DetectionModel
+
+    mark, file = tmp_path / "mark", tmp_path / "old.pt"
+    torch.save({"model": DetectionModel("yolov8n.yaml", verbose=False), "by": Loud(mark)}, file)
+    words = {"encoder": str(file), "weights": "hub", "arms": ["plain"],
+             "report": {"robustness": [], "maps": 0, "samples": 0}}
+    with pytest.raises(CheckpointError, match="weights_may_run_code"):
+        run_classification(cdg_experiment(data, **words), tmp_path / "refused")
+    assert not mark.exists()
+    trusting = cdg_experiment(data, **words, weights_may_run_code=True)
+    run_classification(trusting, tmp_path / "run")
+    assert mark.exists()
+    mark.unlink()
+    tensors = tmp_path / "run/weights/trusted-encoder-old.pt"
+    ledger = json.loads((tmp_path / "run/stages/plain-s0/ledger.json").read_text())
+    assert ledger["origin"] == str(tensors)
+    assert not ledger["initialised"]
+    run_classification(trusting, tmp_path / "run", resume=True)
+    assert not mark.exists(), "opened again"
+
+
+class Loud:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (str(self.mark), "w"))
