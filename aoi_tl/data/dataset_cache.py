@@ -87,7 +87,8 @@ def read_summaries(
     Examples
     --------
     >>> import tempfile
-    >>> from aoi_tl.data.dataset import Sample
+    >>> import numpy as np
+    >>> from aoi_tl.data.dataset import Dataset, Sample
     >>> from aoi_tl.data.images import write_image
     >>> from aoi_tl.data.yolo import write_dataset
     >>> with tempfile.TemporaryDirectory() as folder, SignatureCache(folder) as cache:

@@ -232,9 +232,10 @@ def joined_in_cells(points: Floats, weights: Floats, at_most: int) -> tuple[Floa
 
     Examples
     --------
-    >>> joined_in_cells(np.array([[0.0], [0.02], [100.0]]), np.array([1.0, 3.0, 1.0]), 2)[0]
-    array([[1.5e-02],
-           [1.0e+02]])
+    >>> points, weights = np.array([[0.0], [0.01], [100.0]]), np.array([1.0, 1.0, 3.0])
+    >>> joined, masses = joined_in_cells(points, weights, 2)
+    >>> joined.tolist(), masses.tolist()
+    ([[0.005], [100.0]], [2.0, 3.0])
     """
     low = points.min(axis=0)
     width = float(np.ptp(points, axis=0).max()) / 2048 or 1.0
