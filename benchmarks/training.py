@@ -53,7 +53,7 @@ def train_here(
 
         train_stage(Stage(weights, data, folder, "backbone", 0, 0, arguments))
     else:
-        from aoi_tl.transfer.yolo import load_checkpoint
+        from aoi_tl.transfer.detector import load_checkpoint
 
         load_checkpoint(weights)  # the quiet, restricted Ultralytics that the chain uses too
         from ultralytics import YOLO

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.classification.batches import BatchStream, Pixels
 from aoi_tl.classification.encoders import Encoder
 
@@ -186,12 +187,4 @@ def save_classifier(classifier: Classifier, path: Path, **about: Any) -> None:
     **about
         Plain values: the encoder's name, classes, image size.
     """
-    import io
-
-    import torch
-
-    from aoi_tl.runs import write_atomically
-
-    buffer = io.BytesIO()
-    torch.save({"state": classifier.module.state_dict(), **about}, buffer)
-    write_atomically(path, buffer.getvalue())
+    save_state({"state": classifier.module.state_dict(), **about}, path)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aoi_tl.checkpoint_file import refuse_packed, why_refused
+from aoi_tl.checkpoints.careful import prepare_ultralytics
+from aoi_tl.checkpoints.opening import open_restricted, refuse_packed, why_refused
 from aoi_tl.errors import CheckpointError, ExperimentError
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ def _fill(body: nn.Module, state: Mapping[str, torch.Tensor], name: str, origin:
 def _ultralytics(
     name: str, weights: str, seed: int
 ) -> tuple[nn.Module, Loaded, nn.Module]:
+    prepare_ultralytics()
     import torch
     from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
@@ -310,29 +312,17 @@ def read_ultralytics(path: Path) -> Any:
     CheckpointError
         When it is missing, damaged, unsafe or of another kind.
     """
-    import torch
-    from ultralytics.nn.tasks import ClassificationModel, DetectionModel, torch_safe_load
+    model = open_restricted(
+        path, " (the weights of a timm encoder are named as 'weights', beside the encoder)"
+    )
+    from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
-    # Looked at here, because Ultralytics downloads what it does not find.
-    if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint at {path}, got nothing there; mend the path")
-    refuse_packed(path)
-    try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-        model = checkpoint.get("ema") or checkpoint["model"]
-    except Exception as error:  # pickle, zip, missing modules: each has its own
-        raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, which {why_refused(error)} (the "
-            "weights of a timm encoder are named as 'weights', beside the encoder)"
-        ) from error
-    if not isinstance(model, torch.nn.Module) or not isinstance(
-        model, ClassificationModel | DetectionModel
-    ):
+    if not isinstance(model, ClassificationModel | DetectionModel):
         raise CheckpointError(
             f"expected the checkpoint of a classifier or a detector at {path}, got "
             f"{type(model).__name__}; name another file"
         )
-    return model.float()
+    return model
 
 
 def _chain(layers: Sequence[nn.Module], reach: Sequence[int | Sequence[int]]) -> nn.Module:

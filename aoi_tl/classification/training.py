@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.classification.batches import BatchStream
 from aoi_tl.classification.classifier import Classifier, Domain
 from aoi_tl.errors import RunError
-from aoi_tl.runs import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -196,14 +195,10 @@ def _keep(
     path: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer, record: _Record,
     length: int,
 ) -> None:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(
+    save_state(
         {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "length": length,
-         "record": vars(record)}, buffer,
+         "record": vars(record)}, path,
     )
-    write_atomically(path, buffer.getvalue())
 
 
 def _restore(

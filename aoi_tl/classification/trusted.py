@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aoi_tl.checkpoints.opening import open_trusted, unreadable
+from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError
-from aoi_tl.runs import write_atomically
 
 
 def rebuild_trusted_encoder(path: Path, clean: Path) -> Path:
@@ -34,13 +34,9 @@ def rebuild_trusted_encoder(path: Path, clean: Path) -> Path:
     """
     if clean.is_file():
         return clean
-    from ultralytics.nn.tasks import ClassificationModel, DetectionModel, torch_safe_load
+    model = open_trusted(path)
+    from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
-    try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=False)
-        model: Any = checkpoint.get("ema") or checkpoint["model"]
-    except Exception as error:  # a damaged pickle can raise anything
-        raise _unreadable(path, error) from error
     if type(model) not in (ClassificationModel, DetectionModel):
         raise CheckpointError(
             f"expected a classifier or a detector, got {path}, a {type(model).__name__}; name "
@@ -48,13 +44,13 @@ def rebuild_trusted_encoder(path: Path, clean: Path) -> Path:
         )
     rebuilt = type(model)(model.yaml, verbose=False)
     try:
-        rebuilt.load_state_dict(model.float().state_dict(), strict=True)
+        rebuilt.load_state_dict(model.state_dict(), strict=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"expected a model as its own description has it, got {path}, whose tensors differ; "
             "use an unfused, unpruned checkpoint"
         ) from error
-    return _saved({"model": rebuilt}, clean)
+    return save_state({"model": rebuilt}, clean)
 
 
 def rebuild_trusted_state(path: Path, clean: Path) -> Path:
@@ -85,7 +81,7 @@ def rebuild_trusted_state(path: Path, clean: Path) -> Path:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # a damaged pickle can raise anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     for key in ("model_ema", "state_dict_ema", "state_dict", "model"):  # where trainers put it
         if isinstance(found, Mapping) and key in found:
             found = found[key]
@@ -99,19 +95,4 @@ def rebuild_trusted_state(path: Path, clean: Path) -> Path:
             f"expected tensors by name, got {path}, a {type(found).__name__} without any; save the "
             "model's state dict"
         )
-    return _saved(tensors, clean)
-
-
-def _saved(content: dict[str, Any], file: Path) -> Path:
-    import torch
-
-    packed = io.BytesIO()
-    torch.save(content, packed)
-    return write_atomically(file, packed.getvalue())
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"expected a checkpoint, got {path}, which cannot be loaded ({type(error).__name__}: "
-        f"{' '.join(str(error).split())[:200]}); save it again"
-    )
+    return save_state(tensors, clean)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.cache_folder import cache_folder
 from aoi_tl.data.images import content_hash, read_image
 from aoi_tl.engine import Engine, LocalEngine, Task
 from aoi_tl.errors import DataError, EngineError
@@ -41,26 +41,6 @@ Progress = Callable[[int], None]  # told how many more images are done
 _Found = tuple[str, str, bytes | None]  # path, content hash, measured values
 
 
-def default_folder() -> Path:
-    """Where caches lie unless told otherwise.
-
-    Returns
-    -------
-    Path
-        ``AOI_TL_CACHE`` where it is set, else ``aoi-tl`` in the platform's cache folder.
-    """
-    told = os.environ.get("AOI_TL_CACHE")
-    if told:
-        return Path(told)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "aoi-tl"
-
-
 class SignatureCache:
     """Signatures of image files, measured where they are not known yet.
 
@@ -72,7 +52,7 @@ class SignatureCache:
     Parameters
     ----------
     folder : path-like, optional
-        Where the file ``signatures.sqlite`` lies; `default_folder()` unless given.
+        Where the file ``signatures.sqlite`` lies; `cache_folder()` unless given.
     engine : Engine, optional
         Where many images are measured, in shards; in a process for each core unless given.
 
@@ -98,7 +78,7 @@ class SignatureCache:
     ) -> None:
         self.engine = engine or LocalEngine()
         self.note: str | None = None
-        self._file = file = Path(folder or default_folder()) / "signatures.sqlite"
+        self._file = file = Path(folder or cache_folder()) / "signatures.sqlite"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = _opened(str(file))

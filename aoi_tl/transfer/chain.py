@@ -17,17 +17,17 @@ from typing import Any
 
 from aoi_tl.errors import CheckpointError, ExperimentError
 from aoi_tl.runs import write_atomically
-from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
-from aoi_tl.transfer.yolo import (
+from aoi_tl.transfer.arguments import check_train_arguments
+from aoi_tl.transfer.data_yaml import data_names
+from aoi_tl.transfer.detector import (
     backbone_length,
-    check_train_arguments,
-    data_names,
     load_checkpoint,
     new_model,
     save_checkpoint,
-    train_detector,
     widen_class_branch,
 )
+from aoi_tl.transfer.training import train_detector
+from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
 
 #: Ways to begin a stage: those of `MODULES`, and plain Ultralytics fine-tuning of the checkpoint.
 STARTS = (*MODULES, "stock")

@@ -1,7 +1,7 @@
 """The Ultralytics trainer that survives being killed, and that ends as if it had not been.
 
 Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
-it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.yolo` does so when it trains.
+it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.training` does so when it trains.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from aoi_tl.checkpoints.careful import prepare_ultralytics
+from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError, DataError, RunError
 from aoi_tl.runs import UNFINISHED, write_atomically
-from aoi_tl.transfer.yolo import packed, prepare_ultralytics
 
 prepare_ultralytics()  # before the first import of Ultralytics: it reads the environment once
 
@@ -320,7 +321,7 @@ class StageTrainer(DetectionTrainer):
         """Save the exact state, then `last.pt` and `best.pt`, each whole or not at all."""
         self.wdir.mkdir(parents=True, exist_ok=True)
         state = self._state_file(self.epoch)
-        write_atomically(state, packed(self._state()))
+        save_state(self._state(), state)
         last, best, wdir = self.last, self.best, self.wdir
         # Without validation every epoch counts as best; only the last one is worth the writing.
         wanted = self.best_fitness == self.fitness and (self.args.val or self.stop)
@@ -507,7 +508,7 @@ def finish(folder: Path) -> None:
         write_atomically(folder / "best.pt", (folder / "last.pt").read_bytes())
     for name in ("best.pt", "last.pt"):
         if (folder / name).exists():  # it saves what it returns, which we do better
-            write_atomically(folder / name, packed(strip_optimizer(folder / name, os.devnull)))
+            save_state(strip_optimizer(folder / name, os.devnull), folder / name)
     for state in folder.glob("state-*.pt"):
         state.unlink()
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from aoi_tl.checkpoints.opening import open_trusted
 from aoi_tl.errors import CheckpointError
-from aoi_tl.transfer.yolo import (
-    new_model,
-    prepare_ultralytics,
-    save_checkpoint,
-    widen_class_branch,
-)
+from aoi_tl.transfer.detector import new_model, save_checkpoint, widen_class_branch
 
 
 def rebuild_trusted(path: Path, clean: Path) -> Path:
@@ -40,24 +36,16 @@ def rebuild_trusted(path: Path, clean: Path) -> Path:
     """
     if clean.is_file():
         return clean
-    prepare_ultralytics()
-    from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+    model = open_trusted(path)
+    from ultralytics.nn.tasks import DetectionModel
 
-    try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=False)
-        model: Any = checkpoint.get("ema") or checkpoint["model"]
-    except Exception as error:  # a damaged pickle can raise anything
-        raise CheckpointError(
-            f"expected a checkpoint, got {path}, which cannot be loaded "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); save it again"
-        ) from error
     if type(model) is not DetectionModel:
         raise CheckpointError(
             f"expected a detector, got {path}, a {type(model).__name__}; use a detection checkpoint"
         )
-    model = model.float()
+    architecture: Any = model.yaml
     names = [str(model.names[i]) for i in sorted(model.names)]
-    rebuilt = new_model(model.yaml, names, seed=0)
+    rebuilt = new_model(architecture, names, seed=0)
     widen_class_branch(rebuilt, model, seed=0)
     try:
         rebuilt.load_state_dict(model.state_dict(), strict=True)

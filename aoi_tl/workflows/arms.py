@@ -154,7 +154,7 @@ def plan_arms(
     -------
     Arms
     """
-    from aoi_tl.transfer.yolo import training_threads
+    from aoi_tl.transfer.arguments import training_threads
 
     if not weights.is_file():
         weights = _random_checkpoint(run, experiment, weights, target.names)
@@ -238,8 +238,8 @@ def train_and_weigh(work: Work) -> dict[str, Any]:
     EngineError
         When this machine does not see the run's files.
     """
+    from aoi_tl.transfer.arguments import training_threads
     from aoi_tl.transfer.chain import train_stage
-    from aoi_tl.transfer.yolo import training_threads
 
     check_sight(work)
     run = RunFolder(work.run)
@@ -308,7 +308,7 @@ def check_sight(work: Work) -> None:
 def _random_checkpoint(
     run: RunFolder, experiment: Experiment, architecture: Path, names: Sequence[str]
 ) -> Path:
-    from aoi_tl.transfer.yolo import new_model, save_checkpoint
+    from aoi_tl.transfer.detector import new_model, save_checkpoint
 
     file = run.path / "weights" / f"random-{architecture.stem}.pt"
     if not file.is_file():
@@ -358,7 +358,7 @@ def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
     import numpy as np
 
     from aoi_tl.evaluation.detection import detection_scores
-    from aoi_tl.transfer.yolo import validate_detector
+    from aoi_tl.transfer.validation import validate_detector
 
     folder, arguments = f"stages/{work.name}-target", work.experiment.train.arguments("target")
     curves = validate_detector(

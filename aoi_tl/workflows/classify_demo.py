@@ -44,7 +44,7 @@ def run_classification_demo(
     notes : list of str
         What a reader has to know, such as that training began from random weights.
     """
-    from aoi_tl.transfer.yolo import find_checkpoint
+    from aoi_tl.checkpoints.finding import find_checkpoint
 
     tell("drawing surfaces", 0, 1)
     paths = {

@@ -39,7 +39,7 @@ def run_demo(
     notes : list of str
         What a reader has to know, such as that training began from random weights.
     """
-    from aoi_tl.transfer.yolo import find_checkpoint
+    from aoi_tl.checkpoints.finding import find_checkpoint
 
     drawn = draw_demo(
         Path(data), progress=lambda done, total: tell("drawing datasets", done, total), workers=2

@@ -57,13 +57,8 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
     """
     from aoi_tl.classification.encoders import build_encoder
 
-    if experiment.encoder.endswith((".pt", ".yaml")):
-        from aoi_tl.transfer.yolo import prepare_ultralytics
-
-        # Before its first import: no installing, no usage data, none of the user's settings.
-        prepare_ultralytics()
     if experiment.encoder.endswith(".pt"):
-        from aoi_tl.transfer.yolo import find_checkpoint
+        from aoi_tl.checkpoints.finding import find_checkpoint
 
         found = find_checkpoint(experiment.encoder, [Path("weights")])
         experiment = experiment.model_copy(update={"encoder": str(found)})

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from aoi_tl.cache_folder import cache_folder
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.dataset_cache import read_summaries
 from aoi_tl.data.duplicates import CERTAIN
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
-from aoi_tl.data.signature_cache import SignatureCache, default_folder
+from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.summary import Summary
 from aoi_tl.data.yolo import load_dataset
 from aoi_tl.errors import DataError, ExperimentError, RunError
@@ -165,7 +166,7 @@ def _shared(
         contents = [content_hash(sample.image) for sample in source.samples]
         words = "\n".join([_FORMAT, *sorted(unseen), "", *sorted(contents)])
         key = hashlib.sha256(words.encode()).hexdigest()
-        files.append(default_folder() / "overlaps" / f"{key}.json")
+        files.append(cache_folder() / "overlaps" / f"{key}.json")
     known = [_looked_up(file) for file in files]
     fresh = [source for source, found in zip(sources, known, strict=True) if found is None]
     if unseen and fresh:

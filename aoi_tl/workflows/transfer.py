@@ -238,7 +238,7 @@ def _one_engine(experiments: Sequence[Experiment]) -> str:
 
 def check_training(experiment: Experiment, engine: Engine) -> None:
     """Check device and training arguments, which only the detection room can judge."""
-    from aoi_tl.transfer.yolo import check_device, check_train_arguments
+    from aoi_tl.transfer.arguments import check_device, check_train_arguments
 
     try:
         if isinstance(engine, LocalEngine):  # a cluster says itself whether it has such a machine
@@ -272,7 +272,7 @@ def find_weights(experiment: Experiment) -> Path:
     Path
         A ``.pt`` file, or an architecture such as ``yolov8n.yaml`` for random weights.
     """
-    from aoi_tl.transfer.yolo import find_checkpoint, read_registry
+    from aoi_tl.checkpoints.finding import find_checkpoint, read_registry
 
     if Path(experiment.weights).suffix in (".yaml", ".yml"):
         return Path(experiment.weights)
@@ -285,7 +285,7 @@ def find_weights(experiment: Experiment) -> Path:
 
 def check_weights(experiment: Experiment, weights: Path) -> None:
     """Refuse a checkpoint that cannot be used before any work is done; nothing in it runs."""
-    from aoi_tl.transfer.yolo import load_checkpoint
+    from aoi_tl.transfer.detector import load_checkpoint
 
     if weights.is_file() and not experiment.weights_may_run_code:
         load_checkpoint(weights)

@@ -82,7 +82,7 @@ def test_nothing_in_a_file_is_run(name: str, tmp_path: Path, capsys) -> None:
 
 
 def test_missing_damaged_and_unknown(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nothing there"):
+    with pytest.raises(CheckpointError, match="got no file"):
         build_encoder(str(tmp_path / "absent.pt"))
     with pytest.raises(CheckpointError, match="nothing there"):
         build_encoder("resnet18", str(tmp_path / "absent.pth"))

@@ -12,7 +12,7 @@ import pytest
 from aoi_tl import engine
 from aoi_tl.data import signature_cache as room
 from aoi_tl.data.images import write_image
-from aoi_tl.data.signature_cache import SignatureCache, default_folder
+from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.signature import dataset_signature, image_signature, inertia_curve
 
@@ -263,17 +263,3 @@ def test_cache_of_another_format_is_emptied(tmp_path, measured, monkeypatch):
     with SignatureCache(tmp_path / "cache") as cache:
         assert cache.signatures(paths, 4) == expected(paths, 4)
     assert len(measured) == 4
-
-
-def test_where_it_lies(monkeypatch, tmp_path):
-    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path))
-    assert default_folder() == tmp_path
-    monkeypatch.delenv("AOI_TL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert default_folder() == tmp_path / "aoi-tl"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert default_folder().parts[-3:] == ("Library", "Caches", "aoi-tl")
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    assert default_folder() == tmp_path / "aoi-tl"

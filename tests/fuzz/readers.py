@@ -191,7 +191,7 @@ TINY = {
 
 
 def tiny_checkpoint(folder: Path) -> bytes:
-    from aoi_tl.transfer.yolo import new_model, save_checkpoint
+    from aoi_tl.transfer.detector import new_model, save_checkpoint
 
     file = folder / "tiny.pt"
     save_checkpoint(new_model(TINY, ("dent", "hole"), seed=0), file)
@@ -199,7 +199,7 @@ def tiny_checkpoint(folder: Path) -> bytes:
 
 
 def detector(file: Path) -> object:
-    from aoi_tl.transfer.yolo import load_checkpoint
+    from aoi_tl.transfer.detector import load_checkpoint
 
     try:
         return load_checkpoint(file)

@@ -16,7 +16,7 @@ from aoi_tl.data.yolo import load_dataset
 from aoi_tl.errors import AoiTlError
 from aoi_tl.experiment import Experiment
 from aoi_tl.settings import read_settings
-from aoi_tl.transfer.yolo import load_checkpoint
+from aoi_tl.transfer.detector import load_checkpoint
 from tests.drawn import draw_dataset
 from tests.hostile.files import ANNOTATIONS, CHECKPOINTS, MEMBERS, YAMLS, ZIPS, packed
 from tests.hostile.limits import at_most, bounded_memory

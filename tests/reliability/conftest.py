@@ -76,7 +76,8 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    from aoi_tl.transfer.yolo import new_model, save_checkpoint, train_detector
+    from aoi_tl.transfer.detector import new_model, save_checkpoint
+    from aoi_tl.transfer.training import train_detector
 
     folder = tmp_path_factory.mktemp("reliability")
     shelf = folder / "shelf"

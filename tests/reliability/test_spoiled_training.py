@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from aoi_tl.errors import CheckpointError, RunError
+from aoi_tl.transfer.detector import load_checkpoint
 from aoi_tl.transfer.trainer import StageTrainer
-from aoi_tl.transfer.yolo import Trained, load_checkpoint, train_detector
+from aoi_tl.transfer.training import Trained, train_detector
 from tests.reliability.conftest import World
 
 EPOCHS = 4

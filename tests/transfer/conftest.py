@@ -66,7 +66,7 @@ def perturb(model: Any, seed: int = 1) -> Any:
 @pytest.fixture(scope="session")
 def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Make a checkpoint of an architecture, with perturbed tensors and three classes."""
-    from aoi_tl.transfer.yolo import new_model, save_checkpoint
+    from aoi_tl.transfer.detector import new_model, save_checkpoint
 
     folder = tmp_path_factory.mktemp("checkpoints")
 

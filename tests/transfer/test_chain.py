@@ -11,12 +11,7 @@ import torch
 
 from aoi_tl.errors import CheckpointError, ExperimentError
 from aoi_tl.transfer.chain import Stage, begin, train_stage, transfer_backbone
-from aoi_tl.transfer.yolo import (
-    backbone_length,
-    load_checkpoint,
-    new_model,
-    save_checkpoint,
-)
+from aoi_tl.transfer.detector import backbone_length, load_checkpoint, new_model, save_checkpoint
 
 from .conftest import FAMILIES, perturb
 

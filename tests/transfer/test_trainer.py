@@ -12,8 +12,9 @@ import torch
 
 from aoi_tl.runs import UNFINISHED
 from aoi_tl.transfer import trainer
+from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from aoi_tl.transfer.trainer import StageTrainer
-from aoi_tl.transfer.yolo import load_checkpoint, new_model, save_checkpoint, train_detector
+from aoi_tl.transfer.training import train_detector
 
 from .conftest import perturb
 

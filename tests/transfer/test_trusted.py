@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from aoi_tl.errors import CheckpointError
+from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from aoi_tl.transfer.trusted import rebuild_trusted
-from aoi_tl.transfer.yolo import load_checkpoint, new_model, save_checkpoint
 from tests.fuzz.readers import TINY
 from tests.hostile.corpus import Trap
 from tests.hostile.files import as_missing

@@ -17,7 +17,7 @@ QUICK = ["train.epochs=1", "train.image_size=32", "train.batch=4", "train.blocks
 def test_demo_needs_no_download_and_says_what_it_goes_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import aoi_tl.transfer.yolo as room
+    import aoi_tl.checkpoints.finding as room
 
     def offline(*_: object) -> Path:
         raise CheckpointError("expected yolov8n.pt, got no network")

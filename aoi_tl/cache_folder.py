@@ -1,0 +1,27 @@
+"""Where caches lie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where caches lie unless told otherwise.
+
+    Returns
+    -------
+    Path
+        ``AOI_TL_CACHE`` where it is set, else ``aoi-tl`` in the platform's cache folder.
+    """
+    told = os.environ.get("AOI_TL_CACHE")
+    if told:
+        return Path(told)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "aoi-tl"

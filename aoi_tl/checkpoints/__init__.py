@@ -1,0 +1,1 @@
+"""Checkpoints of anybody: found, opened with care, and written."""

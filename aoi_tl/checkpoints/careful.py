@@ -1,0 +1,96 @@
+"""Ultralytics made careful: it opens with restrictions, installs nothing and sends nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from aoi_tl.cache_folder import cache_folder
+from aoi_tl.errors import RunError
+
+
+def prepare_ultralytics() -> None:
+    """Make Ultralytics careful: restricted loading, no installs, no network, no events.
+
+    Sets environment variables before its first import (multi-GPU workers inherit them) and, where
+    it was imported before, the same switches in memory. Its settings are kept in our own cache
+    folder, or where ``YOLO_CONFIG_DIR`` says.
+    """
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ["YOLO_OFFLINE"] = "true"
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_folder() / "ultralytics"))
+    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+    fresh = "ultralytics" not in sys.modules
+    verbose = os.environ.get("YOLO_VERBOSE")
+    if fresh:  # its import announces the settings file it makes
+        os.environ["YOLO_VERBOSE"] = "false"
+    try:
+        from ultralytics import utils
+    except ImportError as error:
+        raise RunError(
+            f"expected the package ultralytics, got none ({error}); install it: pip install aoi-tl"
+        ) from error
+    from ultralytics.nn import tasks
+    from ultralytics.utils import checks, events
+
+    if fresh:
+        utils.VERBOSE = True  # our own switch is the logger's level
+        del os.environ["YOLO_VERBOSE"]
+        if verbose is not None:
+            os.environ["YOLO_VERBOSE"] = verbose
+    tasks.SAFE_LOAD = True
+    utils.ONLINE = checks.ONLINE = events.ONLINE = False
+    utils.AUTOINSTALL = checks.AUTOINSTALL = False
+    events.events.enabled = False
+    # Past the manager's own setter, which would write the user's settings file.
+    off = (
+        "sync",
+        "clearml",
+        "comet",
+        "dvc",
+        "mlflow",
+        "raytune",
+        "tensorboard",
+        "wandb",
+        "vscode_msg",
+    )
+    dict.update(utils.SETTINGS, dict.fromkeys(off, False))
+
+
+@contextmanager
+def quietly(verbose: bool = False) -> Iterator[None]:
+    """Show Ultralytics' warnings only; its progress bars go by the same level."""
+    import logging
+
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel(logging.INFO if verbose else logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+
+
+@contextmanager
+def own_chance() -> Iterator[None]:
+    """Let Ultralytics seed the world, and put the world back afterwards."""
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+        torch.set_num_threads(threads)

@@ -1,0 +1,152 @@
+"""A checkpoint from somebody, opened with restrictions, or without where its user says so."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from aoi_tl.checkpoints.careful import prepare_ultralytics, quietly
+from aoi_tl.errors import CheckpointError
+from aoi_tl.ordinary import unpacked_size
+
+
+def refuse_packed(path: Path) -> None:
+    """Refuse a checkpoint that unpacks to more than it is: torch packs nothing.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file.
+
+    Raises
+    ------
+    CheckpointError
+        If it does, or cannot be read.
+    """
+    try:
+        size, unpacked = os.path.getsize(path), unpacked_size(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"expected a checkpoint, got {error.strerror} at {path}; check the file"
+        ) from error
+    if unpacked > size:
+        raise CheckpointError(
+            f"expected a checkpoint as torch writes it, got {path}, {unpacked} bytes packed into "
+            f"{size}; do not use it"
+        )
+
+
+def why_refused(error: BaseException) -> str:
+    """Say why a restricted load failed, and the cure.
+
+    Parameters
+    ----------
+    error : Exception
+        What Ultralytics or torch raised.
+
+    Returns
+    -------
+    str
+        To be put behind "which".
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if found := re.search(r"GLOBAL ([\w.]+)", str(cause)):
+            return (
+                f"would run {found[1]} when it is opened; take one from its maker. Only if you "
+                "trust this file as you would a program: set 'weights_may_run_code: true'"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return (
+        f"cannot be loaded ({type(error).__name__}): it is damaged, or holds more than a known "
+        "model; download or save it again"
+    )
+
+
+def open_restricted(path: Path, hint: str = "") -> Any:
+    """Open an Ultralytics checkpoint, reconstructing known model classes only.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file.
+    hint : str
+        Put behind the line that refuses a file that is none.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model in full precision, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged, or refers to anything but known model classes.
+    """
+    # Looked at here, because Ultralytics downloads what it does not find.
+    if not path.is_file():
+        raise CheckpointError(f"expected a checkpoint, got no file {path}; check the path")
+    refuse_packed(path)
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        with quietly():
+            return load_checkpoint(str(path))[0]
+    except Exception as error:  # a damaged or hostile pickle can raise anything
+        raise CheckpointError(
+            f"expected an Ultralytics checkpoint, got {path}, which {why_refused(error)}{hint}"
+        ) from error
+
+
+def open_trusted(path: Path) -> Any:
+    """Open an Ultralytics checkpoint and run whatever is in it; nothing is installed for it.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file. It can do anything that its user can.
+
+    Returns
+    -------
+    object
+        What it holds as its model: a module in full precision, if it is an Ultralytics checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or needs a package that is not here.
+    """
+    prepare_ultralytics()
+    import torch
+    from ultralytics.nn.tasks import torch_safe_load
+
+    try:
+        checkpoint, _ = torch_safe_load(str(path), safe_only=False)
+        model = checkpoint.get("ema") or checkpoint["model"]
+    except Exception as error:  # a damaged pickle can raise anything
+        raise unreadable(path, error) from error
+    return model.float() if isinstance(model, torch.nn.Module) else model
+
+
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Say that a trusted file cannot be opened all the same.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    error : Exception
+        What opening it raised.
+
+    Returns
+    -------
+    CheckpointError
+        To be raised.
+    """
+    return CheckpointError(
+        f"expected a checkpoint, got {path}, which cannot be loaded ({type(error).__name__}: "
+        f"{' '.join(str(error).split())[:200]}); save it again"
+    )

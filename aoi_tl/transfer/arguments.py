@@ -1,0 +1,150 @@
+"""What a training is told: Ultralytics' arguments, the device, the threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from aoi_tl.checkpoints.careful import own_chance, prepare_ultralytics
+from aoi_tl.errors import ExperimentError
+
+#: Training arguments that a stage sets itself, and what to write instead.
+OWNED_ARGUMENTS = {
+    "data": "name the data under `target` and `sources`",
+    "model": "name the checkpoint under `weights`",
+    "pretrained": "choose the arm (`scratch`, `stock`, ...) or `transfer.modules`",
+    "project": "choose the run's folder with --out",
+    "name": "choose the run's folder with --out",
+    "save_dir": "choose the run's folder with --out",
+    "exist_ok": "choose the run's folder with --out",
+    "resume": "use --resume",
+    "seed": "write the seeds under `seeds`",
+    "task": "only detection is trained here",
+    "mode": "only training is done here",
+    "cfg": "write the arguments themselves under `train`",
+    "split": "training validates on the val split; only the evaluation opens the test split",
+    "single_cls": "make all classes one with `aliases`",
+}
+
+#: What Ultralytics' `build_optimizer` knows; it says so only once training has begun.
+OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
+
+
+def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Check training arguments before anything is trained.
+
+    Parameters
+    ----------
+    arguments : mapping
+        Names and values as Ultralytics documents them.
+
+    Returns
+    -------
+    dict
+        A copy, with values in the types that Ultralytics wants.
+
+    Raises
+    ------
+    ExperimentError
+        If an argument is unknown, set by the stage itself, or has a value of the wrong kind.
+
+    Examples
+    --------
+    >>> check_train_arguments({"epochs": 3, "lr0": 0.01})
+    {'epochs': 3, 'lr0': 0.01}
+    >>> check_train_arguments({"epoch": 3})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    aoi_tl.errors.ExperimentError: expected a training argument of Ultralytics, got 'epoch'; ...
+    """
+    prepare_ultralytics()
+    from ultralytics.cfg import check_cfg
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    checked = dict(arguments)
+    for name in checked:
+        if name in OWNED_ARGUMENTS:
+            raise ExperimentError(
+                f"expected no training argument {name!r}, got {checked[name]!r}; "
+                f"{OWNED_ARGUMENTS[name]}"
+            )
+        if name not in DEFAULT_CFG_DICT:
+            near = get_close_matches(name, DEFAULT_CFG_DICT, n=1, cutoff=0.0)
+            raise ExperimentError(
+                f"expected a training argument of Ultralytics, got {name!r}; "
+                f"did you mean {near[0]!r}?"
+            )
+    optimizer = str(checked.get("optimizer", "auto"))
+    if optimizer.lower() not in map(str.lower, OPTIMIZERS):
+        raise ExperimentError(
+            f"expected 'optimizer' to be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}"
+        )
+    try:
+        check_cfg(checked)
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(
+            f"expected a valid training argument, got {' '.join(str(error).split())}"
+        ) from error
+    return checked
+
+
+def check_device(device: str) -> None:
+    """Check that this machine has a device before anything is trained on it.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``0``, ``0,1``, ``mps``, ..., as Ultralytics has it.
+
+    Raises
+    ------
+    ExperimentError
+        If the machine does not have it.
+
+    Examples
+    --------
+    >>> check_device("cpu")
+    """
+    prepare_ultralytics()
+    from ultralytics.utils.torch_utils import select_device
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        with own_chance():
+            select_device(device, verbose=False)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        import torch
+
+        raise ExperimentError(
+            f"expected a device of this machine, got {device!r}: it has "
+            f"{torch.cuda.device_count()} GPUs that torch can use; set 'device: cpu', or a GPU's "
+            "number"
+        ) from error
+    finally:  # Ultralytics hides the GPUs from the whole process when it is asked for the CPU
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def training_threads(number: int | None = None) -> int:
+    """Say how many threads a training on CPU uses; given a number, use so many from now on.
+
+    Float sums depend on it: machines that shall find the same tensors use the same number.
+
+    Parameters
+    ----------
+    number : int, optional
+        >= 1; unless given, what Ultralytics chose for this machine stays.
+
+    Returns
+    -------
+    int
+    """
+    prepare_ultralytics()
+    from ultralytics.utils import torch_utils
+
+    if number is not None:
+        torch_utils.NUM_THREADS = number  # `select_device` hands it to torch
+    return int(torch_utils.NUM_THREADS)
