@@ -15,7 +15,7 @@ from aoi_tl import load_dataset, score_sources
 from aoi_tl.data import signature_cache
 from aoi_tl.data.images import content_hash, image_fault, image_size, read_image
 from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.data.yolo import write_dataset
+from aoi_tl.data.yolo_write import write_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.experiment import Experiment
 from aoi_tl.remote import is_remote, list_remote, place_of, remote_stamp, url_of

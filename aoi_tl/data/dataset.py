@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +52,23 @@ class Sample:
         boxes.setflags(write=False)
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "boxes", boxes)
+
+    def digest(self, content: str) -> bytes:
+        """Put the sample into 32 bytes.
+
+        Parameters
+        ----------
+        content : str
+            The SHA-256 of the image file, in hexadecimal digits.
+
+        Returns
+        -------
+        bytes
+            The SHA-256 of split, content and labels.
+        """
+        classes, boxes = self.classes.astype("<i8"), self.boxes.astype("<f8")
+        parts = (self.split.encode(), content.encode(), classes.tobytes(), boxes.tobytes())
+        return hashlib.sha256(b"\0".join(parts)).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,22 +175,27 @@ class Dataset:
         from aoi_tl.data.images import content_hash
 
         hash_of = hash_of or content_hash
-        lines = sorted(
-            hashlib.sha256(
-                b"\0".join(
-                    (
-                        sample.split.encode(),
-                        hash_of(sample.image).encode(),
-                        sample.classes.astype("<i8").tobytes(),
-                        sample.boxes.astype("<f8").tobytes(),
-                    )
-                )
-            ).digest()
-            for sample in self.samples
-        )
-        whole = hashlib.sha256()
-        for name in self.names:
-            whole.update(name.encode("utf-8", "surrogatepass") + b"\0")
-        for line in lines:
-            whole.update(line)
-        return whole.hexdigest()
+        return fingerprint_of(self.names, [s.digest(hash_of(s.image)) for s in self.samples])
+
+
+def fingerprint_of(names: Iterable[str], digests: Iterable[bytes]) -> str:
+    """Put the names and the samples of a dataset into one word.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Class names, in order.
+    digests : iterable of bytes
+        Of its samples, in any order.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    whole = hashlib.sha256()
+    for name in names:
+        whole.update(name.encode("utf-8", "surrogatepass") + b"\0")
+    for digest in sorted(digests):
+        whole.update(digest)
+    return whole.hexdigest()

@@ -20,18 +20,12 @@ from aoi_tl.data.dataset import SPLITS
 from aoi_tl.data.disk_state import State, state_of, states_of
 from aoi_tl.data.file_list import FileList
 from aoi_tl.data.images import IMAGE_SUFFIXES
-from aoi_tl.data.labels import apply_aliases, check_aliases
+from aoi_tl.data.labels import check_aliases
 from aoi_tl.data.signature_cache import SETTLED_NS, SignatureCache
 from aoi_tl.data.summary import Summary, summarise
 from aoi_tl.data.yaml_file import read_yaml
-from aoi_tl.data.yolo import (
-    find_root,
-    find_split,
-    label_path,
-    load_dataset,
-    read_names,
-    read_yaml_map,
-)
+from aoi_tl.data.yolo import DatasetReader, read_names, read_yaml_map
+from aoi_tl.data.yolo_layout import find_root, find_split, label_path
 from aoi_tl.engine import available_cores
 from aoi_tl.errors import DataError
 from aoi_tl.remote import is_remote, place_of
@@ -90,7 +84,7 @@ def read_summaries(
     >>> import numpy as np
     >>> from aoi_tl.data.dataset import Dataset, Sample
     >>> from aoi_tl.data.images import write_image
-    >>> from aoi_tl.data.yolo import write_dataset
+    >>> from aoi_tl.data.yolo_write import write_dataset
     >>> with tempfile.TemporaryDirectory() as folder, SignatureCache(folder) as cache:
     ...     write_image(Path(folder, "a.png"), np.zeros((8, 8), np.uint8))
     ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
@@ -122,16 +116,13 @@ def read_summaries(
             continue
         places = _places_of(path)
         state, newest = _state(places, seen) if places else ("", 0)
-        dataset = load_dataset(path)
-        contents = cache.contents(dataset.images)
+        reader = DatasetReader(path)
+        summary = summarise(reader, cache.contents, aliases)
         # What is this young may change once more without a new time stamp.
-        settled = places is not None and newest < began - SETTLED_NS
-        summary = summarise(
-            apply_aliases(dataset, aliases), contents.__getitem__, state if settled else ""
-        )
+        if places and newest < began - SETTLED_NS:
+            summary = replace(summary, state=state)
+            cache.keep(key, _written(summary, reader.names, places))
         summaries.append(summary)
-        if places and settled:
-            cache.keep(key, _written(summary, dataset.names, places))
     return summaries
 
 
@@ -158,8 +149,9 @@ def _places_of(path: Path) -> Places | None:
             if not entry:
                 continue
             images = find_split(split, entry, root, path, [])
-            labels = map(label_path, images)
-            folders = {os.path.dirname(file) for file in (*images, *labels)}
+            one_each = [folder + names.partition("/")[0] for folder, names in images.folders()]
+            folders = {os.path.dirname(file) for file in one_each}
+            folders |= {os.path.dirname(label_path(file)) for file in one_each}
             if is_remote(root) or any(map(is_remote, folders)):
                 return None
             read |= folders

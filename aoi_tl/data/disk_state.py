@@ -78,20 +78,19 @@ def state_of(path: str) -> State:
     except OSError as error:
         return f"none {error.errno}".encode(), 0
     names, stat = [path], os.stat
-    rows = []
+    table = bytearray()
     try:
         names += os.listdir(folder) if folder is not None else []
         for name in names:
             try:
                 status = stat(name, dir_fd=folder)
             except OSError:  # a link to nothing
-                rows.append(_NOTHING)
+                table += _NOTHING
             else:
-                rows.append(_stamps(status.st_mtime_ns, status.st_ctime_ns, status.st_size))
+                table += _stamps(status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     finally:
         if folder is not None:
             os.close(folder)
-    table = b"".join(rows)
     state = hashlib.sha256(os.fsencode("\0".join(names)) + b"\0\0" + table)
     stamps = memoryview(table).cast("q")
     return state.digest(), max(*stamps[0::3], *stamps[1::3])

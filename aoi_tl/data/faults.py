@@ -17,14 +17,8 @@ from aoi_tl.data.dataset import SPLITS
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.label_file import read_label_file
 from aoi_tl.data.yaml_file import read_yaml
-from aoi_tl.data.yolo import (
-    dataset_name,
-    find_root,
-    find_split,
-    keypoint_columns,
-    label_path,
-    read_names,
-)
+from aoi_tl.data.yolo import dataset_name, keypoint_columns, read_names
+from aoi_tl.data.yolo_layout import find_root, find_split, label_path
 from aoi_tl.errors import DataError
 from aoi_tl.ordinary import real_path
 
@@ -166,10 +160,10 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
         except DataError as error:
             findings.append(Finding("dataset", str(path), str(error), split))
             continue
-        if split == "val" and images == [e.image for e in entries if e.split == "train"]:
+        if split == "val" and images == [str(e.image) for e in entries if e.split == "train"]:
             continue  # Ultralytics asks for a val entry; naming train again says there is none
         columns = keypoint_columns(content)
-        for image in images:
+        for image in map(Path, images):
             fault = image_fault(image)
             if fault == "no such file":
                 findings.append(Finding("missing image", str(image), fault, split))

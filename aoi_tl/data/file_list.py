@@ -49,9 +49,62 @@ class FileList(Sequence[str]):
             made._add(part)
         return made
 
+    @classmethod
+    def sorted(cls, paths: Iterable[str]) -> FileList:
+        """Sort paths as `pathlib` does, part by part, and keep each once.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            In any order; only their names are held in memory.
+
+        Returns
+        -------
+        FileList
+
+        Examples
+        --------
+        >>> list(FileList.sorted(["b/1", "b-c/1", "b/1", "a", "b/0/9"]))
+        ['a', 'b/0/9', 'b/1', 'b-c/1']
+        """
+        names_in: dict[str, set[str]] = {}
+        for path in paths:
+            folder = _folder(path)
+            names_in.setdefault(folder, set()).add(path[len(folder) :])
+        places = {folder: tuple(folder.split(os.sep)[:-1]) for folder in names_in}
+        above = {place[:depth] for place in places.values() for depth in range(len(place))}
+        units: list[tuple[tuple[str, ...], bool, str, str]] = []
+        for folder, names in names_in.items():
+            if places[folder] in above:  # its files stand between its folders
+                units += [((*places[folder], name), False, folder, name) for name in names]
+            else:
+                units.append((places[folder], True, folder, "/".join(sorted(names))))
+            names.clear()
+        units.sort()
+        return cls.of_folders(
+            (folder, "/".join(unit[3] for unit in several))
+            for folder, several in groupby(units, lambda unit: unit[2])
+        )
+
     def folders(self) -> list[tuple[str, str]]:
         """Give each folder, with what ends it, and the names in it, a slash between them."""
         return [(part.folder, part.names) for part in self._parts]
+
+    def common(self, other: FileList) -> Iterator[str]:
+        """Give the paths that another list holds too; no folder of either is looked at for nothing.
+
+        Examples
+        --------
+        >>> list(FileList(["/a/1.png", "/a/2.png"]).common(FileList(["/a/2.png", "/b/1.png"])))
+        ['/a/2.png']
+        """
+        theirs: dict[str, list[_Part]] = {}
+        for part in other._parts:
+            theirs.setdefault(part.folder, []).append(part)
+        for part in self._parts:
+            if part.folder in theirs:
+                known = {path for each in theirs[part.folder] for path in each}
+                yield from (path for path in part if path in known)
 
     def __len__(self) -> int:
         return self._upto[-1] if self._upto else 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yaml_file import read_yaml
@@ -140,13 +141,41 @@ def apply_aliases(dataset: Dataset, aliases: Mapping[str, str]) -> Dataset:
     >>> apply_aliases(steel, {"scratches": "scratch"}).counts
     {'dirt': 0, 'scratch': 1}
     """
-    renamed = [aliases.get(name, name) for name in dataset.names]
-    names = tuple(dict.fromkeys(renamed))
+    names, ids = merged_names(dataset.names, aliases)
     if names == dataset.names:
         return dataset
-    ids = np.array([names.index(name) for name in renamed], dtype=np.int64)
     samples = tuple(replace(sample, classes=ids[sample.classes]) for sample in dataset.samples)
     return replace(dataset, names=names, samples=samples)
+
+
+def merged_names(
+    names: Sequence[str], aliases: Mapping[str, str]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Merge the class names that mean the same.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Class names; one may be there twice.
+    aliases : mapping of str to str
+        A name and the canonical one that replaces it.
+
+    Returns
+    -------
+    names : tuple of str
+        Canonical names in the order of their first appearance.
+    ids : int64 array of shape (n,)
+        The new class id of each old one.
+
+    Examples
+    --------
+    >>> names, ids = merged_names(("dirt", "scratch", "scratches"), {"scratches": "scratch"})
+    >>> names, ids.tolist()
+    (('dirt', 'scratch'), [0, 1, 1])
+    """
+    renamed = [aliases.get(name, name) for name in names]
+    merged = tuple(dict.fromkeys(renamed))
+    return merged, np.array([merged.index(name) for name in renamed], dtype=np.int64)
 
 
 def _checked(pairs: list[tuple[str, str]], path: Path) -> dict[str, str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
+from types import MappingProxyType
 
-from aoi_tl.data.dataset import SPLITS, Dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from aoi_tl.data.dataset import SPLITS, fingerprint_of
 from aoi_tl.data.file_list import FileList
+from aoi_tl.data.labels import merged_names
+from aoi_tl.data.yolo import DatasetReader
+
+_TOGETHER = 4096  # samples in memory at a time
+FileName = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,36 +80,64 @@ class Summary:
         return tuple(name for name, count in self.counts.items() if count)
 
 
-def summarise(dataset: Dataset, hash_of: Callable[[Path], str], state: str = "") -> Summary:
-    """Sum up a dataset.
+def summarise(
+    reader: DatasetReader,
+    contents: Callable[[Sequence[FileName]], Mapping[FileName, str]],
+    aliases: Mapping[str, str] = MappingProxyType({}),
+) -> Summary:
+    """Read a dataset and sum it up; few samples are in memory at a time.
 
     Parameters
     ----------
-    dataset : Dataset
-        Any dataset.
-    hash_of : callable
-        Gives the hash of an image's content.
-    state : str
-        As of `Summary`.
+    reader : DatasetReader
+        Of a dataset that was not read yet.
+    contents : callable
+        Gives the hashes of the contents of image files.
+    aliases : mapping of str to str
+        Class names and the common ones that replace them.
 
     Returns
     -------
     Summary
+        What `load_dataset` would have given, summed up; its state is not known.
+
+    Raises
+    ------
+    DataError
+        The dataset cannot be used.
 
     Examples
     --------
+    >>> import tempfile
     >>> import numpy as np
-    >>> from aoi_tl.data.dataset import Sample
-    >>> dented = Sample(Path("a.png"), "train", np.array([0]), np.array([[0.5, 0.5, 0.2, 0.1]]))
-    >>> dataset = Dataset("line-1", Path("data.yaml"), ("dent", "stain"), (dented,))
-    >>> found = summarise(dataset, str)
-    >>> found.images, found.counts, found.fingerprint == dataset.fingerprint(str)
-    (FileList(['a.png']), {'dent': 1, 'stain': 0}, True)
+    >>> from aoi_tl.data.dataset import Dataset, Sample
+    >>> from aoi_tl.data.images import write_image
+    >>> from aoi_tl.data.yolo_write import write_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_image(Path(folder, "a.png"), np.zeros((8, 8), np.uint8))
+    ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
+    ...     dataset = Dataset("line-1", Path("data.yaml"), ("dent", "stain"), (sample,))
+    ...     written = write_dataset(dataset, Path(folder, "line-1"))
+    ...     found = summarise(DatasetReader(written), lambda images: dict.fromkeys(images, "0"))
+    >>> len(found.images), found.counts
+    (1, {'dent': 1, 'stain': 0})
     """
-    parts = {split: dataset.split(split) for split in dataset.splits}
+    names, ids = merged_names(reader.names, aliases)
+    files: dict[str, list[FileList]] = {}
+    boxes: dict[str, NDArray[np.int64]] = {}
+    digests: list[bytes] = []
+    samples = reader.samples()
+    while several := list(islice(samples, _TOGETHER)):
+        hashes = contents([sample.image for sample in several])
+        for split, mine in groupby(several, lambda sample: sample.split):
+            merged = [replace(sample, classes=ids[sample.classes]) for sample in mine]
+            digests += [sample.digest(hashes[sample.image]) for sample in merged]
+            files.setdefault(split, []).append(FileList(str(sample.image) for sample in merged))
+            classes = np.concatenate([sample.classes for sample in merged])
+            boxes[split] = boxes.get(split, 0) + np.bincount(classes, minlength=len(names))
     return Summary(
-        dataset.name, dataset.path, dataset.names,
-        {split: FileList(map(str, part.images)) for split, part in parts.items()},
-        {split: tuple(part.counts.values()) for split, part in parts.items()},
-        dataset.fingerprint(hash_of), dataset.notes, state,
+        reader.name, reader.path, names,
+        {split: FileList.joined(lists) for split, lists in files.items()},
+        {split: tuple(counts.tolist()) for split, counts in boxes.items()},
+        fingerprint_of(names, digests), reader.notes(),
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from aoi_tl.adaptation.balance import balance
 from aoi_tl.adaptation.subset import subset_to_label_space
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.yolo import load_dataset, write_dataset
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo_write import write_dataset
 from aoi_tl.experiment import Experiment
 from aoi_tl.runs import RunFolder
 from aoi_tl.similarity.gini import gini

@@ -357,7 +357,8 @@ def run_split(
     from dataclasses import replace
 
     from aoi_tl.data.splitting import read_groups, split_by_group
-    from aoi_tl.data.yolo import load_dataset, write_dataset
+    from aoi_tl.data.yolo import load_dataset
+    from aoi_tl.data.yolo_write import write_dataset
     from aoi_tl.report.tables import Table
 
     dataset = load_dataset(path)

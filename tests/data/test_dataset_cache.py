@@ -3,17 +3,18 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import weakref
 
 import numpy as np
 import pytest
 
 from aoi_tl.data import dataset_cache as room
-from aoi_tl.data import signature_cache
+from aoi_tl.data import signature_cache, summary
 from aoi_tl.data.dataset_cache import read_summaries
 from aoi_tl.data.images import write_image
 from aoi_tl.data.labels import apply_aliases
 from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo import DatasetReader, load_dataset
 from aoi_tl.errors import DataError
 
 
@@ -55,9 +56,9 @@ def loaded(monkeypatch):
 
     def counting(path):
         paths.append(path)
-        return load_dataset(path)
+        return DatasetReader(path)
 
-    monkeypatch.setattr(room, "load_dataset", counting)
+    monkeypatch.setattr(room, "DatasetReader", counting)
     return paths
 
 
@@ -265,13 +266,13 @@ def test_what_is_young_is_read_again(tmp_path, folder, loaded):
 
 
 def test_a_change_while_it_is_read_is_noticed(tmp_path, folder, old, monkeypatch):
-    def load(path):
-        dataset = load_dataset(path)
-        added(folder)
-        return dataset
+    class Changed(DatasetReader):
+        def samples(self):
+            yield from super().samples()
+            added(folder)
 
     with monkeypatch.context() as during, SignatureCache(tmp_path / "cache") as cache:
-        during.setattr(room, "load_dataset", load)
+        during.setattr(room, "DatasetReader", Changed)
         [before] = read_summaries([folder / "data.yaml"], {}, cache)
     assert len(look(tmp_path, folder / "data.yaml").images) == len(before.images) + 1
 
@@ -315,3 +316,27 @@ def test_a_cache_damaged_inside_is_said_and_survived(tmp_path, folder, old):
     assert found.fingerprint == load_dataset(folder / "data.yaml").fingerprint()
     with pytest.raises(sqlite3.DatabaseError), sqlite3.connect(file) as database:
         database.execute("SELECT * FROM measures").fetchall()
+
+
+def test_few_samples_are_in_memory_at_a_time(tmp_path, monkeypatch):
+    for i in range(100):
+        image = tmp_path / f"line-1/images/train/{i:03}.bmp"
+        draw(image, i)
+        mark(image, 0)
+    (tmp_path / "line-1/data.yaml").write_text(
+        "train: images/train\nval: images/train\nnames: [dent]\n"
+    )
+    alive, most = weakref.WeakSet(), []
+
+    class Watched(DatasetReader):
+        def samples(self):
+            for sample in super().samples():
+                alive.add(sample)
+                most.append(len(alive))
+                yield sample
+
+    monkeypatch.setattr(room, "DatasetReader", Watched)
+    monkeypatch.setattr(summary, "_TOGETHER", 5)
+    assert look(tmp_path, tmp_path / "line-1/data.yaml").counts == {"dent": 100}
+    assert len(most) == 100
+    assert max(most) <= 11  # those of two handfuls, and the one that is read

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,22 @@ def test_is_the_list_it_was_made_of(paths, start, end):
     assert FileList.joined([files, FileList(), files]) == paths + paths
     kept = json.loads(json.dumps(files.folders()))
     assert FileList.of_folders(kept) == paths
+
+
+# Names that are told apart by part and not by letter, and folders within folders.
+PLACES = st.lists(st.lists(st.sampled_from(["a", "b", "b-c", "b.png", "B", "é"]), min_size=1,
+                           max_size=4).map("/".join))
+
+
+@given(PLACES, st.booleans())
+def test_sorts_as_paths_do(paths, absolute):
+    paths = [f"/{path}" if absolute else path for path in paths]
+    assert list(FileList.sorted(paths)) == list(map(str, sorted(set(map(Path, paths)))))
+
+
+@given(PATHS, PATHS)
+def test_what_is_common(paths, others):
+    assert list(FileList(paths).common(FileList(others))) == [p for p in paths if p in others]
 
 
 def test_differs_from_others_and_ends():

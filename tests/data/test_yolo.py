@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
-from aoi_tl.data.yolo import label_path, load_dataset, write_dataset
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo_layout import label_path
+from aoi_tl.data.yolo_write import write_dataset
 from aoi_tl.errors import DataError
 
 ROW = "0 0.5 0.5 0.25 0.25\n"

@@ -18,7 +18,8 @@ from aoi_tl.classification_experiment import ClassificationExperiment, locate_im
 from aoi_tl.data.formats import import_dataset
 from aoi_tl.data.images import image_fault, image_size, read_image, read_stored
 from aoi_tl.data.labels import load_aliases
-from aoi_tl.data.yolo import load_dataset, write_dataset
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo_write import write_dataset
 from aoi_tl.experiment import Experiment, locate
 from aoi_tl.settings import read_settings
 from tests.fuzz import files

@@ -13,7 +13,7 @@ from aoi_tl.data import dataset_cache, signature_cache
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
 from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.data.yolo import write_dataset
+from aoi_tl.data.yolo_write import write_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import AoiTlError, DataError, ExperimentError
 from aoi_tl.similarity.emd import earth_movers_distance
@@ -346,7 +346,7 @@ def test_a_second_run_reads_nothing_and_says_the_same(
         raise AssertionError("read once more")
 
     with monkeypatch.context() as second:
-        second.setattr(dataset_cache, "load_dataset", refuse)
+        second.setattr(dataset_cache, "DatasetReader", refuse)
         second.setattr(signature_cache, "content_hash", refuse)
         second.setattr(signature_cache, "read_image", refuse)
         run_score(on_disk[0], on_disk[1:], tmp_path / "second")

@@ -12,7 +12,8 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.formats import archive, coco, cvat, folders, labelme, masks, table, voc
 from aoi_tl.data.formats.record import Findings, ImageFinder, image_folder, to_dataset
 from aoi_tl.data.images import unwritable
-from aoi_tl.data.yolo import building_folder, load_dataset, place_images, write_dataset
+from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo_write import building_folder, place_images, write_dataset
 from aoi_tl.errors import DataError
 
 __all__ = ["EXPORTS", "FORMATS", "Imported", "export_dataset", "import_dataset"]
