@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import IO, Any
 from aoi_tl.remote import is_remote, open_remote, read_remote, url_of
 
 _MAX_LISTING = 64 * 1024 * 1024  # bytes that a zip's list of members may have
+_LOCATOR = struct.Struct("<4sIQI")  # of a zip64 end record: signature, disk, place, disks
+_ZIP64_RECORD = 56  # bytes
 
 
 def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
@@ -156,7 +159,8 @@ def unpacked_size(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     OSError
-        As `open_zip`.
+        As `open_zip`; and for a .zip whose list of members another reader could find elsewhere, or
+        read where this one cannot.
 
     Examples
     --------
@@ -167,8 +171,30 @@ def unpacked_size(path: str | os.PathLike[str]) -> int:
     ...     unpacked_size(file.name), os.path.getsize(file.name) < 2000
     (1000000, True)
     """
+    with open(path, "rb", opener=open_ordinary) as file:
+        if file.read(4) != b"PK\3\4":
+            return os.path.getsize(path)
     try:
         with open_zip(path) as opened:
-            return sum(member.file_size for member in opened.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return os.path.getsize(path)
+            if opened.fp and _has_one_list(opened.fp):
+                return sum(member.file_size for member in opened.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # the last: of a later version
+        pass
+    raise OSError(errno.EINVAL, "a damaged .zip", os.fspath(path))
+
+
+def _has_one_list(file: IO[bytes]) -> bool:
+    """Whether the list of a .zip's members ends where its end record begins, as all records say.
+
+    Readers differ in what they believe where it does not: zipfile takes the list before the end
+    record and the zip64 record before its locator, torch takes what lies where these point to.
+    """
+    last: Any = getattr(zipfile, "_EndRecData")(file)  # noqa: B009 - typeshed does not know it
+    size, offset, end = last[5], last[6], last[9]  # _ECD_SIZE, _ECD_OFFSET, _ECD_LOCATION
+    file.seek(max(0, end - _LOCATOR.size))
+    found = file.read(_LOCATOR.size)
+    if found.startswith(b"PK\6\7"):
+        _, _, end, _ = _LOCATOR.unpack(found)
+        if end != last[9] - _LOCATOR.size - _ZIP64_RECORD or last[0] != b"PK\6\6":
+            return False
+    return bool(offset + size == end)
