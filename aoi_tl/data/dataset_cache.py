@@ -25,7 +25,7 @@ from aoi_tl.data.signature_cache import SETTLED_NS, SignatureCache
 from aoi_tl.data.summary import Summary, summarise
 from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.data.yolo import DatasetReader, read_names, read_yaml_map
-from aoi_tl.data.yolo_layout import find_root, find_split, label_path
+from aoi_tl.data.yolo_layout import find_root, find_split, label_path, split_entry
 from aoi_tl.engine import available_cores
 from aoi_tl.errors import DataError
 from aoi_tl.remote import is_remote, place_of
@@ -114,14 +114,15 @@ def read_summaries(
         if found:
             summaries.append(replace(found.summary, path=path))
             continue
+        # Looked for once more by the reader: what comes between the two changes the state.
         places = _places_of(path)
         state, newest = _state(places, seen) if places else ("", 0)
-        reader = DatasetReader(path)
-        summary = summarise(reader, cache.contents, aliases)
+        reader = DatasetReader(path, aliases)
+        summary = summarise(reader, cache.contents)
         # What is this young may change once more without a new time stamp.
         if places and newest < began - SETTLED_NS:
             summary = replace(summary, state=state)
-            cache.keep(key, _written(summary, reader.names, places))
+            cache.keep(key, _written(summary, reader.given, places))
         summaries.append(summary)
     return summaries
 
@@ -144,8 +145,7 @@ def _places_of(path: Path) -> Places | None:
         root = find_root(content, path, [])
         asked, read = [*_asked_for_root(content, path)], {os.path.abspath(path)}
         for split in SPLITS:
-            entry = content.get("validation") if split == "val" and "val" not in content else None
-            entry = content.get(split, entry)
+            entry = split_entry(content, split)
             if not entry:
                 continue
             images = find_split(split, entry, root, path, [])

@@ -18,7 +18,7 @@ from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.label_file import read_label_file
 from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.data.yolo import dataset_name, keypoint_columns, read_names
-from aoi_tl.data.yolo_layout import find_root, find_split, label_path
+from aoi_tl.data.yolo_layout import find_root, find_split, label_path, split_entry
 from aoi_tl.errors import DataError
 from aoi_tl.ordinary import real_path
 
@@ -149,8 +149,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
     entries: list[Entry] = []
     labels: set[Path] = set()
     for split in SPLITS:
-        entry = content.get("validation") if split == "val" and "val" not in content else None
-        entry = content.get(split, entry)
+        entry = split_entry(content, split)
         if not entry:
             if split == "train":
                 findings.append(Finding("dataset", str(path), "no train entry", split))

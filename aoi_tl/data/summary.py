@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import SPLITS, fingerprint_of
 from aoi_tl.data.file_list import FileList
-from aoi_tl.data.labels import merged_names
 from aoi_tl.data.yolo import DatasetReader
 
 _TOGETHER = 4096  # samples in memory at a time
@@ -83,7 +81,6 @@ class Summary:
 def summarise(
     reader: DatasetReader,
     contents: Callable[[Sequence[FileName]], Mapping[FileName, str]],
-    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> Summary:
     """Read a dataset and sum it up; few samples are in memory at a time.
 
@@ -92,9 +89,7 @@ def summarise(
     reader : DatasetReader
         Of a dataset that was not read yet.
     contents : callable
-        Gives the hashes of the contents of image files.
-    aliases : mapping of str to str
-        Class names and the common ones that replace them.
+        Gives the SHA-256 of the contents of image files, in hexadecimal digits.
 
     Returns
     -------
@@ -118,26 +113,26 @@ def summarise(
     ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
     ...     dataset = Dataset("line-1", Path("data.yaml"), ("dent", "stain"), (sample,))
     ...     written = write_dataset(dataset, Path(folder, "line-1"))
-    ...     found = summarise(DatasetReader(written), lambda images: dict.fromkeys(images, "0"))
+    ...     found = summarise(DatasetReader(written, {}), lambda files: dict.fromkeys(files, "0"))
     >>> len(found.images), found.counts
     (1, {'dent': 1, 'stain': 0})
     """
-    names, ids = merged_names(reader.names, aliases)
     files: dict[str, list[FileList]] = {}
     boxes: dict[str, NDArray[np.int64]] = {}
     digests: list[bytes] = []
     samples = reader.samples()
     while several := list(islice(samples, _TOGETHER)):
         hashes = contents([sample.image for sample in several])
-        for split, mine in groupby(several, lambda sample: sample.split):
-            merged = [replace(sample, classes=ids[sample.classes]) for sample in mine]
-            digests += [sample.digest(hashes[sample.image]) for sample in merged]
-            files.setdefault(split, []).append(FileList(str(sample.image) for sample in merged))
-            classes = np.concatenate([sample.classes for sample in merged])
-            boxes[split] = boxes.get(split, 0) + np.bincount(classes, minlength=len(names))
+        digests += [sample.digest(hashes[sample.image]) for sample in several]
+        for split, group in groupby(several, lambda sample: sample.split):
+            mine = list(group)
+            files.setdefault(split, []).append(FileList(str(sample.image) for sample in mine))
+            classes = np.concatenate([sample.classes for sample in mine])
+            counts = np.bincount(classes, minlength=len(reader.names))
+            boxes[split] = boxes.get(split, 0) + counts
     return Summary(
-        reader.name, reader.path, names,
+        reader.name, reader.path, reader.names,
         {split: FileList.joined(lists) for split, lists in files.items()},
         {split: tuple(counts.tolist()) for split, counts in boxes.items()},
-        fingerprint_of(names, digests), reader.notes(),
+        fingerprint_of(reader.names, digests), reader.notes(),
     )

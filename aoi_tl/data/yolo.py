@@ -17,9 +17,9 @@ from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.file_list import FileList
 from aoi_tl.data.images import image_fault
 from aoi_tl.data.label_file import LabelFault, LabelFile, read_label_file
-from aoi_tl.data.labels import apply_aliases, merged_names, normal_name
+from aoi_tl.data.labels import merged_names, normal_name
 from aoi_tl.data.yaml_file import read_yaml
-from aoi_tl.data.yolo_layout import find_root, find_split, label_path
+from aoi_tl.data.yolo_layout import find_root, find_split, label_path, split_entry
 from aoi_tl.errors import DataError
 from aoi_tl.remote import is_remote
 
@@ -69,10 +69,9 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     ...     load_dataset(written).counts
     {'dent': 1}
     """
-    reader = DatasetReader(path)
+    reader = DatasetReader(path, aliases or {})
     samples = tuple(reader.samples())
-    dataset = Dataset(reader.name, reader.path, reader.names, samples, reader.notes())
-    return apply_aliases(dataset, aliases) if aliases else dataset
+    return Dataset(reader.name, reader.path, reader.names, samples, reader.notes())
 
 
 class DatasetReader:
@@ -82,6 +81,8 @@ class DatasetReader:
     ----------
     path : path-like
         The ``data.yaml``, which is read at once.
+    aliases : mapping of str to str
+        Class names and the canonical ones that replace them.
 
     Attributes
     ----------
@@ -89,8 +90,10 @@ class DatasetReader:
         As tables call it.
     path : Path
         The ``data.yaml``.
+    given : tuple of str
+        Class names as the YAML has them.
     names : tuple of str
-        Class names, each once.
+        Canonical names, each once.
 
     Raises
     ------
@@ -98,17 +101,18 @@ class DatasetReader:
         The YAML cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], aliases: Mapping[str, str]) -> None:
         self.path = Path(path)
         self.name = dataset_name(self.path)
         self._content = read_yaml_map(self.path)
         self._notes: list[str] = []
-        given = read_names(self._content, self.path)
+        self.given = read_names(self._content, self.path)
         self._root = find_root(self._content, self.path, self._notes)
         # A name given twice has one meaning; its boxes are merged under its first id.
-        self.names, self._ids = merged_names(given, {})
+        self.names, self._ids = merged_names(self.given, aliases)
+        columns = keypoint_columns(self._content)
         self._read = partial(
-            read_label_file, n_classes=len(given), keypoint_columns=keypoint_columns(self._content)
+            read_label_file, n_classes=len(self.given), keypoint_columns=columns
         )
         self._images: dict[str, FileList] = {}
         self._left_out: set[str] = set()
@@ -161,15 +165,12 @@ class DatasetReader:
             shared = self._images.get(a, FileList()).common(self._images.get(b, FileList()))
             if count := sum(image not in self._left_out for image in shared):
                 notes.append(f"{count} images are in both {a} and {b}")
-        if len(self.names) < len(self._ids):
-            notes.append(f"{len(self._ids) - len(self.names)} class names given twice were merged")
+        if count := len(self.given) - len(set(self.given)):
+            notes.append(f"{count} class names given twice were merged")
         return (*self._notes, *notes)
 
     def _find(self, split: str) -> FileList | None:
-        content = self._content
-        entry = content.get("validation") if split == "val" and "val" not in content else None
-        entry = content.get(split, entry)
-        if entry:
+        if entry := split_entry(self._content, split):
             return find_split(split, entry, self._root, self.path, self._notes)
         if split == "train":
             raise DataError(

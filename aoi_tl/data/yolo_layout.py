@@ -64,6 +64,30 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
     )
 
 
+def split_entry(content: dict[Any, Any], split: str) -> Any:
+    """Look up what a YAML says of a split.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+    split : {"train", "val", "test"}
+
+    Returns
+    -------
+    object
+        For `find_split`; nothing true where the split is absent.
+
+    Examples
+    --------
+    >>> split_entry({"validation": "images/valid"}, "val")
+    'images/valid'
+    """
+    if split == "val" and "val" not in content:
+        return content.get("validation")
+    return content.get(split)
+
+
 def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[str]) -> FileList:
     """Find the images of a split.
 

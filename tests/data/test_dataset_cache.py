@@ -54,9 +54,9 @@ def loaded(monkeypatch):
     """The datasets that were really read."""
     paths = []
 
-    def counting(path):
+    def counting(path, aliases):
         paths.append(path)
-        return DatasetReader(path)
+        return DatasetReader(path, aliases)
 
     monkeypatch.setattr(room, "DatasetReader", counting)
     return paths
