@@ -192,7 +192,7 @@ def test_a_second_demo_leaves_what_the_first_one_drew(tmp_path: Path) -> None:
 
 
 def test_the_datasets_are_what_ultralytics_would_change(shelf: Path) -> None:
-    from aoi_tl.checkpoints.careful import prepare_ultralytics
+    from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     from ultralytics.data.utils import verify_image_label

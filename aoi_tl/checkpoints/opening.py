@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.careful import prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
 from aoi_tl.errors import CheckpointError
 from aoi_tl.ordinary import unpacked_size
 

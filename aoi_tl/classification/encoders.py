@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aoi_tl.checkpoints.careful import prepare_ultralytics
 from aoi_tl.checkpoints.opening import open_restricted, refuse_packed, why_refused
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.errors import CheckpointError, ExperimentError
 
 if TYPE_CHECKING:

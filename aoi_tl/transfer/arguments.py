@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from aoi_tl.checkpoints.careful import own_chance, prepare_ultralytics
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, random_state_kept
 from aoi_tl.errors import ExperimentError
 
 #: Training arguments that a stage sets itself, and what to write instead.
@@ -111,7 +111,7 @@ def check_device(device: str) -> None:
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
-        with own_chance():
+        with random_state_kept():
             select_device(device, verbose=False)
     except (AssertionError, RuntimeError, ValueError) as error:
         import torch

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.careful import prepare_ultralytics, quietly
 from aoi_tl.checkpoints.opening import open_restricted
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError
 

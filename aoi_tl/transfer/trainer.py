@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aoi_tl.checkpoints.careful import prepare_ultralytics
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError, DataError, RunError
 from aoi_tl.runs import UNFINISHED, write_atomically

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.careful import own_chance, prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly, random_state_kept
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.runs import UNFINISHED, write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
@@ -111,7 +111,7 @@ def train_detector(
             old.unlink(missing_ok=True)
     for torn in weights.glob(f"{UNFINISHED}*"):  # left by a kill in the middle of a write
         _remove(torn)
-    with quietly(verbose), own_chance(), _in_plain_words(settings):
+    with quietly(verbose), random_state_kept(), _in_plain_words(settings):
         model = YOLO(str(last if go_on else start), task="detect")
         model.train(
             trainer=StageTrainer,

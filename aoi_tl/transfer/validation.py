@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.checkpoints.careful import own_chance, quietly
+from aoi_tl.checkpoints.ultralytics_setup import quietly, random_state_kept
 from aoi_tl.errors import DataError
 from aoi_tl.transfer.detector import load_checkpoint
 
@@ -97,7 +97,7 @@ def validate_detector(
 
     from aoi_tl.transfer.trainer import QuietValidator
 
-    with quietly(verbose), own_chance():
+    with quietly(verbose), random_state_kept():
         settings = {"plots": False, "workers": 0, **(arguments or {})}
         try:
             metrics = YOLO(str(checkpoint)).val(

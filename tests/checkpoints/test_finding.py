@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aoi_tl.checkpoints.careful import prepare_ultralytics
 from aoi_tl.checkpoints.finding import find_checkpoint, read_registry
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.errors import CheckpointError
 from tests.one_line import one_line
 

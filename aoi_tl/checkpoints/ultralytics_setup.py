@@ -21,6 +21,11 @@ def prepare_ultralytics() -> None:
     Sets environment variables before its first import (multi-GPU workers inherit them) and, where
     it was imported before, the same switches in memory. Its settings are kept in our own cache
     folder, or where ``YOLO_CONFIG_DIR`` says.
+
+    Raises
+    ------
+    RunError
+        If the package is not installed.
     """
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
     os.environ["YOLO_AUTOINSTALL"] = "false"
@@ -67,7 +72,13 @@ def prepare_ultralytics() -> None:
 
 @contextmanager
 def quietly(verbose: bool = False) -> Iterator[None]:
-    """Show Ultralytics' warnings only; its progress bars go by the same level."""
+    """Show Ultralytics' errors only; its progress bars go by the same level.
+
+    Parameters
+    ----------
+    verbose : bool
+        Show all lines and bars.
+    """
     import logging
 
     from ultralytics.utils import LOGGER
@@ -81,8 +92,11 @@ def quietly(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def own_chance() -> Iterator[None]:
-    """Let Ultralytics seed the world, and put the world back afterwards."""
+def random_state_kept() -> Iterator[None]:
+    """Let Ultralytics seed Python, NumPy and torch, and put their random states back afterwards.
+
+    The number of torch's threads, which it sets as well, is put back too.
+    """
     import torch
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002

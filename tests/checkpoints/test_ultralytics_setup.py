@@ -29,7 +29,7 @@ def test_careful_even_where_ultralytics_was_imported_before() -> None:
         "import ultralytics.nn.tasks as t, ultralytics.utils as u, ultralytics.utils.events as e;"
         "from ultralytics.utils import checks as c;"
         "before = u.SETTINGS.file.read_bytes();"
-        "from aoi_tl.checkpoints.careful import prepare_ultralytics as p; p();"
+        "from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics as p; p();"
         "assert before == u.SETTINGS.file.read_bytes();"
         "print(t.SAFE_LOAD, u.AUTOINSTALL, c.AUTOINSTALL, c.ONLINE, e.events.enabled,"
         " u.SETTINGS['sync'])"
