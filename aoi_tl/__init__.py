@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aoi_tl.adaptation.balance import balance
-    from aoi_tl.adaptation.selection import select_source
     from aoi_tl.adaptation.subset import subset_to_label_space
-    from aoi_tl.data.yolo import load_dataset
+    from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.errors import AoiTlError
-    from aoi_tl.experiment import Experiment
+    from aoi_tl.experiment.detection import Experiment
+    from aoi_tl.ranking.selection import select_source
     from aoi_tl.similarity.discrepancy import discrepancy
     from aoi_tl.similarity.emd import Flow, earth_movers_distance
     from aoi_tl.similarity.gini import gini, lorenz_curve
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AoiTlError": "errors",
-    "Experiment": "experiment",
+    "Experiment": "experiment.detection",
     "Flow": "similarity.emd",
     "Signature": "similarity.signature",
     "balance": "adaptation.balance",
@@ -42,12 +42,12 @@ _HOMES = {
     "earth_movers_distance": "similarity.emd",
     "gini": "similarity.gini",
     "image_signature": "similarity.signature",
-    "load_dataset": "data.yolo",
+    "load_dataset": "data.yolo.read",
     "lorenz_curve": "similarity.gini",
     "run_classification": "workflows.classify",
     "run_experiment": "workflows.transfer",
     "score_sources": "workflows.score",
-    "select_source": "adaptation.selection",
+    "select_source": "ranking.selection",
     "subset_to_label_space": "adaptation.subset",
     "transfer_backbone": "transfer.chain",
 }

@@ -254,7 +254,7 @@ def index(
     address: Address = None,
 ) -> None:
     """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import open_engine
     from aoi_tl.workflows.score_index import index_datasets
     from aoi_tl.workflows.shelf import load_with_aliases
@@ -276,7 +276,7 @@ def labels(
 ) -> None:
     """Propose which source classes are the target's under another name, for you to edit."""
     from aoi_tl.data.synonyms import format_aliases, propose_aliases
-    from aoi_tl.data.yolo import load_dataset
+    from aoi_tl.data.yolo.read import load_dataset
 
     proposals = propose_aliases(load_dataset(target), [load_dataset(file) for file in sources])
     typer.echo(format_aliases(proposals), nl=False)
@@ -335,7 +335,7 @@ def import_(
     area: Annotated[int, typer.Option(help="masks: smaller specks are none, in px.")] = 8,
 ) -> None:
     """Turn another tool's annotations into an Ultralytics dataset."""
-    from aoi_tl.data.formats import import_dataset
+    from aoi_tl.formats import import_dataset
 
     done = import_dataset(format_, source, out, images, split=split, gap=gap, area=area)
     for note in done.notes:
@@ -351,8 +351,8 @@ def export(
     out: Annotated[Path, typer.Option(help="The new folder.", show_default=False)],
 ) -> None:
     """Write a dataset in another tool's format."""
-    from aoi_tl.data.formats import export_dataset
-    from aoi_tl.data.yolo import load_dataset
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.formats import export_dataset
 
     typer.echo(f"written to {export_dataset(load_dataset(dataset), format_, out)}")
 
@@ -363,9 +363,9 @@ def report(
 ) -> None:
     """Write a run's page and figures again from its tables."""
     from aoi_tl.errors import RunError
+    from aoi_tl.files.run_folder import RunFolder
     from aoi_tl.report.classification import write_classification_page
     from aoi_tl.report.page import write_page
-    from aoi_tl.runs import RunFolder
 
     if not folder.is_dir():
         raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
@@ -468,7 +468,7 @@ def _show(table: Table) -> None:
 
 def _write_json(file: Path | None, value: object) -> None:
     if file is not None:
-        from aoi_tl.runs import write_atomically
+        from aoi_tl.files.run_folder import write_atomically
 
         write_atomically(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 

@@ -27,7 +27,7 @@ from aoi_tl.classification.classifier import build_classifier
 from aoi_tl.classification.encoders import build_encoder
 from aoi_tl.classification.folders import read_image_folders
 from aoi_tl.classification.training import train
-from aoi_tl.data.synthetic_surfaces import LITHIUM_COUNTS, STEEL, write_surfaces
+from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS, STEEL, write_surfaces
 
 LIMIT = 0.15
 

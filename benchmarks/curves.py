@@ -63,8 +63,8 @@ def measure(series: str, size: int, images: Path) -> tuple[float, float]:
     """Seconds on the clock and MiB, in this process."""
     from index import draw_rows
 
-    from aoi_tl.data.signature_cache import SignatureCache
-    from aoi_tl.data.signature_index import SignatureIndex
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_index import SignatureIndex
     from aoi_tl.similarity.emd import earth_movers_distance
     from aoi_tl.similarity.emd_batch import SignatureTable, emd_pairs
     from aoi_tl.similarity.signature import dataset_signature

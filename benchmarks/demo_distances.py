@@ -22,8 +22,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from aoi_tl.data.synthetic import FACTOR, draw_demo, published_distances
-from aoi_tl.data.tiles import BRIGHTEST, DARKEST, STYLES, draw_surface
+from aoi_tl.synthetic.demo_datasets import FACTOR, draw_demo, published_distances
+from aoi_tl.synthetic.tiles import BRIGHTEST, DARKEST, STYLES, draw_surface
 
 NAMES, PUBLISHED = published_distances()
 PAIRS = np.triu_indices(len(NAMES), 1)

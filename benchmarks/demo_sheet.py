@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from aoi_tl.data.marks import MARKS
-from aoi_tl.data.synthetic import demo_counts
-from aoi_tl.data.tiles import STYLES, draw_tile
+from aoi_tl.synthetic.demo_datasets import demo_counts
+from aoi_tl.synthetic.drawn_defects import MARKS
+from aoi_tl.synthetic.tiles import STYLES, draw_tile
 
 COLUMNS = 5
 TILE, GAP, MARGIN = 112, 6, 14

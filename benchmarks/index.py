@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from figures import Figure, cpu_seconds, show, wall_seconds
 
-from aoi_tl.data.signature_index import IndexRow, SignatureIndex
+from aoi_tl.caches.signature_index import IndexRow, SignatureIndex
 from aoi_tl.engine import LocalEngine
 from aoi_tl.similarity.emd_batch import SignatureTable, emd_pairs
 from aoi_tl.similarity.signature import Signature
@@ -88,7 +88,7 @@ import sys, time
 import numpy as np
 from aoi_tl.engine import LocalEngine
 from aoi_tl.workflows.score import run_score
-import pandas, scipy.optimize, scipy.stats, aoi_tl.data.dataset_cache, aoi_tl.similarity.compiled
+import pandas, scipy.optimize, scipy.stats, aoi_tl.caches.dataset_cache, aoi_tl.similarity.compiled
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024

@@ -146,7 +146,7 @@ def colour_figures(folder: Path, number: int) -> list[Figure]:
 _FILL = """
 import sys, tempfile, time
 from pathlib import Path
-from aoi_tl.data.signature_cache import SignatureCache
+from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.engine import LocalEngine
 if __name__ == "__main__":
     files = sorted(Path(sys.argv[1]).iterdir())

@@ -29,8 +29,8 @@ import numpy as np
 from figures import Figure, cpu_seconds, show
 
 from aoi_tl.adaptation.balance import balance
-from aoi_tl.data.yolo import load_dataset
-from aoi_tl.data.yolo_write import write_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
 
 
 def train_once(

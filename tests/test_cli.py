@@ -214,8 +214,8 @@ def test_a_target_without_boxes_is_refused(shelf: Path, tmp_path: Path) -> None:
 
 
 def test_the_experiments_of_this_repository_are_valid() -> None:
-    from aoi_tl.experiment import Experiment
-    from aoi_tl.settings import read_settings
+    from aoi_tl.experiment.detection import Experiment
+    from aoi_tl.experiment.settings import read_settings
 
     files = [file for file in (REPOSITORY / "experiments").glob("*.yaml")
              if "target:" in file.read_text() and "sources:" in file.read_text()]

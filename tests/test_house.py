@@ -13,11 +13,14 @@ import aoi_tl
 
 PACKAGE = Path(aoi_tl.__file__).parent
 FLOORS = {
-    "errors": 0, "plain_yaml": 0, "cache_folder": 0, "remote": 1, "ordinary": 2, "runs": 2,
-    "settings": 3, "engine": 3, "checkpoints": 3, "similarity": 3, "data": 4, "experiment": 4,
-    "classification_experiment": 4,
-    "adaptation": 5, "transfer": 5, "classification": 5, "evaluation": 5, "report": 6,
-    "workflows": 7, "cli": 8, "__init__": 9,
+    room: floor
+    for floor, rooms in enumerate(reversed((
+        "__init__", "cli", "workflows", "report",
+        "ranking adaptation transfer classification",
+        "formats duplicates caches synthetic experiment evaluation",
+        "data checkpoints", "engine", "files", "similarity", "errors",
+    )))
+    for room in rooms.split()
 }
 
 

@@ -21,9 +21,9 @@ import yaml
 from typer.testing import CliRunner
 
 from aoi_tl.cli import app
-from aoi_tl.data.formats import export_dataset
-from aoi_tl.data.synthetic_surfaces import write_surfaces
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.formats import export_dataset
+from aoi_tl.synthetic.surfaces import write_surfaces
 from tests.drawn import draw_dataset
 from tests.hostile.corpus import Trap
 from tests.rights import as_ordinary_user
@@ -182,7 +182,7 @@ def test_every_command_does_with_datasets_that_nobody_may_write(
 
 
 def test_a_second_demo_leaves_what_the_first_one_drew(tmp_path: Path) -> None:
-    from aoi_tl.data.synthetic import draw_demo
+    from aoi_tl.synthetic.demo_datasets import draw_demo
 
     draw_demo(tmp_path / "data", workers=1)
     before = state(tmp_path / "data")

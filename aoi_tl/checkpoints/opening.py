@@ -9,7 +9,7 @@ from typing import Any
 
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
 from aoi_tl.errors import CheckpointError
-from aoi_tl.ordinary import unpacked_size
+from aoi_tl.files.untrusted import unpacked_size
 
 
 def refuse_packed(path: Path) -> None:

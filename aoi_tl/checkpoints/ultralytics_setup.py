@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aoi_tl.cache_folder import cache_folder
 from aoi_tl.errors import RunError
+from aoi_tl.files.cache_folder import cache_folder
 
 
 def prepare_ultralytics() -> None:

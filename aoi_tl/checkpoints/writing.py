@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from aoi_tl.runs import write_atomically
+from aoi_tl.files.run_folder import write_atomically
 
 
 def save_state(state: object, path: Path) -> Path:

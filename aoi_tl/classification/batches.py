@@ -16,7 +16,7 @@ import numpy as np
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import epoch_order
 from aoi_tl.data.images import read_image
-from aoi_tl.runs import UNFINISHED
+from aoi_tl.files.run_folder import UNFINISHED
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ import numpy as np
 
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.errors import DataError
-from aoi_tl.ordinary import read_ordinary
+from aoi_tl.files.untrusted import read_ordinary
 
 _MAX_BYTES = 256 * 1024 * 1024  # a table of a million images has less
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

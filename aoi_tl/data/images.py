@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.errors import DataError
-from aoi_tl.ordinary import open_binary, read_ordinary
-from aoi_tl.remote import is_remote
+from aoi_tl.files.remote import is_remote
+from aoi_tl.files.untrusted import open_binary, read_ordinary
 
 # What Ultralytics picks up from a folder, less what OpenCV cannot read.
 ULTRALYTICS_SUFFIXES = frozenset(

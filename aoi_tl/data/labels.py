@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.yaml_file import read_yaml
 from aoi_tl.errors import DataError
+from aoi_tl.files.yaml_file import read_yaml
 
 
 def normal_name(name: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.errors import DataError
-from aoi_tl.ordinary import read_ordinary
+from aoi_tl.files.untrusted import read_ordinary
 
 _MAX_BYTES = 256 * 1024 * 1024
 

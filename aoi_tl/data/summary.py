@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import SPLITS, fingerprint_of
-from aoi_tl.data.file_list import FileList
-from aoi_tl.data.yolo import DatasetReader
+from aoi_tl.data.yolo.file_list import FileList
+from aoi_tl.data.yolo.read import DatasetReader
 
 _TOGETHER = 4096  # samples in memory at a time
 FileName = str | os.PathLike[str]
@@ -107,7 +107,7 @@ def summarise(
     >>> import numpy as np
     >>> from aoi_tl.data.dataset import Dataset, Sample
     >>> from aoi_tl.data.images import write_image
-    >>> from aoi_tl.data.yolo_write import write_dataset
+    >>> from aoi_tl.data.yolo.write import write_dataset
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_image(Path(folder, "a.png"), np.zeros((8, 8), np.uint8))
     ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))

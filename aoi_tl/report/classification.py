@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.report.figures import PALETTE, arm_colours, draw_arms
 from aoi_tl.report.tables import arms_table, plain_table, verdict
-from aoi_tl.runs import RunFolder
 
 if TYPE_CHECKING:
     import pandas

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoi_tl.errors import RunError
+from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.report.figures import draw_arms, draw_curves
 from aoi_tl.report.tables import arms_table, plain_table, ranking_table, verdict
-from aoi_tl.runs import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aoi_tl.errors import CheckpointError, ExperimentError
-from aoi_tl.runs import write_atomically
+from aoi_tl.files.run_folder import write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
 from aoi_tl.transfer.data_yaml import data_names
 from aoi_tl.transfer.detector import (

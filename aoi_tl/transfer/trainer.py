@@ -21,7 +21,7 @@ from typing import Any
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError, DataError, RunError
-from aoi_tl.runs import UNFINISHED, write_atomically
+from aoi_tl.files.run_folder import UNFINISHED, write_atomically
 
 prepare_ultralytics()  # before the first import of Ultralytics: it reads the environment once
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly, random_state_kept
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
-from aoi_tl.runs import UNFINISHED, write_atomically
+from aoi_tl.files.run_folder import UNFINISHED, write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
 from aoi_tl.transfer.data_yaml import has_own_val
 from aoi_tl.transfer.detector import load_checkpoint

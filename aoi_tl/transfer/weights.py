@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aoi_tl.runs import write_atomically
+from aoi_tl.files.run_folder import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor

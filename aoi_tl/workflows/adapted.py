@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from aoi_tl.adaptation.balance import balance
 from aoi_tl.adaptation.subset import subset_to_label_space
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.yolo import load_dataset
-from aoi_tl.data.yolo_write import write_dataset
-from aoi_tl.experiment import Experiment
-from aoi_tl.runs import RunFolder
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.similarity.gini import gini
 
 if TYPE_CHECKING:

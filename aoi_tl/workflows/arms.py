@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task, granted_gpus
 from aoi_tl.errors import EngineError
-from aoi_tl.experiment import Experiment
-from aoi_tl.runs import RunFolder, file_hash
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.files.run_folder import RunFolder, file_hash
 from aoi_tl.workflows.progress import Tell
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset
-from aoi_tl.data.duplicates import CERTAIN, Duplicates, find_duplicates
 from aoi_tl.data.faults import (
     KINDS,
     Entry,
@@ -21,7 +20,8 @@ from aoi_tl.data.faults import (
     pixel_findings,
     same_labels,
 )
-from aoi_tl.ordinary import real_path
+from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
+from aoi_tl.files.untrusted import real_path
 from aoi_tl.workflows.progress import Tell, silent
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def run_check(
     tuple of Checked
         In the order of ``paths``. Nothing is refused: faults are findings.
     """
-    from aoi_tl.runs import write_atomically
+    from aoi_tl.files.run_folder import write_atomically
 
     inspections: list[Inspection] = []
     for number, path in enumerate(dict.fromkeys(Path(path) for path in paths)):
@@ -357,8 +357,8 @@ def run_split(
     from dataclasses import replace
 
     from aoi_tl.data.splitting import read_groups, split_by_group
-    from aoi_tl.data.yolo import load_dataset
-    from aoi_tl.data.yolo_write import write_dataset
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.data.yolo.write import write_dataset
     from aoi_tl.report.tables import Table
 
     dataset = load_dataset(path)

@@ -13,9 +13,9 @@ from aoi_tl.classification import cdg, two_stage
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import class_weights, oversampled_counts
-from aoi_tl.classification_experiment import ClassificationExperiment
 from aoi_tl.evaluation.classification import ClassificationScores, score_predictions
-from aoi_tl.runs import RunFolder
+from aoi_tl.experiment.classification import ClassificationExperiment
+from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.domains import Draw
 from aoi_tl.workflows.progress import Tell
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.classification.image_set import ImageSet
-from aoi_tl.classification_experiment import ClassificationExperiment, locate_images
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.runs import RunFolder, environment, file_hash, open_run
-from aoi_tl.settings import read_settings
+from aoi_tl.experiment.classification import ClassificationExperiment, locate_images
+from aoi_tl.experiment.settings import read_settings
+from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run
 from aoi_tl.workflows.classifier_arms import train_arm
 from aoi_tl.workflows.domains import (
     check_named_classes,

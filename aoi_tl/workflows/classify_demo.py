@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from aoi_tl.classification_experiment import ClassificationExperiment
-from aoi_tl.data.synthetic_surfaces import LITHIUM_COUNTS, STEEL, write_surfaces
 from aoi_tl.errors import CheckpointError
-from aoi_tl.settings import read_settings
+from aoi_tl.experiment.classification import ClassificationExperiment
+from aoi_tl.experiment.settings import read_settings
+from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS, STEEL, write_surfaces
 from aoi_tl.workflows.classify import ClassificationOutcome, run_classification
 from aoi_tl.workflows.progress import Tell, silent
 

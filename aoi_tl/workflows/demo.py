@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from aoi_tl.data.synthetic import draw_demo
 from aoi_tl.errors import CheckpointError
-from aoi_tl.experiment import Experiment
-from aoi_tl.settings import read_settings
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.experiment.settings import read_settings
+from aoi_tl.synthetic.demo_datasets import draw_demo
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.transfer import Outcome, run_experiment
 

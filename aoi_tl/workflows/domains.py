@@ -19,10 +19,10 @@ from aoi_tl.classification.image_set import (
     hold_out,
     keep_classes,
 )
-from aoi_tl.classification_experiment import ClassificationExperiment, Images
 from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.runs import RunFolder
-from aoi_tl.settings import did_you_mean
+from aoi_tl.experiment.classification import ClassificationExperiment, Images
+from aoi_tl.experiment.settings import did_you_mean
+from aoi_tl.files.run_folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)

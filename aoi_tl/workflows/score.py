@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aoi_tl.adaptation.selection import SourceScore, rank_sources, select_source
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.summary import Summary
 from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 from aoi_tl.similarity.discrepancy import discrepancy
 from aoi_tl.similarity.emd import SOLVERS, Solver, earth_movers_distance
 from aoi_tl.similarity.gini import gini
@@ -23,7 +23,7 @@ from aoi_tl.workflows.progress import Tell, silent
 if TYPE_CHECKING:
     import pandas
 
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import Engine
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
@@ -139,7 +139,7 @@ def score_sources(
     >>> import numpy as np
     >>> from aoi_tl.data.dataset import Sample
     >>> from aoi_tl.data.images import write_image
-    >>> from aoi_tl.data.signature_cache import SignatureCache
+    >>> from aoi_tl.caches.signature_cache import SignatureCache
     >>> def drawn(folder, name, grey):
     ...     image = Path(folder, f"{name}.png")
     ...     write_image(image, np.full((8, 8), grey, dtype=np.uint8))
@@ -301,10 +301,10 @@ def _run(
     engine: Engine | None,
     matrix: bool = False,
 ) -> list[Ranking]:
-    from aoi_tl.data.signature_cache import SignatureCache
-    from aoi_tl.experiment import Score
-    from aoi_tl.runs import environment, open_run
-    from aoi_tl.settings import SettingsFile, validate
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.experiment.detection import Score
+    from aoi_tl.experiment.settings import SettingsFile, validate
+    from aoi_tl.files.run_folder import environment, open_run
     from aoi_tl.workflows.shelf import sum_up_with_aliases
 
     class Asked(SettingsFile):
@@ -599,6 +599,6 @@ def open_cache(given: SignatureCache | None) -> AbstractContextManager[Signature
     """The cache given, left open, or the user's own, closed in the end."""
     if given is not None:
         return nullcontext(given)
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
 
     return SignatureCache()

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aoi_tl.adaptation.selection import rank_sources, select_source
 from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.experiment import Score
-from aoi_tl.runs import open_run
-from aoi_tl.settings import validate
+from aoi_tl.experiment.detection import Score
+from aoi_tl.experiment.settings import validate
+from aoi_tl.files.run_folder import open_run
+from aoi_tl.ranking.selection import rank_sources, select_source
 from aoi_tl.similarity.emd import Solver
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.score import (
@@ -25,7 +25,7 @@ from aoi_tl.workflows.score import (
 )
 
 if TYPE_CHECKING:
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import Engine
 
 
@@ -65,7 +65,7 @@ def index_datasets(
     DataError
         When there is no dataset, one has no readable image, or the index does not fit.
     """
-    from aoi_tl.data.signature_index import IndexRow, SignatureIndex
+    from aoi_tl.caches.signature_index import IndexRow, SignatureIndex
 
     kept = apart(datasets, [])
     if not kept:
@@ -130,7 +130,7 @@ def score_index(
     DataError
         When the index cannot be read, or the target has no boxes or no readable image.
     """
-    from aoi_tl.data.signature_index import SignatureIndex
+    from aoi_tl.caches.signature_index import SignatureIndex
 
     if top < 1:
         raise DataError(f"expected --top of at least 1, got {top}")
@@ -214,10 +214,10 @@ def run_score_index(
     AoiTlError
         When settings, data, index or folder cannot be used.
     """
-    from aoi_tl.data.dataset_cache import read_summaries
+    from aoi_tl.caches.dataset_cache import read_summaries
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_index import SignatureIndex
     from aoi_tl.data.labels import load_aliases
-    from aoi_tl.data.signature_cache import SignatureCache
-    from aoi_tl.data.signature_index import SignatureIndex
 
     if len(targets) != 1:
         raise ExperimentError(

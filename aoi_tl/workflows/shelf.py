@@ -9,18 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aoi_tl.cache_folder import cache_folder
+from aoi_tl.caches.dataset_cache import read_summaries
+from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.dataset_cache import read_summaries
-from aoi_tl.data.duplicates import CERTAIN
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
-from aoi_tl.data.signature_cache import SignatureCache
 from aoi_tl.data.summary import Summary
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError, ExperimentError, RunError
-from aoi_tl.experiment import Experiment
-from aoi_tl.runs import write_atomically
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.files.cache_folder import cache_folder
+from aoi_tl.files.run_folder import write_atomically
 from aoi_tl.workflows.check import unseen_images_in
 from aoi_tl.workflows.progress import Tell, silent
 

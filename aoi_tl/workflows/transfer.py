@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, LocalEngine, open_engine
 from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.experiment import SOURCE_ARMS, Experiment, locate
-from aoi_tl.runs import RunFolder, environment, file_hash, open_run
-from aoi_tl.settings import apply_override, did_you_mean, read_settings, validate
+from aoi_tl.experiment.detection import SOURCE_ARMS, Experiment, locate
+from aoi_tl.experiment.settings import apply_override, did_you_mean, read_settings, validate
+from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run
 from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, Chain, plan_arms, train_arms
 from aoi_tl.workflows.progress import Tell, silent
@@ -205,7 +205,7 @@ class Asked:
 
 def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
 
     check_training(experiment, engine)
     weights = find_weights(experiment)
@@ -330,7 +330,7 @@ def rank(
     tell: Tell,
 ) -> Ranking:
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
-    from aoi_tl.data.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_cache import SignatureCache
 
     score = experiment.score
     # On this machine every core measures, however few trainings there are at once.

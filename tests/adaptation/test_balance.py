@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aoi_tl.adaptation.balance import _cut, _raise, balance
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import content_hash, read_stored, write_image
-from aoi_tl.data.yolo import load_dataset
-from aoi_tl.data.yolo_write import write_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.errors import AoiTlError, DataError
 from aoi_tl.similarity.gini import gini
 

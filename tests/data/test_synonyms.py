@@ -114,7 +114,7 @@ def test_the_file_is_a_map_of_aliases(tmp_path):
 
 
 def test_real_sets_find_each_other(shared):
-    from aoi_tl.data.yolo import load_dataset
+    from aoi_tl.data.yolo.read import load_dataset
 
     sets = {
         name: load_dataset(shared / "data" / f"{name}.yaml")

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 
-from aoi_tl.classification_experiment import ClassificationExperiment, locate_images
-from aoi_tl.data.formats import import_dataset
 from aoi_tl.data.images import image_fault, image_size, read_image, read_stored
 from aoi_tl.data.labels import load_aliases
-from aoi_tl.data.yolo import load_dataset
-from aoi_tl.data.yolo_write import write_dataset
-from aoi_tl.experiment import Experiment, locate
-from aoi_tl.settings import read_settings
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
+from aoi_tl.experiment.classification import ClassificationExperiment, locate_images
+from aoi_tl.experiment.detection import Experiment, locate
+from aoi_tl.experiment.settings import read_settings
+from aoi_tl.formats import import_dataset
 from tests.fuzz import files
 from tests.hostile.corpus import Trap
 
@@ -144,7 +144,7 @@ def groups(file: Path) -> object:
 
 
 def index(file: Path) -> object:
-    from aoi_tl.data.signature_index import SignatureIndex
+    from aoi_tl.caches.signature_index import SignatureIndex
     from aoi_tl.similarity.signature import Signature
 
     with SignatureIndex(file) as opened:
@@ -152,7 +152,7 @@ def index(file: Path) -> object:
 
 
 def index_files(folder: Path) -> st.SearchStrategy[bytes]:
-    from aoi_tl.data.signature_index import IndexRow, SignatureIndex
+    from aoi_tl.caches.signature_index import IndexRow, SignatureIndex
     from aoi_tl.similarity.signature import Signature
 
     file = folder / "valid.index"

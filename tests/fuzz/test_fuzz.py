@@ -115,7 +115,7 @@ def test_what_was_found_is_refused(what: str, tmp_path: Path) -> None:
 
 
 def test_an_index_without_its_number_is_refused(tmp_path: Path) -> None:
-    from aoi_tl.data.signature_index import SignatureIndex
+    from aoi_tl.caches.signature_index import SignatureIndex
 
     file = tmp_path / "shelf.index"
     SignatureIndex(file, n_clusters=2).close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aoi_tl.adaptation.selection import SourceScore, rank_sources, select_source
+from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 from aoi_tl.similarity.discrepancy import discrepancy
 from aoi_tl.similarity.gini import gini
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from aoi_tl.classification.encoders import _read_state, read_ultralytics
-from aoi_tl.data.formats import import_dataset
 from aoi_tl.data.labels import load_aliases
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import AoiTlError
-from aoi_tl.experiment import Experiment
-from aoi_tl.settings import read_settings
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.experiment.settings import read_settings
+from aoi_tl.formats import import_dataset
 from aoi_tl.transfer.detector import load_checkpoint
 from tests.drawn import draw_dataset
 from tests.hostile.files import ANNOTATIONS, CHECKPOINTS, MEMBERS, YAMLS, ZIPS, packed

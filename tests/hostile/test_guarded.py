@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aoi_tl.data.synthetic_surfaces import write_surfaces
+from aoi_tl.synthetic.surfaces import write_surfaces
 from tests.drawn import draw_dataset
 from tests.fuzz.readers import tiny_checkpoint
 from tests.hostile import guard

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aoi_tl.data.yolo import load_dataset
-from aoi_tl.data.yolo_write import write_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.errors import AoiTlError
 from aoi_tl.workflows.check import run_check, run_split
 from tests.hostile.corpus import HOSTILE, Trap, make

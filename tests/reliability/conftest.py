@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aoi_tl.runs import UNFINISHED
+from aoi_tl.files.run_folder import UNFINISHED
 from tests.drawn import draw_dataset
 from tests.reliability.lives import Life, Nursery, Trap, nursery_in
 

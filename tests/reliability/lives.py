@@ -165,8 +165,8 @@ def _mother() -> None:
     import sklearn.cluster  # noqa: F401
 
     import aoi_tl.cli
-    import aoi_tl.data.formats
     import aoi_tl.evaluation.comparison
+    import aoi_tl.formats
     import aoi_tl.report.page
     import aoi_tl.transfer.trainer
     import aoi_tl.workflows.classify

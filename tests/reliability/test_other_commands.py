@@ -170,7 +170,7 @@ def test_a_killed_index_holds_what_it_held(
 
 def classification(folder: Path) -> Path:
     """A small classification, with its images."""
-    from aoi_tl.data.synthetic_surfaces import write_surfaces
+    from aoi_tl.synthetic.surfaces import write_surfaces
 
     few = {"No Defect": 2, "Over Melting": 1}
     write_surfaces(folder / "lithium", "lithium", {"train": few, "test": few}, 32)

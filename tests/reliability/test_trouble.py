@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aoi_tl.runs import UNFINISHED
+from aoi_tl.files.run_folder import UNFINISHED
 from tests.reliability.conftest import (
     Unbroken,
     World,
@@ -234,7 +234,7 @@ def test_a_signal_is_one_line(
 
 
 WORKERS = """
-import aoi_tl.data.signature_cache as cache
+import aoi_tl.caches.signature_cache as cache
 import aoi_tl.engine as engine
 engine._cores = lambda: 2
 cache._TRIAL, cache._WORTH_WORKERS, cache._CHUNK, cache._SHARD = 1, 0.0, 1, 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from aoi_tl.runs import UNFINISHED
+from aoi_tl.files.run_folder import UNFINISHED
 from aoi_tl.transfer import trainer
 from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from aoi_tl.transfer.trainer import StageTrainer

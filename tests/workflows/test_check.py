@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aoi_tl.data.duplicates import CERTAIN
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
 from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
 from tests.drawn import draw_dataset, tree_hash

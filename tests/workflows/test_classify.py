@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from aoi_tl.classification_experiment import ClassificationExperiment
 from aoi_tl.data.images import read_image
-from aoi_tl.data.synthetic_surfaces import write_surfaces
 from aoi_tl.errors import AoiTlError, CheckpointError, DataError, ExperimentError, RunError
-from aoi_tl.settings import validate
+from aoi_tl.experiment.classification import ClassificationExperiment
+from aoi_tl.experiment.settings import validate
+from aoi_tl.synthetic.surfaces import write_surfaces
 from aoi_tl.workflows.classifier_arms import spread_over_classes
 from aoi_tl.workflows.classify import run_classification
 

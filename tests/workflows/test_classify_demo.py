@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from aoi_tl.classification.folders import read_image_folders
-from aoi_tl.data.synthetic_surfaces import LITHIUM_COUNTS
 from aoi_tl.errors import CheckpointError
+from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS
 from aoi_tl.workflows.classify_demo import run_classification_demo
 
 QUICK = ["train.epochs=1", "train.image_size=32", "train.batch=4", "train.blocks.source=45",

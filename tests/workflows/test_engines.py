@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from aoi_tl import run_experiment
-from aoi_tl.data import signature_cache
-from aoi_tl.data.signature_cache import SignatureCache
+from aoi_tl.caches import signature_cache
+from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.engine import LocalEngine, RayEngine, Task, granted_gpus
 from aoi_tl.errors import DataError, EngineError
-from aoi_tl.experiment import Experiment
+from aoi_tl.experiment.detection import Experiment
 from aoi_tl.workflows.arms import Chain, Work, train_and_weigh
 from tests.cluster import two_nodes
 from tests.drawn import draw_dataset

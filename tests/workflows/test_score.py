@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aoi_tl.data import dataset_cache, signature_cache
+from aoi_tl.caches import dataset_cache, signature_cache
+from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
-from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.data.yolo_write import write_dataset
+from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import AoiTlError, DataError, ExperimentError
 from aoi_tl.similarity.emd import earth_movers_distance

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from aoi_tl.data.signature_cache import SignatureCache
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.caches.signature_cache import SignatureCache
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import DataError
 from aoi_tl.workflows.score import score_sources

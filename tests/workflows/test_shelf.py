@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aoi_tl.data.dataset import Dataset, Sample
-from aoi_tl.data.yolo import load_dataset
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import DataError
-from aoi_tl.experiment import Experiment
-from aoi_tl.settings import validate
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.experiment.settings import validate
 from aoi_tl.workflows import shelf
 from aoi_tl.workflows.shelf import without_overlap
 from tests.drawn import tree_hash

@@ -1,0 +1,1 @@
+"""What is known from before: signatures, datasets, the index of a large shelf."""

@@ -1,0 +1,1 @@
+"""Ultralytics datasets, in and out."""

@@ -1,0 +1,370 @@
+"""Ultralytics datasets in: a ``data.yaml`` and what it names, read sample by sample."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import compress, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from aoi_tl.data.dataset import SPLITS, Dataset, Sample
+from aoi_tl.data.images import image_fault
+from aoi_tl.data.labels import merged_names, normal_name
+from aoi_tl.data.yolo.file_list import FileList
+from aoi_tl.data.yolo.label_rows import LabelFault, LabelFile, read_label_file
+from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
+from aoi_tl.errors import DataError
+from aoi_tl.files.remote import is_remote
+from aoi_tl.files.yaml_file import read_yaml
+
+_REQUESTS = 32  # to object storage at once: each is mostly waiting
+_TOGETHER = 1000  # files of object storage that are asked for before the first is used
+_NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
+T = TypeVar("T")
+
+
+def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None = None) -> Dataset:
+    """Load a detection dataset from an Ultralytics ``data.yaml``, reading only.
+
+    ``train``, ``val`` and ``test`` are folders, lists of folders, or ``.txt`` lists; ``path`` is
+    absolute, relative to the YAML (else to the working folder), a URL (``s3://``, ``gs://``,
+    ``memory://``, ``file://``), or absent; ``names`` is a list or a map. Labels lie where
+    Ultralytics looks for them: the last ``images`` folder of the path becomes ``labels``. Polygons
+    count as their box. ``download`` is never run, no label cache is read.
+
+    Parameters
+    ----------
+    path : path-like
+        The YAML file.
+    aliases : mapping of str to str, optional
+        Class names and the canonical ones that replace them.
+
+    Returns
+    -------
+    Dataset
+        Samples ordered by split and path. What was left out is counted in ``notes``: missing and
+        broken images, images without a label file, boxes without area.
+
+    Raises
+    ------
+    DataError
+        The YAML, the images as a whole, or a label row cannot be used.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from aoi_tl.data.images import write_image
+    >>> from aoi_tl.data.yolo.write import write_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_image(Path(folder, "a.png"), np.zeros((32, 32), np.uint8))
+    ...     sample = Sample(Path(folder, "a.png"), "train", np.array([0]), np.full((1, 4), 0.5))
+    ...     dataset = Dataset("line-1", Path("data.yaml"), ("dent",), (sample,))
+    ...     written = write_dataset(dataset, Path(folder, "line-1"))
+    ...     load_dataset(written).counts
+    {'dent': 1}
+    """
+    reader = DatasetReader(path, aliases or {})
+    samples = tuple(reader.samples())
+    return Dataset(reader.name, reader.path, reader.names, samples, reader.notes())
+
+
+class DatasetReader:
+    """A dataset on disk, read sample by sample: no more than one is in memory.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``data.yaml``, which is read at once.
+    aliases : mapping of str to str
+        Class names and the canonical ones that replace them.
+
+    Attributes
+    ----------
+    name : str
+        As tables call it.
+    path : Path
+        The ``data.yaml``.
+    given : tuple of str
+        Class names as the YAML has them.
+    names : tuple of str
+        Canonical names, each once.
+
+    Raises
+    ------
+    DataError
+        The YAML cannot be used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], aliases: Mapping[str, str]) -> None:
+        self.path = Path(path)
+        self.name = dataset_name(self.path)
+        self._content = read_yaml_map(self.path)
+        self._notes: list[str] = []
+        self.given = read_names(self._content, self.path)
+        self._root = find_root(self._content, self.path, self._notes)
+        # A name given twice has one meaning; its boxes are merged under its first id.
+        self.names, self._ids = merged_names(self.given, aliases)
+        columns = keypoint_columns(self._content)
+        self._read = partial(
+            read_label_file, n_classes=len(self.given), keypoint_columns=columns
+        )
+        self._images: dict[str, FileList] = {}
+        self._left_out: set[str] = set()
+        self._broken: Counter[str] = Counter()
+        self._first_broken: dict[str, str] = {}
+        self._unlabelled: Counter[str] = Counter()
+        self._labelled = self._without_area = self._faults = 0
+        self._first_fault: LabelFault | None = None
+        self._faulty: set[Path] = set()
+        self._missing_label: Path | None = None
+
+    def samples(self) -> Iterator[Sample]:
+        """Read the samples, ordered by split and path; once.
+
+        Yields
+        ------
+        Sample
+
+        Raises
+        ------
+        DataError
+            The images as a whole, or a label row, cannot be used; with label rows it is raised
+            behind the last sample.
+        """
+        for split in SPLITS:
+            images = self._find(split)
+            if images is None:
+                continue
+            if split == "val" and images == self._images["train"]:
+                # Ultralytics asks for a val entry; naming train again says that there is none.
+                self._notes.append("'val' names the images of 'train'; it is taken as absent")
+                continue
+            self._images[split] = images
+            yield from self._read_split(split, images)
+        self._refuse_faults()
+        self._refuse_unlabelled()
+
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or looked odd, a counted line each; complete behind the last sample."""
+        notes = [
+            f"{count} images left out: {fault}, the first {self._first_broken[fault]}"
+            for fault, count in self._broken.items()
+        ]
+        if self._unlabelled:
+            where = ", ".join(f"{split} {count}" for split, count in self._unlabelled.items())
+            notes.append(f"{self._unlabelled.total()} images without a label file ({where})")
+        if self._without_area:
+            notes.append(f"{self._without_area} boxes without area left out")
+        for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+            shared = self._images.get(a, FileList()).common(self._images.get(b, FileList()))
+            if count := sum(image not in self._left_out for image in shared):
+                notes.append(f"{count} images are in both {a} and {b}")
+        if count := len(self.given) - len(set(self.given)):
+            notes.append(f"{count} class names given twice were merged")
+        return (*self._notes, *notes)
+
+    def _find(self, split: str) -> FileList | None:
+        if entry := split_entry(self._content, split):
+            return find_split(split, entry, self._root, self.path, self._notes)
+        if split == "train":
+            raise DataError(
+                f"{self.path}: expected a train entry, got none; "
+                "add 'train:' with a folder of images or a .txt list"
+            )
+        return None
+
+    def _read_split(self, split: str, images: FileList) -> Iterator[Sample]:
+        whole = bytearray()
+        missing, first_missing = 0, ""
+        for image, fault in zip(images, _each(image_fault, images), strict=True):
+            whole.append(fault is None)
+            if fault is None:
+                continue
+            if fault == "no such file":
+                missing, first_missing = missing + 1, first_missing or image
+            self._left_out.add(image)
+            self._broken[f"{fault} ({split})"] += 1
+            self._first_broken.setdefault(f"{fault} ({split})", image)
+        if missing * 2 > len(images):
+            raise DataError(
+                f"{self.path}: expected the images of {split}, got {missing} missing of "
+                f"{len(images)}, the first {first_missing}; correct 'path' or the list"
+            )
+        if images and not any(whole):
+            fault, first = next(iter(self._first_broken.items()))
+            raise DataError(
+                f"{self.path}: expected images for {split}, got none that can be read, the first "
+                f"{first}: {fault}; replace the files"
+            )
+        labels = map(label_path, compress(images, whole))
+        for image, rows in zip(
+            compress(images, whole), _each(self._read, labels), strict=True
+        ):
+            yield Sample(Path(image), split, *self._rows(image, split, rows))
+
+    def _rows(self, image: str, split: str, rows: LabelFile | None) -> tuple[Any, Any]:
+        if rows is None:
+            self._unlabelled[split] += 1
+            self._missing_label = self._missing_label or label_path(image)
+            rows = _NO_ROWS
+        else:
+            self._labelled += 1
+        if rows.faults:
+            self._first_fault = self._first_fault or rows.faults[0]
+            self._faults += len(rows.faults)
+            self._faulty.add(rows.faults[0].file)
+        self._without_area += rows.without_area
+        return self._ids[rows.classes], rows.boxes
+
+    def _refuse_faults(self) -> None:
+        if self._first_fault is not None:
+            more, files = self._faults - 1, len(self._faulty)
+            rest = f" (and {more} more such rows, {files} files in all)" if more else ""
+            raise DataError(f"{self._first_fault}{rest}")
+
+    def _refuse_unlabelled(self) -> None:
+        if self._unlabelled and not self._labelled:
+            raise DataError(
+                f"{self.path}: expected label files beside the images, got none for "
+                f"{self._unlabelled.total()} images, the first would be {self._missing_label}; put "
+                "the labels there (an empty file marks an image without defects)"
+            )
+
+
+def dataset_name(path: Path) -> str:
+    """Name a dataset by its YAML, or by the YAML's folder where that says no more than "data".
+
+    Parameters
+    ----------
+    path : Path
+        The ``data.yaml``; it need not exist.
+
+    Returns
+    -------
+    str
+        What tables and reports call the dataset.
+
+    Examples
+    --------
+    >>> dataset_name(Path("shelf/line-1/data.yaml")), dataset_name(Path("shelf/line-1.yaml"))
+    ('line-1', 'line-1')
+    """
+    if path.stem not in ("data", "dataset"):
+        return path.stem
+    return Path(os.path.abspath(path)).parent.name  # unlike resolve(), at ease with a loop of links
+
+
+def read_yaml_map(path: Path) -> dict[Any, Any]:
+    """Read a ``data.yaml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        What it says.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or is no map.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: expected a map with train, val and names, got {_kind(content)}; "
+            "see the dataset page of Ultralytics"
+        )
+    return content
+
+
+def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+    """Read the class names of a dataset.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+    path : Path
+        Its file, for the message.
+
+    Returns
+    -------
+    tuple of str
+        In the order of their ids.
+
+    Raises
+    ------
+    DataError
+        No names, or not one for each id.
+    """
+    names = content.get("names")
+    cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
+    if names is None:
+        raise DataError(f"{path}: expected class names, got no 'names'; {cure}")
+    if isinstance(names, dict):
+        try:
+            numbered = {int(key): name for key, name in names.items()}
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{path}: expected class ids as keys of names, got {list(names)[:3]}; {cure}"
+            ) from None
+        if sorted(numbered) != list(range(len(names))):
+            raise DataError(
+                f"{path}: expected class ids 0 to {len(names) - 1} in names, got "
+                f"{sorted(numbered)[:20]}; {cure}"
+            )
+        names = [numbered[i] for i in range(len(numbered))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
+    if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
+        raise DataError(f"{path}: expected every class name to be text; {cure}")
+    count = content.get("nc")
+    if isinstance(count, int) and count != len(names):
+        raise DataError(
+            f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"
+        )
+    return tuple(normal_name(name) for name in names)
+
+
+def keypoint_columns(content: dict[Any, Any]) -> int:
+    """Count the columns of keypoints behind each box of a pose dataset.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+
+    Returns
+    -------
+    int
+        0 for any other dataset.
+    """
+    shape = content.get("kpt_shape")
+    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape):
+        return max(0, shape[0] * shape[1])
+    return 0
+
+
+def _each(read: Callable[[str | Path], T], paths: Iterable[str | Path]) -> Iterator[T]:
+    """Read files in order; from object storage, many at once."""
+    paths = iter(paths)
+    while several := list(islice(paths, _TOGETHER)):
+        if not any(map(is_remote, several)):
+            yield from map(read, several)
+            continue
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            yield from list(pool.map(read, several))
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value in (None, "", [], {}) else f"a {type(value).__name__}"

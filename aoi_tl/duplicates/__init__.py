@@ -1,0 +1,1 @@
+"""Images that show the same part: copies, overlaps, repeated designs."""

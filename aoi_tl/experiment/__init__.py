@@ -1,0 +1,1 @@
+"""Experiment files: YAML in, one frozen and validated experiment out."""

@@ -1,0 +1,236 @@
+"""One experiment: a target, a shelf of sources, and all that is to be done with them.
+
+Defaults live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from aoi_tl.errors import ExperimentError
+from aoi_tl.experiment.settings import (
+    Settings,
+    SettingsFile,
+    Texts,
+    as_tuple,
+    did_you_mean,
+    nearest_file,
+)
+
+ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
+SOURCE_ARMS = ("full-source", "subset-source", "method")
+EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS))
+
+
+class Score(Settings):
+    """How sources are measured against the target: clusters, formula, solver, images looked at."""
+
+    n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    method: Literal["paper"] = "paper"
+    solver: Literal["slsqp", "exact", "auto"] = "slsqp"
+    sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+
+
+class Subset(Settings):
+    """What becomes of a source image that holds both shared and unshared classes."""
+
+    mixed: Literal["keep", "drop", "paint"] = "keep"
+
+
+class Minority(Settings):
+    """How many samples a rare class is raised to: a share of the largest class, or a count."""
+
+    to: Annotated[float, Field(ge=0)] = 0.5
+
+
+class Majority(Settings):
+    """How many samples a common class may keep: a share of the largest class, or a count."""
+
+    at_most: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Balance(Settings):
+    """New samples for rare classes, fewer for common ones, on training splits only."""
+
+    minority: Minority = Minority()
+    majority: Majority = Majority()
+
+
+class Transfer(Settings):
+    """Which tensors a stage hands to the next, and how many modules stay frozen."""
+
+    modules: Literal["backbone", "backbone+neck", "all"] = "backbone"
+    freeze: Annotated[int, Field(ge=0)] = 0
+
+
+class Train(BaseModel):
+    """Ultralytics training arguments; ``source`` and ``target`` override them for one stage."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    epochs: Annotated[int, Field(ge=1)] = 50
+    batch: Annotated[int, Field(ge=1)] = 16
+    imgsz: Annotated[int, Field(ge=32)] = 640
+    source: dict[str, Any] = Field(default_factory=dict)
+    target: dict[str, Any] = Field(default_factory=dict)
+
+    def arguments(self, stage: Literal["source", "target"]) -> dict[str, Any]:
+        """All training arguments of one stage.
+
+        Parameters
+        ----------
+        stage : {"source", "target"}
+            Whose overrides apply.
+
+        Returns
+        -------
+        dict
+            Argument names and values, ready for Ultralytics.
+
+        Examples
+        --------
+        >>> Train(epochs=50, source={"epochs": 9}).arguments("source")["epochs"]
+        9
+        """
+        shared = self.model_dump(exclude={"source", "target"})
+        return {**shared, **getattr(self, stage)}
+
+
+class Experiment(SettingsFile):
+    """One target, a shelf of sources, and everything that is to be done with them.
+
+    Examples
+    --------
+    >>> experiment = Experiment(target="t.yaml", sources=["a.yaml", "b.yaml"])
+    >>> experiment.train.epochs, experiment.arms[0]
+    (50, 'coco')
+    """
+
+    target: str
+    sources: Texts = Field(min_length=1)
+    aliases: str | None = None
+    weights: str = "yolo11n.pt"
+    weights_may_run_code: bool = False
+    pick: Texts = ("auto",)
+    overlap: Literal["refuse", "drop", "keep"] = "refuse"
+    score: Score = Score()
+    subset: Subset = Subset()
+    balance: Balance = Balance()
+    transfer: Transfer = Transfer()
+    train: Train = Train()
+    arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
+    device: str = "cpu"
+    engine: Literal["local", "ray"] = "local"
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            if arm not in EVERY_ARM:
+                raise ValueError(f"expected arms out of {', '.join(EVERY_ARM)}, got {arm!r}"
+                                 + did_you_mean(arm, EVERY_ARM))
+        if not arms:
+            raise ValueError(f"expected at least one arm out of {', '.join(EVERY_ARM)}, got none")
+        return tuple(dict.fromkeys(arms))
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
+        return seeds
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _device_as_text(cls, device: object) -> object:
+        # Ultralytics writes one GPU as 0 and several as 0,1 or [0, 1]; here all are text.
+        if isinstance(device, list | tuple):
+            return ",".join(map(str, device))
+        return str(device) if isinstance(device, int) else device
+
+
+def locate(
+    experiment: Experiment, data_root: str | Path | None = None
+) -> Experiment:
+    """Make the paths of an experiment absolute and its globs plain lists.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        As ``read_settings`` returns it: paths are relative to its file, or to the working
+        folder where it has none.
+    data_root : str or Path, optional
+        The folder that stands for a leading ``../datasets/`` of every dataset path, so that one
+        file serves whoever keeps the data elsewhere.
+
+    Returns
+    -------
+    Experiment
+        With absolute paths; the target is passed over where it is repeated among the sources.
+
+    Raises
+    ------
+    ExperimentError
+        When a file does not exist or a glob finds none.
+    """
+    base = experiment._path.parent if experiment._path else Path()
+
+    def find(text: str, *keys: str | int, root: str | Path | None = data_root) -> list[str]:
+        pattern = _under_root(text, base, root)
+        if glob.has_magic(str(pattern)):
+            found = sorted(glob.glob(str(pattern), recursive=True))
+            if not found:
+                raise ExperimentError(
+                    f"{experiment.where(*keys)}: expected dataset files matching {pattern}, "
+                    "got none; mend the pattern, or point --data-root to the data"
+                )
+            return [str(Path(file).absolute()) for file in found]
+        if not os.path.isfile(pattern):
+            raise ExperimentError(
+                f"{experiment.where(*keys)}: expected a file at {pattern}, got "
+                f"{'a folder' if os.path.isdir(pattern) else 'nothing there'}"
+                f"{nearest_file(pattern)}; mend the path, or point --data-root to the data"
+            )
+        return [str(pattern.absolute())]
+
+    [target] = find(experiment.target, "target")[:1]
+    sources = [
+        file
+        for index, text in enumerate(experiment.sources)
+        for file in find(text, "sources", index)
+    ]
+    others = [file for file in dict.fromkeys(sources) if not Path(file).samefile(target)]
+    if not others:
+        raise ExperimentError(
+            f"{experiment.where('sources')}: expected at least one dataset other than the target, "
+            f"got only {target}; add a source"
+        )
+    located = experiment.model_copy(
+        update={
+            "target": target,
+            "sources": tuple(others),
+            # Aliases belong to the experiment, not to the data: they stay where the file says.
+            "aliases": find(experiment.aliases, "aliases", root=None)[0]
+            if experiment.aliases
+            else None,
+        }
+    )
+    return located
+
+
+def _under_root(text: str, base: Path, data_root: str | Path | None) -> Path:
+    path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
+    if path.is_absolute():
+        return path
+    if data_root is None:
+        return base / path
+    parts = path.parts
+    if parts[:2] == ("..", "datasets"):
+        parts = parts[2:]
+    return Path(data_root).expanduser().joinpath(*parts)

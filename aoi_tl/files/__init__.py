@@ -1,0 +1,1 @@
+"""Files and folders: run folders, remote files, untrusted files, the cache's place."""

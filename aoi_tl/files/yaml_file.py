@@ -1,0 +1,73 @@
+"""A YAML file of a user's, read as plain values and never executed."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from aoi_tl.errors import DataError
+from aoi_tl.files.plain_yaml import MAX_BYTES, YamlFault, parse_plain
+from aoi_tl.files.untrusted import read_ordinary
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file safely.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text, with or without a byte-order mark.
+
+    Returns
+    -------
+    Any
+        Plain values: maps, lists, text, numbers, None.
+
+    Raises
+    ------
+    DataError
+        No such file (the nearest existing name is told), a folder, not UTF-8, or broken YAML (the
+        line is told).
+
+    Examples
+    --------
+    >>> read_yaml(Path("no-such.yaml"))
+    Traceback (most recent call last):
+    ...
+    aoi_tl.errors.DataError: no-such.yaml: expected a YAML file, got no such file; check the path
+    """
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (".yaml", ".yml"))
+        cure = f"name {path / inside[0]}" if inside else "name the YAML file of a dataset"
+        raise DataError(f"{path}: expected a YAML file, got a folder; {cure}")
+    try:
+        content = read_ordinary(path, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected a YAML file, got no such file; {_nearest(path)}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a YAML file, got {error}; check the path") from error
+    try:
+        return parse_plain(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} line {line}: expected UTF-8 text, got byte 0x{content[error.start]:02x}; "
+            "save the file as UTF-8"
+        ) from error
+    except YamlFault as error:
+        where, what = (f" line {error.line}", "line") if error.line else ("", "file")
+        raise DataError(
+            f"{path}{where}: expected valid YAML, got: {error}; correct the {what}"
+        ) from error
+
+
+def _nearest(path: Path) -> str:
+    try:
+        siblings = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else "check the path"

@@ -1,0 +1,1 @@
+"""Which source to learn from: measures, order, choice."""

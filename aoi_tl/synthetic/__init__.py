@@ -1,0 +1,1 @@
+"""The drawn datasets of the demo."""
