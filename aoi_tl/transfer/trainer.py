@@ -31,7 +31,7 @@ from ultralytics.data import dataset as ultralytics_dataset  # noqa: E402
 from ultralytics.data import utils as ultralytics_data  # noqa: E402
 from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
-from ultralytics.utils import RANK, dist, plotting  # noqa: E402
+from ultralytics.utils import RANK, dist, ops, plotting  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA, strip_optimizer, unwrap_model  # noqa: E402
 
 #: Things that changed the protocol of a training, one line each, written when they happen.
@@ -155,7 +155,38 @@ def amp_is_sound(model: torch.nn.Module) -> bool:
 
 
 class QuietValidator(DetectionValidator):
-    """A detection validator that leaves no files in the dataset's folder."""
+    """A detection validator that leaves no files in the dataset's folder and keeps what it saw."""
+
+    def init_metrics(self, model: Any) -> None:
+        """Begin with nothing seen."""
+        super().init_metrics(model)
+        self.kept: list[dict[str, Any]] = []  # one image each: truth and predictions
+
+    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        """Score a batch, and keep its boxes as shares of their images."""
+        super().update_metrics(preds, batch)
+        if self.training:
+            return
+        correct = self.metrics.stats["tp"][-len(preds):] if preds else []
+        for index, pred in enumerate(preds):
+            prepared = self._prepare_batch(index, batch)
+            height, width = prepared["ori_shape"]
+            size = np.array([width, height, width, height], dtype=np.float64)
+            boxes = {
+                name: ops.scale_boxes(
+                    prepared["imgsz"], found.clone().float(), prepared["ori_shape"],
+                    ratio_pad=prepared["ratio_pad"],
+                ).cpu().numpy().reshape(-1, 4) / size
+                for name, found in (("truth_box", prepared["bboxes"]), ("box", pred["bboxes"]))
+            }
+            self.kept.append({
+                "image": Path(prepared["im_file"]).name,
+                "truth_class": prepared["cls"].cpu().numpy().astype(np.int64).reshape(-1),
+                "class_id": pred["cls"].cpu().numpy().astype(np.int64).reshape(-1),
+                "confidence": pred["conf"].cpu().numpy().astype(np.float64).reshape(-1),
+                "correct": np.asarray(correct[index], dtype=bool).reshape(-1, self.niou),
+                **boxes,
+            })
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         """Validate."""
@@ -167,6 +198,7 @@ class QuietValidator(DetectionValidator):
         super().finalize_metrics()
         metrics: Any = self.metrics
         metrics.n_images = self.seen
+        metrics.kept = self.kept
 
 
 class StageTrainer(DetectionTrainer):
