@@ -62,7 +62,8 @@ class SourceDetector:
             "format": _FORMAT, "ultralytics": __version__, "start": start, "seed": self.seed,
             "data": [[content, times] for content, (_, times)
                      in zip(self.contents, self.data, strict=True)],
-            "arguments": {k: v for k, v in sorted(self.arguments.items()) if k != "workers"},
+            "arguments": {k: v for k, v in sorted(self.arguments.items())
+                          if k not in ("workers", "device")},
         }
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 
