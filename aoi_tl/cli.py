@@ -99,8 +99,7 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_matrix
-    from aoi_tl.workflows.score_index import run_score_index
+    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
@@ -256,7 +255,7 @@ def index(
     """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import open_engine
-    from aoi_tl.workflows.score_index import index_datasets
+    from aoi_tl.ranking.indexed import index_datasets
     from aoi_tl.workflows.shelf import load_with_aliases
 
     loaded = load_with_aliases(datasets, aliases)

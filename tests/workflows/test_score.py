@@ -16,16 +16,12 @@ from aoi_tl.data.images import write_image
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import AoiTlError, DataError, ExperimentError
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.similarity.emd import earth_movers_distance
 from aoi_tl.similarity.gini import gini
 from aoi_tl.similarity.signature import dataset_signature, image_signature
-from aoi_tl.workflows.score import (
-    Ranking,
-    run_score,
-    run_score_matrix,
-    score_matrix,
-    score_sources,
-)
+from aoi_tl.workflows.score import run_score, run_score_matrix
 
 KEYS = [
     "name", "emd", "gini", "shared_classes", "discrepancy", "undefined", "rank", "images",

@@ -1,32 +1,27 @@
-"""Score a target against an index of thousands of datasets, and add datasets to it."""
+"""Rank the sources of an index of thousands of datasets, and add datasets to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.experiment.detection import Score
-from aoi_tl.experiment.settings import validate
-from aoi_tl.files.run_folder import open_run
-from aoi_tl.ranking.selection import rank_sources, select_source
-from aoi_tl.similarity.emd import Solver
-from aoi_tl.workflows.progress import Tell, silent
-from aoi_tl.workflows.score import (
+from aoi_tl.errors import DataError
+from aoi_tl.ranking.comparison import (
     Comparison,
     Progress,
-    Ranking,
     Scored,
     apart,
     as_target,
     open_cache,
-    score_one,
 )
+from aoi_tl.ranking.paper import score_one
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.selection import rank_sources, select_source
+from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
     from aoi_tl.caches.signature_cache import SignatureCache
-    from aoi_tl.engine import Engine
 
 
 def index_datasets(
@@ -168,80 +163,3 @@ def score_index(
     )
     picked = select_source(ranked)
     return Ranking(target.name, comparison.n_clusters, "paper", ranked, picked, tuple(notes))
-
-
-def run_score_index(
-    targets: Sequence[str | Path],
-    file: str | Path,
-    top: int,
-    out: str | Path,
-    settings: Mapping[str, Any] | None = None,
-    aliases: str | Path | None = None,
-    resume: bool = False,
-    tell: Tell = silent,
-    engine: Engine | None = None,
-) -> dict[str, Any]:
-    """Rank the datasets of an index for a target, into a run folder.
-
-    Parameters
-    ----------
-    targets : sequence of str or Path
-        The target's ``data.yaml`` alone: the sources are in the index.
-    file : str or Path
-        The index, from `index_datasets`.
-    top : int
-        How many sources are wanted.
-    out : str or Path
-        The run folder; gets ``scores.json``, ``scores.csv`` and ``notes.json``.
-    settings : mapping, optional
-        ``solver`` and ``sample``, as under ``score`` in an experiment.
-    aliases : str or Path, optional
-        YAML that maps class names to common ones; the index keeps those it was made with.
-    resume : bool
-        Whether the folder may hold this run already.
-    tell : callable
-        Told what is being done.
-    engine : Engine, optional
-        Where signatures are measured; on every core of this machine unless given.
-
-    Returns
-    -------
-    dict
-        The content of ``scores.json``.
-
-    Raises
-    ------
-    AoiTlError
-        When settings, data, index or folder cannot be used.
-    """
-    from aoi_tl.caches.dataset_cache import read_summaries
-    from aoi_tl.caches.signature_cache import SignatureCache
-    from aoi_tl.caches.signature_index import SignatureIndex
-    from aoi_tl.data.labels import load_aliases
-
-    if len(targets) != 1:
-        raise ExperimentError(
-            f"expected the target alone with --index, got {len(targets)} datasets; add sources to "
-            "the index with aoi-tl index"
-        )
-    chosen = validate(settings or {}, Score)
-    with SignatureCache(engine=engine) as cache:
-        common = {} if aliases is None else load_aliases(aliases)
-        # One map serves the index and its targets: what it made of the index's names is known too.
-        with SignatureIndex(file) as index:
-            indexed = index.class_names()
-        known = [name for name, label in common.items() if label in indexed]
-        [target] = read_summaries(targets, common, cache, known)
-        fingerprint = {
-            "score": chosen.model_dump(mode="json"), "top": top, "target": target.fingerprint,
-        }
-        with open_run(out, fingerprint, resume) as run:
-            ranking = score_index(
-                target, file, top, chosen.solver, chosen.sample,
-                lambda done, total: tell("signatures", done, total), cache,
-            )
-            run.write_json("scores.json", ranking.to_dict())
-            run.write_table("scores.csv", ranking.to_frame())
-            run.write_json("notes.json", [*target.notes, *ranking.notes])
-            run.mark_done()
-    return ranking.to_dict()

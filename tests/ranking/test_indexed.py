@@ -6,8 +6,8 @@ from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import DataError
-from aoi_tl.workflows.score import score_sources
-from aoi_tl.workflows.score_index import index_datasets, score_index
+from aoi_tl.ranking.indexed import index_datasets, score_index
+from aoi_tl.ranking.scoring import score_sources
 from tests.drawn import draw_dataset
 
 
