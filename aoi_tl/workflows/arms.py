@@ -7,12 +7,15 @@ own stage folders alone; the tables are put together here, in one order whatever
 from __future__ import annotations
 
 import io
+import math
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task, granted_gpus
@@ -25,17 +28,49 @@ if TYPE_CHECKING:
     import pandas
 
     from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.detectors import SourceDetector
+
+
+#: Epochs that a joint training is cut into: each sees other augmentations, and the rate falls.
+JOINT_EPOCHS = 10
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One arm from one source: which data it sees and which tensors it hands on."""
+    """One arm from one source: what it begins with, which data it sees, how it ends.
+
+    Attributes
+    ----------
+    arm : str
+        Its name in the tables.
+    modules : str
+        Which tensors each stage hands on, see `aoi_tl.transfer.chain.STARTS`.
+    source : str or None
+        The source's name, or ``union``.
+    source_data, target_data : Path or None
+        The ``data.yaml`` of its stages; without one there is no such stage.
+    images : int or None
+        How many of the target's training images it may see; None for all.
+    detector : SourceDetector or None
+        The source's detector that it begins with, in place of a stage on the source.
+    mixed : bool
+        Whether the target's images are mixed with the sources' in its training.
+    averaged : bool
+        Whether it ends with the average of the source's and the fine-tuned weights.
+    longer : float
+        How many times the target's epochs it trains for.
+    """
 
     arm: str
     modules: str
     source: str | None = None
     source_data: Path | None = None
     target_data: Path | None = None
+    images: int | None = None
+    detector: SourceDetector | None = None
+    mixed: bool = False
+    averaged: bool = False
+    longer: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +107,18 @@ class Work:
     @property
     def name(self) -> str:
         """How its stages' folders begin."""
-        return f"{self.chain.arm}-s{self.seed}"
+        return _stage_name(self.chain.arm, self.chain.images, self.seed)
+
+    @property
+    def tuned(self) -> str:
+        """How the folder begins that holds its training: an average shares the plain chain's."""
+        arm = self.chain.arm.replace("-soup", "-chain").replace("chain-chain", "chain")
+        return _stage_name(arm if self.chain.averaged else self.chain.arm, self.chain.images,
+                           self.seed)
+
+
+def _stage_name(arm: str, images: int | None, seed: int) -> str:
+    return f"{arm}-s{seed}" if images is None else f"{arm}-n{images}-s{seed}"
 
 
 @dataclass
@@ -92,6 +138,11 @@ class Arms:
     run: RunFolder
     works: tuple[Work, ...]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether the arms differ in how many of the target's images they see."""
+        return any(work.chain.images is not None for work in self.works)
 
     @property
     def is_done(self) -> bool:
@@ -114,16 +165,22 @@ class Arms:
         """Write the tables of what is known; give the rows of ``arms.csv``."""
         import pandas as pd
 
-        rows, per_class, timings = [], [], []
+        rows: list[dict[str, Any]] = []
+        per_class: list[dict[str, Any]] = []
+        timings: dict[str, dict[str, Any]] = {}
         for work in self.works:
             if (found := self.results.get(work.name)) is None:
                 continue
-            key = {"arm": work.chain.arm, "seed": work.seed}
+            key: dict[str, Any] = {"arm": work.chain.arm, "seed": work.seed}
+            if self.counts_images:
+                key["images"] = work.chain.images or "all"
             rows.append({**key, **found["scores"], "source": work.chain.source or "",
                          "notes": found["notes"]})
             per_class += [{**key, **classes} for classes in found["classes"]]
-            timings += found["timings"]
-        for name, lines in (("arms", rows), ("per_class", per_class), ("timings", timings)):
+            timings |= {row["stage"]: row for row in found["timings"]}  # stages may be shared
+        for name, lines in (
+            ("arms", rows), ("per_class", per_class), ("timings", list(timings.values())),
+        ):
             self.run.write_table(f"{name}.csv", pd.DataFrame(lines))
         return pd.DataFrame(rows)
 
@@ -132,7 +189,7 @@ def plan_arms(
     run: RunFolder,
     experiment: Experiment,
     target: Dataset,
-    chains: Sequence[Chain],
+    chains: Mapping[int, Sequence[Chain]],
     weights: Path,
 ) -> Arms:
     """Lay out every arm with every seed, with the results that an earlier attempt left.
@@ -145,8 +202,8 @@ def plan_arms(
         Its training arguments, seeds and device.
     target : Dataset
         Whose test split every arm is weighed on.
-    chains : sequence of Chain
-        What each arm learns from.
+    chains : mapping of int to sequence of Chain
+        For each seed what each arm learns from.
     weights : Path
         Where every chain but ``scratch`` begins.
 
@@ -162,7 +219,7 @@ def plan_arms(
     test_data = run.path / "data" / target.name / "data.yaml"
     works = tuple(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
-        for seed in experiment.seeds for chain in chains
+        for seed in experiment.seeds for chain in chains[seed]
     )
     left = {work.name: finished(work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
@@ -246,16 +303,126 @@ def train_and_weigh(work: Work) -> dict[str, Any]:
     device = granted_gpus() or work.experiment.device
     work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
     training_threads(work.threads)
-    with run.alone(f"stages/.{work.name}.lock"):
-        start, notes = work.checkpoint, []
+    start, notes = begin_with(run, work), []
+    with run.alone(f"stages/.{work.tuned}.lock"):
+        best = start
         for stage in stages_of(work):
-            trained = train_stage(replace(stage, start=start), resume=True)
-            start = trained.best
+            if work.chain.mixed and not stage.data.is_file():
+                mix_data(work, stage.data)
+            trained = train_stage(replace(stage, start=best), resume=True)
+            best = trained.best
             notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
-        weigh(run, work, start, "; ".join(notes))
+        if finished(work) is None:
+            weigh(run, work, end_with(run, work, start, best), "; ".join(notes))
     result = finished(work)
     assert result is not None
     return result
+
+
+def begin_with(run: RunFolder, work: Work) -> Path:
+    """Give the checkpoint that a work begins with: COCO's, or its source's detector.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets a line in ``detectors.json``: which detector, and whether it was there before.
+    work : Work
+
+    Returns
+    -------
+    Path
+    """
+    if work.chain.detector is None:
+        return work.checkpoint
+    from aoi_tl.transfer.detectors import keep_detector
+
+    detector = replace(
+        work.chain.detector,
+        arguments={**work.chain.detector.arguments, "device": work.experiment.device},
+    )
+    kept = keep_detector(detector)
+    with run.alone(".detectors.lock"):
+        known = run.read_json("detectors.json") or {}
+        if detector.name not in known:
+            run.write_json("detectors.json", {**known, detector.name: {
+                "checkpoint": str(kept.checkpoint), "seconds": kept.seconds, "reused": kept.reused,
+            }})
+    return kept.checkpoint
+
+
+def mix_data(work: Work, file: Path) -> None:
+    """Write the data of a joint training: the target's images among a sample of the sources'.
+
+    An epoch holds as many images as makes the whole training as long as plain fine-tuning on the
+    target, and the target makes up its share of it. The sources' images are drawn by the seed.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has a detector and the target's data.
+    file : Path
+        The new ``data.yaml``.
+    """
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.transfer.mixing import Member, target_times, write_mix
+
+    assert work.chain.detector is not None
+    assert work.chain.target_data is not None
+    target = load_dataset(work.chain.target_data).split("train")
+    sources = [(load_dataset(path).split("train"), times)
+               for path, times in work.chain.detector.data]
+    passes = len(target.samples) * work.experiment.train.arguments("target")["epochs"]
+    share = work.experiment.transfer.share
+    wanted = max(1, round((1 - share) * passes / JOINT_EPOCHS))
+    pool = [(number, place) for number, (source, times) in enumerate(sources)
+            for place in range(len(source.samples)) for _ in range(times)]
+    drawn = np.random.default_rng((work.seed, 13)).permutation(len(pool))[:wanted]
+    kept = {pool[i] for i in drawn}
+    members = [
+        Member(replace(source, samples=tuple(
+            sample for place, sample in enumerate(source.samples) if (number, place) in kept
+        )))
+        for number, (source, _) in enumerate(sources)
+    ]
+    times = target_times(len(target.samples), len(kept), share)
+    write_mix([Member(target, times), *members], file.parent)
+
+
+def end_with(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
+    """Give the checkpoint that a work is tested with.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Where a new checkpoint goes.
+    work : Work
+    start, best : Path
+        What its last stage began with, and what it came to; equal where there is none.
+
+    Returns
+    -------
+    Path
+        `best`, the average of both, or either in the target's label space.
+    """
+    from aoi_tl.transfer.averaging import average_checkpoints
+    from aoi_tl.transfer.chain import begin
+    from aoi_tl.transfer.data_yaml import data_names
+    from aoi_tl.transfer.label_space import express, rows_not_learned
+
+    chain, folder = work.chain, run.path / f"stages/{work.name}-target/weights"
+    if chain.detector is None:
+        return best
+    names = data_names(work.test_data)
+    if chain.averaged:
+        _, ledger = begin(start, names, "all", work.seed)
+        tuned_stage = run.path / f"stages/{work.tuned}-target"
+        return average_checkpoints(
+            tuned_stage / "initial.pt", best, folder / "best.pt",
+            work.experiment.transfer.soup, rows_not_learned(ledger),
+        )
+    if chain.mixed or chain.target_data is None:
+        return express(best, names, folder / "expressed.pt")
+    return best
 
 
 def finished(work: Work) -> dict[str, Any] | None:
@@ -292,8 +459,10 @@ def check_sight(work: Work) -> None:
     """
     claim = work.run / "fingerprint.json"
     files: list[Path] = [work.checkpoint]
-    for data in {work.test_data, work.chain.source_data, work.chain.target_data} - {None}:
-        assert data is not None
+    given = [data for data in (work.chain.source_data, work.chain.target_data) if data is not None]
+    if work.chain.detector is not None:
+        given += [file for file, _ in work.chain.detector.data]
+    for data in {work.test_data, *given}:
         files += sorted((data.parent / "images").rglob("*"))  # links to images elsewhere
     is_ours = claim.is_file() and file_hash(claim) == work.claim
     unseen = next((file for file in files if not file.exists()), None) if is_ours else work.run
@@ -329,16 +498,51 @@ def stages_of(work: Work) -> Iterator[Stage]:
         if data is None:
             continue
         arguments = experiment.train.arguments("source" if which == "source" else "target")
+        if which == "target" and chain.longer != 1:
+            arguments["epochs"] = math.ceil(arguments["epochs"] * chain.longer)
+        if chain.detector is not None:
+            arguments |= gentle(arguments, experiment.transfer.rate, data)
+        if chain.mixed:
+            data = work.run / "data" / f"{work.name}-mix" / "data.yaml"
+            # The mosaic is closed for the same share of the training as in plain fine-tuning.
+            closed = arguments.get("close_mosaic", 10) / arguments["epochs"]
+            arguments |= {"epochs": JOINT_EPOCHS, "close_mosaic": round(JOINT_EPOCHS * closed)}
         yield Stage(
             start=Path(),
             data=data,
-            folder=work.run / "stages" / f"{work.name}-{which}",
+            folder=work.run / "stages" / f"{work.tuned}-{which}",
             modules=chain.modules,
             # The source is learned whole; only the target's training may be held back.
-            freeze=experiment.transfer.freeze if which == "target" else 0,
+            freeze=experiment.transfer.freeze if which == "target" and not chain.detector else 0,
             seed=work.seed,
             arguments={**arguments, "device": experiment.device},
         )
+
+
+def gentle(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:
+    """Give the optimiser and the learning rate of a stage that shall not destroy what it was given.
+
+    Parameters
+    ----------
+    arguments : mapping
+        The stage's training arguments.
+    rate : float
+        The share of the plain learning rate.
+    data : Path
+        The stage's ``data.yaml``.
+
+    Returns
+    -------
+    dict
+        ``lr0``, and ``optimizer`` where Ultralytics would choose both itself: then AdamW at a share
+        of the rate that it would choose, which depends on the number of classes.
+    """
+    from aoi_tl.transfer.data_yaml import data_names
+
+    if str(arguments.get("optimizer", "auto")).lower() != "auto":
+        return {"lr0": rate * float(arguments.get("lr0", 0.01))}
+    automatic = round(0.002 * 5 / (4 + len(data_names(data))), 6)
+    return {"optimizer": "AdamW", "lr0": rate * automatic}
 
 
 def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
@@ -347,7 +551,7 @@ def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
     Parameters
     ----------
     run : RunFolder
-        Gets ``test.json`` and ``curves.npz`` in the target stage's folder.
+        Gets ``test.json``, ``curves.npz`` and ``predictions.npz`` in the target stage's folder.
     work : Work
         Its image size, batch and device.
     best : Path
@@ -355,8 +559,6 @@ def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
     notes : str
         What changed the protocol of its trainings.
     """
-    import numpy as np
-
     from aoi_tl.evaluation.detection import detection_scores
     from aoi_tl.transfer.validation import validate_detector
 
@@ -377,6 +579,7 @@ def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
         recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
     )
     run.write(f"{folder}/curves.npz", packed.getvalue())
+    run.write(f"{folder}/predictions.npz", curves.predictions.to_bytes())
     run.write_json(f"{folder}/test.json", {
         "scores": {name: getattr(scores, name) for name in
                    ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},

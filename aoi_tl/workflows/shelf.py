@@ -53,7 +53,7 @@ def read_data(
         When a dataset cannot be read or used.
     """
     target, *sources = load_with_aliases(
-        [experiment.target, *experiment.sources], experiment.aliases
+        [experiment.target, *experiment.source_files], experiment.aliases
     )
     names = [target.name, *(source.name for source in sources)]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, LocalEngine, open_engine
 from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.experiment.detection import SOURCE_ARMS, Experiment, locate
+from aoi_tl.experiment.detection import (
+    DETECTOR_ARMS,
+    SOURCE_ARMS,
+    UNION_ARMS,
+    Experiment,
+    locate,
+)
 from aoi_tl.experiment.settings import apply_override, did_you_mean, read_settings, validate
 from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_sources
-from aoi_tl.workflows.adapted import AdaptedData
+from aoi_tl.workflows.adapted import AdaptedData, Prepared
 from aoi_tl.workflows.arms import Arms, Chain, plan_arms, train_arms
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
     import pandas
+
+    from aoi_tl.transfer.detectors import SourceDetector
 
 
 METRICS = ("f1", "map50", "map50_95")
@@ -156,13 +164,9 @@ def run_experiments(
             ranking = rank(run, experiment, target, sources, engine, tell)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
-            chains = adapt(run, experiment, target, picked, tell)
-            plans[run.path] = (
-                ranking, picked, plan_arms(
-                    run, experiment, target, chains,
-                    trusted_weights(run, experiment, asked.weights),
-                )
-            )
+            weights = trusted_weights(run, experiment, asked.weights)
+            chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
+            plans[run.path] = ranking, picked, plan_arms(run, experiment, target, chains, weights)
         outcomes = {}
         for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
             ranking, picked, _ = plans[arms.run.path]
@@ -350,7 +354,8 @@ def pick_sources(
     experiment: Experiment, ranking: Ranking, sources: Sequence[Dataset]
 ) -> list[Dataset]:
     """Choose the sources to learn from: the selection rule's for ``auto``, or those named."""
-    if not any(arm.removesuffix("-all") in SOURCE_ARMS for arm in experiment.arms):
+    if not any(arm.removesuffix("-all") in (*SOURCE_ARMS, *DETECTOR_ARMS)
+               for arm in experiment.arms):
         return []
     by_name = {source.name: source for source in sources}
     picked = []
@@ -376,10 +381,13 @@ def pick_sources(
 def adapt(
     run: RunFolder,
     experiment: Experiment,
+    ranking: Ranking,
     target: Dataset,
+    sources: Sequence[Dataset],
     picked: Sequence[Dataset],
+    weights: Path,
     tell: Tell,
-) -> list[Chain]:
+) -> dict[int, list[Chain]]:
     """Make the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
 
     Parameters
@@ -387,31 +395,84 @@ def adapt(
     run : RunFolder
     experiment : Experiment
         Its arms, subset and balance settings.
+    ranking : Ranking
     target : Dataset
+    sources : sequence of Dataset
+        All of them, for the arms that learn from several at once.
     picked : sequence of Dataset
-        The sources to learn from.
+        Those to learn from one by one.
+    weights : Path
+        The checkpoint that every chain begins with.
     tell : callable
         Told what is being written.
 
     Returns
     -------
-    list of Chain
-        One for each arm and source.
+    dict of int to list of Chain
+        For each seed one for each arm, source and number of the target's images.
 
     Raises
     ------
     DataError
-        When a picked source has no training instance of the target's classes.
+        When a source has no training instance of the target's classes, or the target fewer
+        training images than asked for.
     """
     data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
-    chains = []
+    detectors = source_detectors(experiment, ranking, data, sources, weights)
+    chains = {
+        seed: [
+            replace(chain, images=None if size == "all" else size)
+            for size in experiment.target_images
+            for chain in chains_of(experiment, data, detectors, picked, (
+                data.whole(target) if size == "all" else data.few(target, size, seed)
+            ))
+        ]
+        for seed in experiment.seeds
+    }
+    run.write_table("counts.csv", data.counts())
+    return chains
+
+
+def chains_of(
+    experiment: Experiment, data: AdaptedData, detectors: Mapping[str, SourceDetector],
+    picked: Sequence[Dataset], labelled: Prepared,
+) -> list[Chain]:
+    """Give one chain for each arm and source.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its arms and the lengths of its stages.
+    data : AdaptedData
+        Makes what they learn from.
+    detectors : mapping of str to SourceDetector
+        As `detectors_of` gives them.
+    picked : sequence of Dataset
+        The sources to learn from one by one.
+    labelled : Prepared
+        The target's labelled images that they may see.
+
+    Returns
+    -------
+    list of Chain
+    """
+    chains: list[Chain] = []
     for arm in experiment.arms:
+        if arm == "stock-long":
+            continue
+        if arm in UNION_ARMS:
+            chains.append(_from_detector(arm, arm, detectors["union"], labelled))
+            continue
+        if arm in DETECTOR_ARMS:
+            chains += [
+                _from_detector(arm, _named(arm, source, picked), detectors[source.name], labelled)
+                for source in picked
+            ]
+            continue
         method = arm.removesuffix("-all")
         modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
         modules = "all" if arm.endswith("-all") else modules
-        to_learn = data.whole(target)
-        if method == "method":
-            to_learn = data.balanced(to_learn)
+        to_learn = data.balanced(labelled) if method == "method" else labelled
         if method not in SOURCE_ARMS:
             chains.append(Chain(arm, modules, target_data=to_learn.dataset.path))
             continue
@@ -423,11 +484,132 @@ def adapt(
             if method == "method":
                 learned_first = data.balanced(learned_first)
             chains.append(Chain(
-                arm if len(picked) == 1 else f"{arm}@{source.name}", modules, source.name,
-                learned_first.dataset.path, to_learn.dataset.path,
+                _named(arm, source, picked), modules, source.name, learned_first.dataset.path,
+                to_learn.dataset.path,
             ))
-    run.write_table("counts.csv", data.counts())
+    if "stock-long" in experiment.arms:
+        longer = _times_longer(experiment, data, chains, labelled)
+        chains.insert(experiment.arms.index("stock-long"), Chain(
+            "stock-long", "stock", target_data=labelled.dataset.path, longer=longer,
+        ))
     return chains
+
+
+def _named(arm: str, source: Dataset, picked: Sequence[Dataset]) -> str:
+    return arm if len(picked) == 1 else f"{arm}@{source.name}"
+
+
+def _from_detector(arm: str, name: str, detector: SourceDetector, labelled: Prepared) -> Chain:
+    return Chain(
+        name, "all", detector.name,
+        target_data=None if arm in ("zero-shot", "union") else labelled.dataset.path,
+        detector=detector, mixed=arm.endswith("joint"), averaged=arm.endswith("soup"),
+    )
+
+
+def _times_longer(
+    experiment: Experiment, data: AdaptedData, chains: Sequence[Chain], labelled: Prepared
+) -> float:
+    """How many times the target's stage the longest chain takes, in steps of the optimiser."""
+    from aoi_tl.transfer.mixing import optimiser_steps
+
+    def steps(n_images: int, stage: Literal["source", "target"]) -> int:
+        told = experiment.train.arguments(stage)
+        return optimiser_steps(n_images, told["epochs"], told["batch"], told.get("nbs", 64))
+
+    lengths = [
+        sum(times * _train_images(data, path) for path, times in chain.detector.data)
+        if chain.detector else _train_images(data, chain.source_data)
+        for chain in chains if chain.detector or chain.source_data
+    ]
+    if not lengths:
+        raise ExperimentError(
+            f"{experiment.where('arms')}: expected an arm with a source beside stock-long, which "
+            "trains as long, got none; add one, or leave stock-long out"
+        )
+    plain = steps(len(labelled.dataset.split("train").samples), "target")
+    return (plain + max(steps(n_images, "source") for n_images in lengths)) / plain
+
+
+def _train_images(data: AdaptedData, file: Path | None) -> int:
+    [prepared] = [p for p in data.made.values() if p.dataset.path == file]
+    return len(prepared.dataset.split("train").samples)
+
+
+def source_detectors(
+    experiment: Experiment, ranking: Ranking, data: AdaptedData, sources: Sequence[Dataset],
+    weights: Path,
+) -> dict[str, SourceDetector]:
+    """Say how each source's detector comes about, and that of the best together (``union``)."""
+    if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS}:
+        return {}
+    best = [row.name for row in ranking.sources][: experiment.union.best]
+    together = [source for source in sources if source.name in best]
+    return detectors_of(experiment, data, sources, together, weights, experiment.seeds[0])
+
+
+def detectors_of(
+    experiment: Experiment, data: AdaptedData, sources: Sequence[Dataset],
+    together: Sequence[Dataset], weights: Path, seed: int,
+) -> dict[str, SourceDetector]:
+    """Say how detectors come about: given, or trained once and kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its source stage, and the given detectors.
+    data : AdaptedData
+        Writes the sources as they are.
+    sources : sequence of Dataset
+        Each gets a detector of its own.
+    together : sequence of Dataset
+        Those of the detector ``union``; none without an arm that wants it.
+    weights : Path
+        The checkpoint that source stages begin with.
+    seed : int
+        Of the source stages.
+
+    Returns
+    -------
+    dict of str to SourceDetector
+        By the source's name, and ``union``. Nothing is trained yet.
+
+    Raises
+    ------
+    DataError
+        If the classes of a union cannot be told apart.
+    """
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.transfer.detectors import SourceDetector
+    from aoi_tl.transfer.mixing import joint_names, source_times
+
+    given = {s.data: Path(s.checkpoint) for s in experiment.sources if not isinstance(s, str)}
+    arguments = experiment.train.arguments("source")
+    with SignatureCache() as cache:
+        contents = {
+            source.name: source.split("train").fingerprint(
+                cache.contents(source.split("train").images).__getitem__
+            )
+            for source in sources
+        }
+    files = {source.name: data.whole(source).dataset.path for source in sources}
+    found = {
+        source.name: SourceDetector(
+            source.name, ((files[source.name], 1),), (contents[source.name],), weights, arguments,
+            seed, given.get(str(source.path)),
+        )
+        for source in sources
+    }
+    if set(experiment.arms) & set(UNION_ARMS):
+        joint_names(together)  # refused before anything is trained
+        times = source_times(
+            [len(source.split("train").samples) for source in together], experiment.union.evenness
+        )
+        found["union"] = SourceDetector(
+            "union", tuple((files[s.name], n) for s, n in zip(together, times, strict=True)),
+            tuple(contents[s.name] for s in together), weights, arguments, seed,
+        )
+    return found
 
 
 def _check_source(subset: Dataset, source: Dataset) -> None:
