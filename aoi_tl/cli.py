@@ -37,6 +37,8 @@ Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names t
 Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
                                                           "or a number.")]
 Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
+Method = Annotated[str, typer.Option(help="What the order is by: paper, emd, size, overlap, box or "
+                                          "random.")]
 Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
                                                     "experiment's paths stands for.")]
@@ -84,6 +86,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
+    method: Method = "paper",
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -102,7 +105,8 @@ def score(
     from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
 
     settings: dict[str, Any] = {
-        "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
+        "n_clusters": _number(clusters), "method": method, "solver": solver,
+        "sample": _number(sample),
     }
     with _progress() as tell, open_engine(engine or "local", address) as where:
         if index_file is not None:

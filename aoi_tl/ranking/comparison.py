@@ -1,15 +1,18 @@
-"""What all scores of one comparison share: the number of clusters, the signatures."""
+"""What all scores of one comparison share: clusters, signatures, the labelled images looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.summary import Summary
+from aoi_tl.data.yolo.read import DatasetReader
 from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.measures import METHODS, looks_at_labels
 from aoi_tl.similarity.emd import SOLVERS, Solver
 from aoi_tl.similarity.signature import Signature, dataset_signature, elbow
 
@@ -18,13 +21,15 @@ if TYPE_CHECKING:
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
 ELBOW_SHARE = 8  # images of one dataset among them, at most
+LABELS_READ = 200  # labelled images of one dataset that a measure looks at, at most
 
 Progress = Callable[[int, int], None]  # images done, images in all
 Scored = Dataset | Summary
+T = TypeVar("T")
 
 
 class Comparison:
-    """What all scores of one comparison share: K, the settings, the signatures once measured."""
+    """What all scores of one comparison share: K, the settings, the domains once measured."""
 
     def __init__(
         self,
@@ -36,12 +41,17 @@ class Comparison:
         sample: int | Literal["all"],
         progress: Progress,
         cache: SignatureCache,
+        detectors: Mapping[str, Path] | None = None,
     ) -> None:
         _check_settings(n_clusters, method, solver, sample)
         _check_names({id(d): d for d in (*targets, *sources)}.values())
         self.method, self.solver, self.cache = method, solver, cache
+        self.detectors = detectors or {}
+        self.domains: dict[tuple[str, bool], Domain] = {}
         seen = [*(as_target(d) for d in targets), *sources]
-        self.images = {_key(d): _spread(d.images, sample) for d in seen if d.images}
+        self.images: dict[Any, Sequence[str | Path]] = {
+            _key(d): _spread(d.images, sample) for d in seen if d.images
+        }
         self.states = {_key(d): _state(d, sample) for d in seen if d.images}
         self.done, self.total = 0, sum(map(len, self.images.values()))
         self.progress = progress
@@ -53,6 +63,44 @@ class Comparison:
                     "got none; add some"
                 )
         self.n_clusters = self._elbow() if n_clusters == "auto" else int(n_clusters)
+
+    def target(self, dataset: Scored) -> Domain:
+        """The target as measures see it: without its test split, labelled images to train on.
+
+        Raises
+        ------
+        DataError
+            When no image of it has a box, or none can be read.
+        """
+        seen = as_target(dataset)
+        if not seen.label_space:
+            raise DataError(
+                f"{dataset.path}: expected boxes in the target's train and val splits, got none; "
+                "label some images"
+            )
+        return self._domain(seen, dataset.split("train"), is_target=True)
+
+    def source(self, dataset: Scored) -> Domain:
+        """The source as measures see it, with all its splits and a kept detector, if there is one.
+
+        Raises
+        ------
+        DataError
+            When none of its images can be read.
+        """
+        return self._domain(dataset, dataset, is_target=False)
+
+    def _domain(self, dataset: Scored, labelled: Scored, is_target: bool) -> Domain:
+        key = str(dataset.path), is_target
+        if key not in self.domains:
+            signature, unreadable = self.signature(dataset)
+            samples = read_labelled(labelled) if looks_at_labels(self.method) else ()
+            self.domains[key] = Domain(
+                dataset.name, dataset.counts, len(dataset.images), signature, unreadable,
+                dataset.names, samples, None if is_target else self.detectors.get(dataset.name),
+                self.solver,
+            )
+        return self.domains[key]
 
     def signature(self, dataset: Scored) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
@@ -95,6 +143,31 @@ def as_target(dataset: Scored) -> Scored:
     return dataset.split("train", "val")
 
 
+def read_labelled(dataset: Scored, number: int = LABELS_READ) -> tuple[Sample, ...]:
+    """Give labelled images of a dataset, evenly spread over it.
+
+    Parameters
+    ----------
+    dataset : Dataset or Summary
+        Of a summary the labels of these images are read.
+    number : int
+        At most so many.
+
+    Returns
+    -------
+    tuple of Sample
+    """
+    if isinstance(dataset, Dataset):
+        return tuple(_spread(dataset.samples, number))
+    reader = DatasetReader(dataset.path, dataset.aliases)
+    places = [(split, image) for split in dataset.splits for image in dataset.files[split]]
+    chosen = _spread(places, number)
+    return tuple(
+        sample for split in dataset.splits
+        for sample in reader.labelled([image for s, image in chosen if s == split], split)
+    )
+
+
 def _key(dataset: Scored) -> tuple[str, tuple[str, ...]]:
     return str(dataset.path), dataset.splits
 
@@ -116,9 +189,7 @@ def apart(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
     return kept
 
 
-def _spread(
-    images: Sequence[str | Path], number: int | Literal["all"]
-) -> Sequence[str | Path]:
+def _spread(images: Sequence[T], number: int | Literal["all"]) -> Sequence[T]:
     """At most ``number`` images, evenly spread."""
     if number == "all" or number >= len(images):
         return images
@@ -140,8 +211,8 @@ def _check_settings(n_clusters: object, method: str, solver: str, sample: object
         raise ExperimentError(
             f"expected n_clusters to be auto or an integer >= 1, got {n_clusters}"
         )
-    if method != "paper":
-        raise ExperimentError(f"expected method to be paper, got {method!r}")
+    if method not in METHODS:
+        raise ExperimentError(f"expected method to be one of {', '.join(METHODS)}, got {method!r}")
     if solver not in SOLVERS:
         raise ExperimentError(f"expected solver to be one of {', '.join(SOLVERS)}, got {solver!r}")
     if sample != "all" and not (isinstance(sample, int) and sample >= 1):

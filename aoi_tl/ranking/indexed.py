@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.ranking.comparison import (
     Comparison,
     Progress,
     Scored,
     apart,
-    as_target,
     open_cache,
+    read_labelled,
 )
-from aoi_tl.ranking.paper import score_one
-from aoi_tl.ranking.ranking import Ranking
-from aoi_tl.ranking.selection import rank_sources, select_source
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.measures import looks_at_labels
+from aoi_tl.ranking.ranking import Ranking, rank_by
+from aoi_tl.ranking.scoring import measure_source
 from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
     from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.caches.signature_index import IndexRow
 
 
 def index_datasets(
@@ -94,6 +98,7 @@ def score_index(
     sample: int | Literal["all"] = "all",
     progress: Progress = lambda done, total: None,
     cache: SignatureCache | None = None,
+    method: str = "paper",
 ) -> Ranking:
     """Rank the sources of an index that are closest to a target, and pick one.
 
@@ -114,6 +119,9 @@ def score_index(
         Told how many images are done, and of how many.
     cache : SignatureCache, optional
         Where known signatures lie; the user's own unless given.
+    method : str, default "paper"
+        What the order of those found is by, see `aoi_tl.ranking.measures.METHODS`. The search
+        itself is by the paper's score.
 
     Returns
     -------
@@ -129,37 +137,38 @@ def score_index(
 
     if top < 1:
         raise DataError(f"expected --top of at least 1, got {top}")
-    seen = as_target(target)
-    if not seen.label_space:
-        raise DataError(
-            f"{target.path}: expected boxes in the target's train and val splits, got none; "
-            "label some images"
-        )
     with SignatureIndex(file) as index, open_cache(cache) as signatures:
         comparison = Comparison(
-            [target], [], index.n_clusters, "paper", solver, sample, progress, signatures
+            [target], [], index.n_clusters, method, solver, sample, progress, signatures
         )
-        wanted, unreadable = comparison.signature(seen)
-        found = index.search(wanted, seen.label_space, top, [str(target.path.resolve())])
-    rows = [
-        score_one(
-            seen.label_space,
-            wanted,
-            row.name,
-            row.counts,
-            row.signature,
-            solver,
-            row.images,
-            row.unreadable,
+        wanted = comparison.target(target)
+        found = index.search(
+            wanted.signature, wanted.label_space, top, [str(target.path.resolve())]
         )
-        for row in found.rows
-    ]
-    ranked = rank_sources(rows)
-    notes = [f"{target.name}: {unreadable} unreadable images left out"] if unreadable else []
+    aliases = getattr(target, "aliases", {})
+    rows = [measure_source(method, wanted, _domain(row, method, solver, aliases))
+            for row in found.rows]
+    ranked, picked = rank_by(method, rows)
+    notes = (
+        [f"{target.name}: {wanted.unreadable} unreadable images left out"]
+        if wanted.unreadable else []
+    )
     pruned = 100 * (1 - found.solved / found.searched) if found.searched else 0.0
     notes.append(
         f"{found.searched} sources with a defined score in the index, "
         f"{pruned:.1f} % of them pruned by lower bounds"
     )
-    picked = select_source(ranked)
-    return Ranking(target.name, comparison.n_clusters, "paper", ranked, picked, tuple(notes))
+    return Ranking(target.name, comparison.n_clusters, method, ranked, picked, tuple(notes))
+
+
+def _domain(
+    row: IndexRow, method: str, solver: Solver, aliases: Mapping[str, str]
+) -> Domain:
+    """A source as the index knows it; its labels are read where the method looks at them."""
+    known = Domain(
+        row.name, row.counts, row.images, row.signature, row.unreadable, solver=solver
+    )
+    if not looks_at_labels(method):
+        return known
+    dataset = load_dataset(row.path, aliases)
+    return replace(known, names=dataset.names, samples=read_labelled(dataset))

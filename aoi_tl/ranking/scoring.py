@@ -1,8 +1,9 @@
-"""Rank sources against a target: signatures, transport, long tail, discrepancy, order, pick."""
+"""Rank sources against a target: signatures, measures, order, pick."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.errors import DataError
@@ -11,12 +12,14 @@ from aoi_tl.ranking.comparison import (
     Progress,
     Scored,
     apart,
-    as_target,
     open_cache,
 )
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.explanation import explain
+from aoi_tl.ranking.measures import measures_of
 from aoi_tl.ranking.paper import score_one
-from aoi_tl.ranking.ranking import Ranking
-from aoi_tl.ranking.selection import rank_sources, select_source
+from aoi_tl.ranking.ranking import Ranking, rank_by
+from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ def score_sources(
     progress: Progress = lambda done, total: None,
     cache: SignatureCache | None = None,
 ) -> Ranking:
-    """Rank sources by their domain discrepancy from a target, and pick one.
+    """Rank sources for a target, and pick one.
 
     The target is seen with its train and val splits, the sources with all of theirs. A source
     that is the target itself, or comes twice, is passed over.
@@ -47,7 +50,8 @@ def score_sources(
     n_clusters : int or "auto", default "auto"
         Clusters of each signature; "auto" chooses them at the elbow of a small sample.
     method : str, default "paper"
-        How the score is made up: "paper" is EMD times Gini over the number of shared classes.
+        What the order is by, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
+        the number of shared classes.
     solver : {"slsqp", "exact", "auto"}, default "slsqp"
         As for `earth_movers_distance`.
     sample : int or "all", default "all"
@@ -141,31 +145,36 @@ def score_matrix(
 
 
 def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> Ranking:
-    """Score every source against the target: the paper's method section."""
-    seen = as_target(target)
-    if not seen.label_space:
-        raise DataError(
-            f"{target.path}: expected boxes in the target's train and val splits, got none; "
-            "label some images"
-        )
-    wanted, unreadable = comparison.signature(seen)
-    rows = []
-    for source in sources:
-        signature, left_out = comparison.signature(source)
-        rows.append(
-            score_one(
-                seen.label_space,
-                wanted,
-                source.name,
-                source.counts,
-                signature,
-                comparison.solver,
-                len(source.images),
-                left_out,
-            )
-        )
-    notes = [f"{target.name}: {unreadable} unreadable images left out"] if unreadable else []
+    """Take the measures of every source, order them, pick one."""
+    wanted = comparison.target(target)
+    rows = [measure_source(comparison.method, wanted, comparison.source(source))
+            for source in sources]
+    notes = (
+        [f"{target.name}: {wanted.unreadable} unreadable images left out"]
+        if wanted.unreadable else []
+    )
     notes += [comparison.cache.note] if comparison.cache.note else []
-    ranked = rank_sources(rows)
-    picked, method = select_source(ranked), comparison.method
-    return Ranking(target.name, comparison.n_clusters, method, ranked, picked, tuple(notes))
+    ranked, picked = rank_by(comparison.method, rows)
+    return Ranking(
+        target.name, comparison.n_clusters, comparison.method, ranked, picked, tuple(notes)
+    )
+
+
+def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
+    """Take all measures of one source that a method shows.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    target, source : Domain
+
+    Returns
+    -------
+    SourceScore
+        Without a rank.
+    """
+    measured = {measure.name: measure(target, source) for measure in measures_of(method)}
+    return replace(
+        score_one(target, source), measures=measured, explanation=explain(target, source, measured)
+    )

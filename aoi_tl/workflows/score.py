@@ -48,7 +48,8 @@ def run_score(
     sources : sequence of str or Path
         Those of the sources; the target and repeated files among them are passed over.
     out : str or Path
-        The run folder; gets ``scores.json``, ``scores.csv``, ``environment.json``, ``notes.json``.
+        The run folder; gets ``scores.json``, ``scores.csv``, ``measures.csv``,
+        ``environment.json``, ``notes.json``.
     settings : mapping, optional
         ``n_clusters``, ``method``, ``solver``, ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
@@ -144,7 +145,7 @@ def run_score_index(
     out : str or Path
         The run folder; gets the same files as that of `run_score`.
     settings : mapping, optional
-        ``solver`` and ``sample``, as under ``score`` in an experiment.
+        ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
     resume : bool
@@ -180,7 +181,8 @@ def run_score_index(
 
         def rank(progress: Progress) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]
-            return [score_index(target, file, top, solver, sample, progress, cache)]
+            return [score_index(target, file, top, solver, sample, progress, cache,
+                                chosen["method"])]
 
         said = {"score": chosen, "top": top, "target": target.fingerprint}
         return _run(rank, [target], said, out, resume, tell)[0].to_dict()
@@ -213,6 +215,8 @@ def _run(
     tell: Tell,
 ) -> list[Ranking]:
     """Rank, and carry what was found into the run folder."""
+    import pandas
+
     matrix = bool(fingerprint.get("matrix"))
     with open_run(out, fingerprint, resume) as run:
         found = rank(lambda done, total: tell("signatures", done, total))
@@ -220,6 +224,7 @@ def _run(
         run.write_json("environment.json", environment(**fingerprint))
         run.write_json("notes.json", notes + list(dict.fromkeys(n for r in found for n in r.notes)))
         run.write_table("scores.csv", _joined(found) if matrix else found[0].to_frame())
+        run.write_table("measures.csv", pandas.concat([r.costs() for r in found]))
         for quantity in ("discrepancy", "emd", "gini") if matrix else ():
             run.write_table(f"{quantity}.csv", _square(found, quantity))
         run.write_json(

@@ -55,6 +55,20 @@ def test_finds_what_scoring_finds(tmp_path, shelf, cache):
     assert [row.name for row in nearest.sources] == [defined[0].name]
 
 
+def test_those_found_can_be_ordered_by_another_measure(tmp_path, shelf, cache):
+    target, *sources = shelf
+    file = tmp_path / "shelf.index"
+    index_datasets(file, shelf, n_clusters=4, cache=cache)
+    found = score_index(target, file, cache=cache, method="box")
+    expected = score_sources(target, sources, n_clusters=4, cache=cache, method="box")
+    boxes = {row.name: row.measures["box"] for row in expected.sources}
+    assert found.method == "box"
+    assert len(found.sources) == 3
+    assert [row.measures["box"] for row in found.sources] == sorted(
+        (boxes[row.name] for row in found.sources), key=lambda box: box.value
+    )
+
+
 def test_refuses(tmp_path, shelf, cache):
     with pytest.raises(DataError, match="got none"):
         score_index(shelf[0], tmp_path / "absent.index", cache=cache)
