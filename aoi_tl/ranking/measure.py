@@ -77,7 +77,7 @@ class Measured:
         return self.low <= other.high and other.low <= self.high
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the entry of ``scores.json``; costs are in ``measures.csv``."""
+        """Give the entry of ``scores.json``; without the cost, in which two equal runs differ."""
         interval = None if self.low is None else [self.low, self.high]
         return {"value": self.value, "direction": self.direction, "interval": interval,
                 "undefined": self.undefined}

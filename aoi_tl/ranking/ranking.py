@@ -74,17 +74,6 @@ class Ranking:
         table = pandas.DataFrame(rows)
         return table.astype({"rank": "Int64"})
 
-    def costs(self) -> pandas.DataFrame:
-        """Give the rows of ``measures.csv``: every measure of every source with its cost."""
-        import pandas
-
-        return pandas.DataFrame([
-            {"target": self.target, "source": row.name, "measure": name, "value": found.value,
-             "low": found.low, "high": found.high, "seconds": round(found.seconds, 4),
-             "undefined": found.undefined}
-            for row in self.sources for name, found in row.measures.items()
-        ])
-
 
 def rank_by(
     method: str, rows: Sequence[SourceScore]

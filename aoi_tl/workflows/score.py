@@ -48,8 +48,7 @@ def run_score(
     sources : sequence of str or Path
         Those of the sources; the target and repeated files among them are passed over.
     out : str or Path
-        The run folder; gets ``scores.json``, ``scores.csv``, ``measures.csv``,
-        ``environment.json``, ``notes.json``.
+        The run folder; gets ``scores.json``, ``scores.csv``, ``environment.json``, ``notes.json``.
     settings : mapping, optional
         ``n_clusters``, ``method``, ``solver``, ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
@@ -215,8 +214,6 @@ def _run(
     tell: Tell,
 ) -> list[Ranking]:
     """Rank, and carry what was found into the run folder."""
-    import pandas
-
     matrix = bool(fingerprint.get("matrix"))
     with open_run(out, fingerprint, resume) as run:
         found = rank(lambda done, total: tell("signatures", done, total))
@@ -224,7 +221,6 @@ def _run(
         run.write_json("environment.json", environment(**fingerprint))
         run.write_json("notes.json", notes + list(dict.fromkeys(n for r in found for n in r.notes)))
         run.write_table("scores.csv", _joined(found) if matrix else found[0].to_frame())
-        run.write_table("measures.csv", pandas.concat([r.costs() for r in found]))
         for quantity in ("discrepancy", "emd", "gini") if matrix else ():
             run.write_table(f"{quantity}.csv", _square(found, quantity))
         run.write_json(
