@@ -32,11 +32,15 @@ EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETEC
              *UNION_ARMS)
 
 
+#: What an order of sources is by; see `aoi_tl.ranking.measures`.
+Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
+
+
 class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Literal["paper"] = "paper"
+    method: Method = "paper"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 

@@ -14,9 +14,9 @@ from aoi_tl.experiment.detection import (
     UNION_ARMS,
     Experiment,
 )
+from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.workflows.adapted import AdaptedData, Prepared
 from aoi_tl.workflows.chain import Chain
-from aoi_tl.workflows.score import Ranking
 
 if TYPE_CHECKING:
     from aoi_tl.transfer.detectors import SourceDetector

@@ -19,12 +19,13 @@ from aoi_tl.experiment.detection import (
 )
 from aoi_tl.experiment.settings import apply_override, did_you_mean, read_settings, validate
 from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run, stage_name
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.scoring import score_sources
 from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors
 from aoi_tl.workflows.progress import Tell, silent
-from aoi_tl.workflows.score import Ranking, score_sources
 from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
