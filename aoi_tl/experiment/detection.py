@@ -10,17 +10,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from aoi_tl.errors import ExperimentError
-from aoi_tl.experiment.settings import (
-    Settings,
-    SettingsFile,
-    Texts,
-    as_tuple,
-    did_you_mean,
-    nearest_file,
-)
+from aoi_tl.experiment.base import BaseExperiment
+from aoi_tl.experiment.settings import Settings, Texts, did_you_mean, nearest_file
 
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
@@ -101,7 +95,7 @@ class Train(BaseModel):
         return {**shared, **getattr(self, stage)}
 
 
-class Experiment(SettingsFile):
+class Experiment(BaseExperiment):
     """One target, a shelf of sources, and everything that is to be done with them.
 
     Examples
@@ -115,7 +109,6 @@ class Experiment(SettingsFile):
     sources: Texts = Field(min_length=1)
     aliases: str | None = None
     weights: str = "yolo11n.pt"
-    weights_may_run_code: bool = False
     pick: Texts = ("auto",)
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
     score: Score = Score()
@@ -124,8 +117,6 @@ class Experiment(SettingsFile):
     transfer: Transfer = Transfer()
     train: Train = Train()
     arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
-    device: str = "cpu"
     engine: Literal["local", "ray"] = "local"
 
     @field_validator("arms")
@@ -138,21 +129,6 @@ class Experiment(SettingsFile):
         if not arms:
             raise ValueError(f"expected at least one arm out of {', '.join(EVERY_ARM)}, got none")
         return tuple(dict.fromkeys(arms))
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
-        return seeds
-
-    @field_validator("device", mode="before")
-    @classmethod
-    def _device_as_text(cls, device: object) -> object:
-        # Ultralytics writes one GPU as 0 and several as 0,1 or [0, 1]; here all are text.
-        if isinstance(device, list | tuple):
-            return ",".join(map(str, device))
-        return str(device) if isinstance(device, int) else device
 
 
 def locate(
@@ -179,10 +155,8 @@ def locate(
     ExperimentError
         When a file does not exist or a glob finds none.
     """
-    base = experiment._path.parent if experiment._path else Path()
-
     def find(text: str, *keys: str | int, root: str | Path | None = data_root) -> list[str]:
-        pattern = _under_root(text, base, root)
+        pattern = experiment.data_path(text, root)
         if glob.has_magic(str(pattern)):
             found = sorted(glob.glob(str(pattern), recursive=True))
             if not found:
@@ -222,15 +196,3 @@ def locate(
         }
     )
     return located
-
-
-def _under_root(text: str, base: Path, data_root: str | Path | None) -> Path:
-    path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
-    if path.is_absolute():
-        return path
-    if data_root is None:
-        return base / path
-    parts = path.parts
-    if parts[:2] == ("..", "datasets"):
-        parts = parts[2:]
-    return Path(data_root).expanduser().joinpath(*parts)
