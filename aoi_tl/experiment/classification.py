@@ -162,7 +162,8 @@ def locate_images(
     base = experiment.folder or Path()
     found: dict[str, Path] = {}
     for key, images in (("target", experiment.target), ("source", experiment.source)):
-        path = experiment.data_path(images.path, data_root)
+        moves = Path(images.path).parts[:2] == ("..", "datasets")
+        path = experiment.data_path(images.path, data_root if moves else None)
         if not os.path.exists(path):
             raise ExperimentError(
                 f"{experiment.where(key, 'path')}: expected a folder or a CSV table at {path}, "

@@ -10,22 +10,31 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
-from aoi_tl.experiment.settings import Settings, Texts, did_you_mean, nearest_file
+from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean, nearest_file
 
+#: The papers' arms and their baselines; the last three have a stage on the source.
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
-EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS))
+#: Arms that begin with the detector of one source, and with that of all sources together.
+DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
+UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
+EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
+             *UNION_ARMS)
+
+
+#: What an order of sources is by; see `aoi_tl.ranking.measures`.
+Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
 
 
 class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Literal["paper"] = "paper"
+    method: Method = "paper"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
@@ -56,10 +65,37 @@ class Balance(Settings):
 
 
 class Transfer(Settings):
-    """Which tensors a stage hands to the next, and how many modules stay frozen."""
+    """What a stage hands to the next, and how gently the target's stage treats it.
+
+    ``modules`` and ``freeze`` are the papers' arms'. The arms that begin with a source's detector
+    hand on every tensor: ``rate`` is their learning rate on the target as a share of the plain one,
+    ``soup`` the weight of the fine-tuned tensors in an average, ``share`` that of the target's
+    images in a joint training.
+    """
 
     modules: Literal["backbone", "backbone+neck", "all"] = "backbone"
     freeze: Annotated[int, Field(ge=0)] = 0
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    soup: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Union(Settings):
+    """How several sources make one detector.
+
+    ``best`` takes so many sources of the ranking, all unless given; ``evenness`` 0 takes every
+    image once, 1 takes all sources equally often.
+    """
+
+    best: Annotated[int, Field(ge=1)] | None = None
+    evenness: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class LearnedSource(Settings):
+    """A source that a detector was trained on already."""
+
+    data: str
+    checkpoint: str
 
 
 class Train(BaseModel):
@@ -106,7 +142,9 @@ class Experiment(BaseExperiment):
     """
 
     target: str
-    sources: Texts = Field(min_length=1)
+    sources: Annotated[tuple[str | LearnedSource, ...], BeforeValidator(as_tuple)] = Field(
+        min_length=1
+    )
     aliases: str | None = None
     weights: str = "yolo11n.pt"
     pick: Texts = ("auto",)
@@ -115,7 +153,11 @@ class Experiment(BaseExperiment):
     subset: Subset = Subset()
     balance: Balance = Balance()
     transfer: Transfer = Transfer()
+    union: Union = Union()
     train: Train = Train()
+    target_images: Annotated[
+        tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
+    ] = Field(("all",), min_length=1)
     arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
     engine: Literal["local", "ray"] = "local"
 
@@ -129,6 +171,16 @@ class Experiment(BaseExperiment):
         if not arms:
             raise ValueError(f"expected at least one arm out of {', '.join(EVERY_ARM)}, got none")
         return tuple(dict.fromkeys(arms))
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """The ``data.yaml`` of each source."""
+        return tuple(s if isinstance(s, str) else s.data for s in self.sources)
+
+    @field_validator("target_images")
+    @classmethod
+    def _distinct_sizes(cls, sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        return tuple(dict.fromkeys(sizes))
 
 
 def locate(
@@ -174,12 +226,21 @@ def locate(
         return [str(pattern.absolute())]
 
     [target] = find(experiment.target, "target")[:1]
-    sources = [
-        file
-        for index, text in enumerate(experiment.sources)
-        for file in find(text, "sources", index)
-    ]
-    others = [file for file in dict.fromkeys(sources) if not Path(file).samefile(target)]
+    sources: dict[str, str | LearnedSource] = {}
+    for index, source in enumerate(experiment.sources):
+        if isinstance(source, str):
+            for file in find(source, "sources", index):
+                sources.setdefault(file, file)
+        else:
+            files = find(source.data, "sources", index, "data")
+            [checkpoint] = find(source.checkpoint, "sources", index, "checkpoint")
+            if len(files) > 1:
+                raise ExperimentError(
+                    f"{experiment.where('sources', index, 'data')}: expected one dataset for a "
+                    f"checkpoint, got {len(files)}; name the one that it was trained on"
+                )
+            sources[files[0]] = LearnedSource(data=files[0], checkpoint=checkpoint)
+    others = [source for file, source in sources.items() if not Path(file).samefile(target)]
     if not others:
         raise ExperimentError(
             f"{experiment.where('sources')}: expected at least one dataset other than the target, "
