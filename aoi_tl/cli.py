@@ -384,7 +384,7 @@ def report(
 
 def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     """Show what a run came to; give what --json writes of it."""
-    from aoi_tl.report.tables import arms_table, ranking_table, verdict
+    from aoi_tl.report.tables import arms_table, ranking_table, verdicts
     from aoi_tl.workflows.transfer import BASELINES
 
     scores = json.loads((outcome.folder / "scores.json").read_text(encoding="utf-8"))
@@ -392,11 +392,8 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     _say_picked(scores, outcome.picked)
     for metric in ("map50", "f1"):
         _show(arms_table(outcome.summary, metric, BASELINES))
-    arms = list(dict.fromkeys(outcome.arms["arm"]))
-    for baseline in reversed(BASELINES):
-        for arm in arms:
-            if baseline in arms and arm not in (*BASELINES, "scratch"):
-                typer.echo(verdict(outcome.summary, "map50", arm, baseline))
+    for said in verdicts(outcome.summary, "map50", BASELINES):
+        typer.echo(said)
     _say_notes(outcome.folder)
     for note in filter(None, outcome.arms["notes"]):
         typer.echo(f"note: {note}", err=True)

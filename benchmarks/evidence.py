@@ -245,8 +245,9 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
     from aoi_tl.experiment.detection import Experiment
     from aoi_tl.files.run_folder import RunFolder
     from aoi_tl.workflows.adapted import AdaptedData
-    from aoi_tl.workflows.arms import plan_arms, train_and_weigh
-    from aoi_tl.workflows.transfer import chains_of, detectors_of
+    from aoi_tl.workflows.arms import plan_arms
+    from aoi_tl.workflows.chains import chains_of, detectors_of
+    from aoi_tl.workflows.training import train_and_evaluate
 
     began = time.monotonic()
     needed = ("union-chain",) if plan.arm == "stock-long" else ()  # what it is as long as
@@ -286,7 +287,7 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
     if plan.sources and single:
         chains = [replace(chain, arm=f"{chain.arm}@{plan.sources[0]}") for chain in chains]
     [work_] = plan_arms(run, experiment, target, {plan.seed: chains}, weights).works
-    result = train_and_weigh(replace(work_, threads=1))
+    result = train_and_evaluate(replace(work_, threads=1))
     kept = read_predictions(
         (folder / "stages" / f"{work_.name}-target" / "predictions.npz").read_bytes()
     )
