@@ -299,7 +299,7 @@ def check_weights(experiment: Experiment, weights: Path) -> None:
 
 def trusted_weights(run: RunFolder, experiment: Experiment, weights: Path) -> Path:
     """Give the checkpoint itself, or its tensors alone where the user let it run code."""
-    from aoi_tl.transfer.trusted import rebuild_trusted
+    from aoi_tl.checkpoints.trusted import rebuild_trusted
 
     if not (weights.is_file() and experiment.weights_may_run_code):
         return weights
