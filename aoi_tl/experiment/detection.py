@@ -27,7 +27,10 @@ EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETEC
 
 
 #: What an order of sources is by; see `aoi_tl.ranking.measures`.
-Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
+Method = Literal[
+    "auto", "paper", "emd", "size", "overlap", "box", "random", "frechet", "mmd", "otdd",
+    "zero-shot", "zero-shot-f1", "class-blind", "logme", "h-score", "knn", "energy",
+]
 
 
 class Score(Settings):
