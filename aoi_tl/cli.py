@@ -241,7 +241,7 @@ def demo(
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
-        from aoi_tl.workflows.classify_demo import run_classification_demo
+        from aoi_tl.workflows.demo import run_classification_demo
 
         with _progress() as tell:
             found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)

@@ -91,14 +91,17 @@ def trust_encoder(
     """
     if not experiment.weights_may_run_code:
         return experiment
+    from aoi_tl.checkpoints.trusted import rebuild_trusted, rebuild_trusted_state
     from aoi_tl.classification.encoders import build_encoder
-    from aoi_tl.classification.trusted import rebuild_trusted_encoder, rebuild_trusted_state
 
     made = {}
-    for key, rebuild in (("encoder", rebuild_trusted_encoder), ("weights", rebuild_trusted_state)):
-        file = Path(getattr(experiment, key))
-        if file.is_file():
-            made[key] = str(rebuild(file, run.path / f"weights/trusted-{key}-{file.stem}.pt"))
+    encoder, weights = Path(experiment.encoder), Path(experiment.weights)
+    if encoder.is_file():
+        clean = run.path / f"weights/trusted-encoder-{encoder.stem}.pt"
+        made["encoder"] = str(rebuild_trusted(encoder, clean, ("classify", "detect")))
+    if weights.is_file():
+        clean = run.path / f"weights/trusted-weights-{weights.stem}.pt"
+        made["weights"] = str(rebuild_trusted_state(weights, clean))
     trusted = experiment.model_copy(update=made)
     build_encoder(trusted.encoder, trusted.weights)
     return trusted
