@@ -11,9 +11,10 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.settings import Settings, SettingsFile, Texts, as_tuple, did_you_mean
 
+FROZEN = ("nearest-mean", "probe")
 ARMS = {
-    "cdg": ("plain", "pretrained", "multi-task", "cdg"),
-    "two-stage": ("pretraining-only", "fine-tuning-only", "two-stage"),
+    "cdg": (*FROZEN, "plain", "pretrained", "multi-task", "cdg"),
+    "two-stage": (*FROZEN, "pretraining-only", "fine-tuning-only", "two-stage"),
 }
 CHANGES = ("noise", "blur", "brightness", "contrast", "jpeg", "rotation", "fgsm", "pgd")
 
@@ -109,7 +110,7 @@ class ClassificationExperiment(SettingsFile):
     >>> experiment = ClassificationExperiment(method="cdg", target={"path": "lithium"},
     ...                                       source={"path": "steel"})
     >>> experiment.arms, experiment.train.blocks.source
-    (('plain', 'pretrained', 'multi-task', 'cdg'), 50)
+    (('nearest-mean', 'probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
     """
 
     method: Literal["cdg", "two-stage"]

@@ -226,7 +226,8 @@ def write_classification_page(run: RunFolder, n_samples: int = 20) -> Path:
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
         "losses.png": draw_losses({
-            arm: pd.read_csv(run.path / f"stages/{arm}-s{seed}/losses.csv") for arm in labels
+            arm: pd.read_csv(file) for arm in labels
+            if (file := run.path / f"stages/{arm}-s{seed}/losses.csv").is_file()
         }),
         "confusion.png": draw_confusion(*_confusion(run, shown)),
     }

@@ -10,6 +10,7 @@ from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.classification import (
     ARMS,
     CHANGES,
+    FROZEN,
     ClassificationExperiment,
     locate_images,
 )
@@ -34,9 +35,9 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_arms_follow_the_method() -> None:
-    assert validate(LEAST, ClassificationExperiment).arms == cdg.ARMS
+    assert validate(LEAST, ClassificationExperiment).arms == (*FROZEN, *cdg.ARMS)
     assert validate({**LEAST, "method": "two-stage"}, ClassificationExperiment).arms == (
-        two_stage.ARMS)
+        *FROZEN, *two_stage.ARMS)
     assert validate({**LEAST, "arms": ["cdg", "plain", "cdg"]}, ClassificationExperiment).arms == (
         "cdg", "plain")
 
