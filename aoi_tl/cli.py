@@ -37,8 +37,8 @@ Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names t
 Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
                                                           "or a number.")]
 Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
-Method = Annotated[str, typer.Option(help="What the order is by: paper, emd, size, overlap, box or "
-                                          "random.")]
+Method = Annotated[str, typer.Option(help="What the order is by: auto, paper, or a measure such as "
+                                          "zero-shot, emd, size, overlap, box.")]
 Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
                                                     "experiment's paths stands for.")]
@@ -87,6 +87,8 @@ def score(
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
     method: Method = "paper",
+    weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
+                                                "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -113,9 +115,10 @@ def score(
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
                                         tell, where)
         elif matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where)
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where, weights)
         else:
-            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where)
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
+                             weights)
     if matrix:
         for quantity in ("discrepancy", "emd", "gini"):
             _show(matrix_table(rows, quantity))
@@ -427,11 +430,27 @@ def _echo_all(lines: Sequence[str]) -> None:
 def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -> None:
     if picked and picked != (scores["selected"],):
         typer.echo(f"Learned from: {', '.join(picked)} (the score picks {scores['selected']})")
+    elif scores.get("choices"):
+        typer.echo(_advice(scores["choices"]))
+    elif scores["selected"] and scores["method"] != "paper":
+        typer.echo(f"Picked source: {scores['selected']} (the first by {scores['method']})")
     elif scores["selected"]:
         typer.echo(f"Picked source: {scores['selected']} (of the three lowest scores, the one with "
                    "the most instances)")
     else:
         typer.echo("No source is picked: none has a defined score.")
+
+
+def _advice(choices: Sequence[dict[str, Any]]) -> str:
+    """What auto would do, in one line."""
+    best = choices[0]
+    if not best["sources"]:
+        return "Advice: learn from none of these; fine-tune COCO."
+    if best["estimated_gain"] is None:
+        return "Advice: none; no gain can be estimated."
+    low, high = best["interval"]
+    return (f"Advice: learn from {', '.join(best['sources'])}; estimated gain "
+            f"{best['estimated_gain']:+.1f} points of mAP50 [{low:+.1f}, {high:+.1f}]")
 
 
 def _say_notes(folder: Path) -> None:
