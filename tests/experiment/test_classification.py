@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aoi_tl.classification import cdg, robustness, two_stage
+from aoi_tl.classification import cdg, probe, robustness, two_stage
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.classification import (
     ARMS,
@@ -22,7 +22,8 @@ LEAST = {"method": "cdg", "target": {"path": "t"}, "source": {"path": "s"}}
 
 
 def test_names_are_those_of_the_rooms() -> None:
-    assert {"cdg": cdg.ARMS, "two-stage": two_stage.ARMS} == ARMS
+    assert probe.ARMS == FROZEN
+    assert {"cdg": (*FROZEN, *cdg.ARMS), "two-stage": (*FROZEN, *two_stage.ARMS)} == ARMS
     assert tuple(robustness.STRENGTHS) == CHANGES
 
 
