@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.evaluation.comparison import summarise
 from aoi_tl.experiment.base import as_experiment
-from aoi_tl.experiment.classification import ClassificationExperiment, locate_images
+from aoi_tl.experiment.classification import FROZEN, ClassificationExperiment, locate_images
 from aoi_tl.files.run_folder import RunFolder, file_hash, open_run
 from aoi_tl.workflows.classifier_arms import train_arm
 from aoi_tl.workflows.domains import (
@@ -21,13 +21,15 @@ from aoi_tl.workflows.domains import (
     read_domains,
     trust_encoder,
 )
+from aoi_tl.workflows.probe_arm import probe_arm
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.record import record_experiment
 
 if TYPE_CHECKING:
     import pandas
 
-BASELINES = {"cdg": ("plain", "pretrained"), "two-stage": ("pretraining-only", "fine-tuning-only")}
+BASELINES = {"cdg": ("probe", "plain", "pretrained"),
+             "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def run_classification(
                 tell("decoding images", 0, 1)
                 draw = draw_seed(run, experiment, target, source, seed)
                 for arm in missing:
-                    train_arm(run, experiment, draw, arm, tell)
+                    (probe_arm if arm in FROZEN else train_arm)(run, experiment, draw, arm, tell)
             rows += [_read_stage(run, arm, seed) for arm in experiment.arms]
         arms, summary = compare(run, experiment, rows)
         run.mark_done()

@@ -53,9 +53,10 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
     Raises
     ------
     CheckpointError, ExperimentError
-        When there is no such encoder, or its weights are of another architecture.
+        When there is no such encoder, its weights are of another architecture, or it does not
+        take images of the size that is asked for.
     """
-    from aoi_tl.classification.encoders import build_encoder
+    from aoi_tl.classification.encoders import build_encoder, check_image_size
 
     if experiment.encoder.endswith(".pt"):
         from aoi_tl.checkpoints.finding import find_checkpoint
@@ -63,7 +64,9 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
         found = find_checkpoint(experiment.encoder, [Path("weights")])
         experiment = experiment.model_copy(update={"encoder": str(found)})
     if not experiment.weights_may_run_code:
-        build_encoder(experiment.encoder, experiment.weights)
+        check_image_size(
+            build_encoder(experiment.encoder, experiment.weights), experiment.train.image_size
+        )
     return experiment
 
 
