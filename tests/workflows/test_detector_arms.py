@@ -170,6 +170,18 @@ def test_auto_says_why_and_is_the_arm_that_it_chose(folder: Path) -> None:
         assert choice["why"] in auto["notes"]
 
 
+def test_auto_fine_tunes_where_no_source_shares_a_class(shelf: Path, tmp_path: Path) -> None:
+    found = run_experiment(
+        experiment(shelf, sources=[str(shelf / "alone" / "data.yaml")], arms=["auto"], pick=["alone"],
+                   target_images=["all"], train={**TRAIN, "epochs": 1}),
+        tmp_path / "alone",
+    )
+    stage = found.folder / "stages" / "auto-s0-target"
+    assert json.loads((stage / "choice.json").read_text())["arm"] == "stock"
+    assert not list((found.folder / "stages").glob("*union*"))
+    assert "no source shares a class" in found.arms["notes"].item()
+
+
 def test_another_run_takes_the_kept_detectors(shelf: Path, folder: Path, tmp_path: Path) -> None:
     first = json.loads((folder / "detectors.json").read_text())
     assert not first["near"]["reused"]
