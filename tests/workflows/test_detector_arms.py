@@ -172,8 +172,8 @@ def test_auto_says_why_and_is_the_arm_that_it_chose(folder: Path) -> None:
 
 def test_auto_fine_tunes_where_no_source_shares_a_class(shelf: Path, tmp_path: Path) -> None:
     found = run_experiment(
-        experiment(shelf, sources=[str(shelf / "alone" / "data.yaml")], arms=["auto"], pick=["alone"],
-                   target_images=["all"], train={**TRAIN, "epochs": 1}),
+        experiment(shelf, sources=[str(shelf / "alone" / "data.yaml")], arms=["auto"],
+                   pick=["alone"], target_images=["all"], train={**TRAIN, "epochs": 1}),
         tmp_path / "alone",
     )
     stage = found.folder / "stages" / "auto-s0-target"
