@@ -19,11 +19,12 @@ from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean, 
 #: The papers' arms and their baselines; the last three have a stage on the source.
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
-#: Arms that begin with the detector of one source, and with that of all sources together.
+#: Arms that begin with the detector of one source, and with that of several sources together.
+#: ``auto`` chooses between plain fine-tuning and the latter.
 DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
 UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
 EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
-             *UNION_ARMS)
+             *UNION_ARMS, "auto")
 
 
 #: What an order of sources is by; see `aoi_tl.ranking.measures`.

@@ -16,6 +16,7 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
 from aoi_tl.workflows.progress import Tell
 from aoi_tl.workflows.training import finished, train_and_evaluate
@@ -55,7 +56,11 @@ class Arms:
     def tasks(self) -> list[Task]:
         """Give a task for each work that is not done."""
         return [
-            Task(f"{work.run}/stages/{work.name}", train_and_evaluate, (work,), *asks(work))
+            Task(
+                f"{work.run}/stages/{work.name}",
+                choose_and_train if work.chain.candidates else train_and_evaluate, (work,),
+                *asks(work),
+            )
             for work in self.works if work.name not in self.results
         ]
 
@@ -124,7 +129,7 @@ def plan_arms(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
         for seed in experiment.seeds for chain in chains[seed]
     )
-    left = {work.name: finished(work) for work in works}
+    left = {work.name: finished(chosen(work) or work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
 
 

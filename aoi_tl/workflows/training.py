@@ -53,7 +53,7 @@ def train_and_evaluate(work: Work) -> dict[str, Any]:
     device = granted_gpus() or work.experiment.device
     work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
     training_threads(work.threads)
-    start, notes = begin_with(run, work), []
+    start, notes = begin_with(run, work), list(work.notes)
     with run.alone(f"stages/.{work.tuned}.lock"):
         best = start
         for stage in stages_of(work):
@@ -241,7 +241,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
         if chain.detector is not None:
             arguments |= gentle(arguments, experiment.transfer.rate, data)
         if chain.mixed:
-            data = work.run / "data" / f"{work.name}-mix" / "data.yaml"
+            data = work.run / "data" / f"{work.tuned}-mix" / "data.yaml"
             # The mosaic is closed for the same share of the training as in plain fine-tuning.
             closed = arguments.get("close_mosaic", 10) / arguments["epochs"]
             arguments |= {"epochs": JOINT_EPOCHS, "close_mosaic": round(JOINT_EPOCHS * closed)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.labels import load_aliases
 from aoi_tl.engine import Engine, LocalEngine, open_engine
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.detection import (
@@ -226,11 +227,14 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
             for dataset in (target, *sources)
         }
-    return Asked(experiment, weights, target, sources, notes, {
+    fingerprint = {
         "experiment": settings,
         "data": data,
         "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
-    })
+    }
+    if detectors := check_detectors(experiment, sources, weights):
+        fingerprint["detectors"] = detectors
+    return Asked(experiment, weights, target, sources, notes, fingerprint)
 
 
 def _one_engine(experiments: Sequence[Experiment]) -> str:
@@ -295,6 +299,23 @@ def check_weights(experiment: Experiment, weights: Path) -> None:
 
     if weights.is_file() and not experiment.weights_may_run_code:
         load_checkpoint(weights)
+
+
+def check_detectors(
+    experiment: Experiment, sources: Sequence[Dataset], weights: Path
+) -> dict[str, str]:
+    """Refuse given detectors that cannot be used; give the SHA-256 of the others by source."""
+    from aoi_tl.transfer.detectors import check_given
+
+    given = {source.data: source.checkpoint for source in experiment.sources
+             if not isinstance(source, str)}
+    aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
+    found = {}
+    for source in sources:
+        if (checkpoint := given.get(str(source.path))) is not None:
+            check_given(Path(checkpoint), source, weights, aliases)
+            found[source.name] = file_hash(Path(checkpoint))
+    return found
 
 
 def trusted_weights(run: RunFolder, experiment: Experiment, weights: Path) -> Path:
