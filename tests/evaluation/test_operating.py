@@ -46,7 +46,7 @@ def drawn(n: int, n_classes: int, seed: int, skill: float = 1.0, good: float = 0
 def test_by_hand() -> None:
     scores = np.array([[0.9, 0], [0.8, 0], [0.3, 0.6], [0, 0.2]] + [[0.5, 0.1]] * FEW_GOOD)
     seen = predictions([{0}, {0}, {1}, {1}] + [set()] * FEW_GOOD, scores)
-    whole, a, b = measure_rates(seen, [0.7, 0.15])
+    whole, a, _ = measure_rates(seen, [0.7, 0.15])
     assert (whole.name, whole.defective, whole.good) == (None, 4, FEW_GOOD)
     assert (whole.escape.value, whole.overkill.value) == (0, 0)
     assert (a.name, a.defective, a.good) == ("a", 2, FEW_GOOD + 2)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from aoi_tl import Experiment, run_experiment
+from aoi_tl.data.images import read_image
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import AoiTlError
 from aoi_tl.transfer.thresholds import read_thresholds
@@ -92,22 +93,37 @@ def test_inspecting_the_test_images_gives_the_rates_of_the_table(run: Path, tmp_
 
 @pytest.fixture(scope="module")
 def sensitive(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run with thresholds between the scores of its images, edited by hand."""
-    from aoi_tl.transfer.inspector import Inspector, predict_samples
+    """The run with a detector that tells images apart, and a threshold between their scores."""
+    import torch
+
     from aoi_tl.evaluation.operating import image_scores
+    from aoi_tl.transfer.detector import load_checkpoint, save_checkpoint
+    from aoi_tl.transfer.inspector import Inspector, predict_samples
 
     copy = tmp_path_factory.mktemp("edited") / "r"
     shutil.copytree(run, copy, symlinks=True)
     for arm in ("method", "zero-shot"):
         shutil.rmtree(copy / "stages" / f"{arm}-s0-target")
     weights = copy / "stages" / "stock-s0-target" / "weights"
-    test = load_dataset(run / "data" / "new" / "data.yaml").split("test")
-    seen = predict_samples(Inspector(weights / "best.pt", 64), test.samples)
+    model = load_checkpoint(weights / "best.pt")
+    samples = load_dataset(run / "data" / "new" / "data.yaml").samples
+    pixels = np.stack([read_image(sample.image) for sample in samples])
+    with torch.no_grad():  # statistics of these very images, so that features differ
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()(torch.from_numpy(pixels).float()[:, None].repeat(1, 3, 1, 1) / 255)
+    generator = torch.Generator().manual_seed(0)
+    for level in model.model[-1].cv3:  # the class branch's last layers
+        level[-1].weight.data = torch.randn(level[-1].weight.shape, generator=generator)
+        level[-1].bias.data[:] = -4.0
+    save_checkpoint(model.eval(), weights / "best.pt")
+    seen = predict_samples(Inspector(weights / "best.pt", 64), samples)
+    scores = np.sort(image_scores(seen)[:, 0])
+    widest = int(np.diff(scores).argmax())  # so that rounding turns no verdict
+    assert scores[widest + 1] - scores[widest] > 1e-3
     edited = json.loads((weights / "thresholds.json").read_text())
-    edited["thresholds"] = {
-        name: float(max(np.median(scores), 0.001)) + 1e-4
-        for name, scores in zip(seen.names, image_scores(seen).T, strict=True)
-    }
+    edited["thresholds"] = {"dent": float(scores[widest:widest + 2].mean()), "stain": 1.0}
     (weights / "thresholds.json").write_text(json.dumps(edited))
     return copy
 
@@ -128,11 +144,12 @@ def test_an_exported_file_alone_gives_the_verdicts_of_the_checkpoint(
     assert thresholds.image_size == 64
     assert list(thresholds.values) == ["dent", "stain"]
     images = shelf / "new" / "images"
-    verdicts = {
-        name: [(v.image, v.verdict, v.classes) for v in run_inspection(model, [images], tmp_path / name)]
+    one, other = (
+        [(v.image, v.verdict, v.classes) for v in run_inspection(model, [images], tmp_path / name)]
         for name, model in (("export", moved), ("checkpoint", exported.checkpoint))
-    }
-    assert verdicts["export"] == verdicts["checkpoint"]
+    )
+    assert one == other
+    assert {verdict for _, verdict, _ in one} == {"pass", "reject"}
     assert tree_hash(shelf) == before
 
 
@@ -203,17 +220,14 @@ def test_bad_input_gets_one_line(run: Path, shelf: Path, tmp_path: Path, kind: s
     elif kind == "out of range":
         beside["thresholds"]["stain"] = 1.5
         (tmp_path / "thresholds.json").write_text(json.dumps(beside))
+    asked = {
+        "no run": lambda: run_export(tmp_path / "gone", "onnx"),
+        "a run without": lambda: run_export(shelf, "onnx"),
+        "format": lambda: run_export(run, "tflite"),
+        "stray checkpoint": lambda: run_export(model, "onnx"),
+    }.get(kind, lambda: run_inspection(model, images, out))
     with pytest.raises(AoiTlError) as error:
-        if kind == "no run":
-            run_export(tmp_path / "gone", "onnx")
-        elif kind == "a run without":
-            run_export(shelf, "onnx")
-        elif kind == "format":
-            run_export(run, "tflite")
-        elif kind == "stray checkpoint":
-            run_export(model, "onnx")
-        else:
-            run_inspection(model, images, out)
+        asked()
     assert expected in one_line(error)
 
 
