@@ -27,6 +27,7 @@ from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors
+from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
@@ -224,6 +225,8 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
+    if experiment.operate is None:  # as it was in runs of versions that did not know it
+        del settings["operate"]
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
@@ -425,16 +428,14 @@ def adapt(
     """
     data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
     detectors = source_detectors(experiment, ranking, data, sources, weights)
-    chains = {
-        seed: [
-            replace(chain, images=None if size == "all" else size)
-            for size in experiment.target_images
-            for chain in chains_of(experiment, data, detectors, picked, (
-                data.whole(target) if size == "all" else data.few(target, size, seed)
-            ))
-        ]
-        for seed in experiment.seeds
-    }
+    chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
+    for seed, found in chains.items():
+        for size in experiment.target_images:
+            labelled = data.whole(target) if size == "all" else data.few(target, size, seed)
+            planned = chains_of(experiment, data, detectors, picked, labelled)
+            if experiment.operate is not None:
+                planned = with_thresholds(planned, data, labelled)
+            found += [replace(chain, images=None if size == "all" else size) for chain in planned]
     run.write_table("counts.csv", data.counts())
     return chains
 
