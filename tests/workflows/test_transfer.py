@@ -16,6 +16,8 @@ from aoi_tl.errors import AoiTlError
 from aoi_tl.transfer.arguments import DRIVERS
 from tests.drawn import draw_dataset, tree_hash
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
 
 
