@@ -20,7 +20,6 @@ from aoi_tl.errors import DataError
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.remote import is_remote, list_remote, place_of, remote_stamp, url_of
 from aoi_tl.files.run_folder import RunFolder
-from aoi_tl.ranking.scoring import score_sources
 from aoi_tl.similarity.signature import dataset_signature
 from aoi_tl.workflows.check import run_check
 from aoi_tl.workflows.progress import silent
