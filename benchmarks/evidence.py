@@ -2,6 +2,8 @@
 
     python benchmarks/evidence.py --shared DATA --weights WEIGHTS --work FOLDER [--jobs 2]
 
+Families: six board groups of DeepPCB; three lines of magnetic tile; three parts of NEU-DET, cut by
+its groups of overlapping images, two of them taken again by other cameras (`camera.py`).
 ``DATA`` holds ``deeppcb/``, ``neu-det/``, ``kolektor-sdd/``, ``aluminum/`` and ``magnetic-tile/``.
 Rows that ``results/evidence.csv`` has already, with the same settings, are not trained again. The
 rows come in the order of `plans`: stop it whenever you like, and go on later.
@@ -19,6 +21,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -37,6 +40,12 @@ DEVELOPMENT = (
     "neu-part-a",
 )
 BOARDS = ("group00041", "group12100", "group12300", "group13000", "group20085", "group92000")
+LINES = ("mt-line-a", "mt-line-b", "mt-line-c")
+PARTS = ("neu-part-a", "neu-part-b", "neu-part-c")
+#: Datasets that have nothing to do with boards.
+DECOYS = ("neu-det", "kolektor-sdd", "aluminum", "magnetic-tile")
+#: Epochs on a source that is learned alone, 16 unless given: some 1,000 to 4,000 images in all.
+SOURCE_EPOCHS = {"neu-det": 4, "kolektor-sdd": 8, "aluminum": 30, "magnetic-tile": 4}
 TRAIN = {
     "imgsz": 256, "batch": 8, "nbs": 8, "optimizer": "AdamW", "lr0": 0.001, "cos_lr": True,
     "val": False, "workers": 0, "warmup_epochs": 1,
@@ -73,13 +82,20 @@ class Plan:
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def folder(self) -> str:
+        """The run folder, shared with other arms; a stage's name does not tell unions apart."""
+        apart = self.arm.startswith("union") and set(self.sources) & set(DECOYS)
+        shelf = f"-{len(self.sources)}-with-unrelated" if apart else ""
+        return f"{self.target}-{self.settings}{shelf}"
+
+    @property
     def key(self) -> tuple[str, ...]:
         """What tells a row from the others."""
         return (self.family, self.target, str(self.images), self.arm, "+".join(self.sources),
                 str(self.seed), self.settings)
 
 
-def data_files(shared: Path) -> dict[str, Path]:
+def data_files(shared: Path, work: Path) -> dict[str, Path]:
     """The datasets by name."""
     tile = shared / "magnetic-tile"
     return {board: shared / "deeppcb" / board / "data.yaml" for board in BOARDS} | {
@@ -89,22 +105,117 @@ def data_files(shared: Path) -> dict[str, Path]:
         "magnetic-tile": tile / "mt.yaml",
         **{f"mt-exp{i}": tile / f"mt-exp{i}.yaml" for i in range(1, 7)},
         **{f"mt-line-{line}": tile / f"mt-line-{line}.yaml" for line in "abc"},
+        **neu_parts(shared, work),
     }
+
+
+def _others(family: tuple[str, ...], target: str) -> tuple[str, ...]:
+    return tuple(name for name in family if name != target)
 
 
 def plans() -> Iterator[Plan]:
     """All rows, the most wanted first."""
     for seed in (0, 1, 2):
+        yield from ten_images("deeppcb", BOARDS, seed, 4)
+    yield from one_source(BOARDS)
+    yield from unrelated(0)
+    yield from ten_images("neu-parts", PARTS, 0, 4)
+    yield from ten_images("mt-lines", LINES, 0, 20)
+    yield from more_images("all", 0)
+    yield from other_settings()
+    yield from more_images(25, 0)
+    for seed in (1, 2):
+        yield from ten_images("neu-parts", PARTS, seed, 4)
+        yield from ten_images("mt-lines", LINES, seed, 20)
+        yield from unrelated(seed)
+    for target in BOARDS:
+        yield Plan("deeppcb", target, 10, "union-soup", (*_others(BOARDS, target), *DECOYS), 0)
+    for seed in (1, 2):
+        yield from more_images("all", seed)
+        yield from more_images(25, seed)
+
+
+def ten_images(family: str, names: tuple[str, ...], seed: int, epochs: int) -> Iterator[Plan]:
+    """Each dataset of a family in turn the target with ten images, all others the sources."""
+    for target in names:
+        others = _others(names, target)
+        if seed == 0:
+            yield Plan(family, target, 10, "union", others, 0, epochs)
+        for arm in ("stock", "union-chain", "union-soup", "union-joint"):
+            yield Plan(family, target, 10, arm, others if arm != "stock" else (), seed, epochs)
+    for target in names:
+        yield Plan(family, target, 10, "stock-long", _others(names, target), seed, epochs)
+
+
+def one_source(names: tuple[str, ...]) -> Iterator[Plan]:
+    """Each other board, and each dataset of something else, as the only source."""
+    for target in names:
+        for source in (*_others(names, target), *DECOYS):
+            yield Plan("deeppcb", target, 10, "chain-soup", (source,), 0,
+                       SOURCE_EPOCHS.get(source, 16))
+
+
+def unrelated(seed: int) -> Iterator[Plan]:
+    """All that there is to learn from is something else."""
+    for target in BOARDS:
+        yield Plan("deeppcb", target, 10, "union-soup", DECOYS, seed)
+
+
+def more_images(images: int | str, seed: int) -> Iterator[Plan]:
+    """More of the boards' labelled images, up to all."""
+    for arm in ("stock", "union-soup", "stock-long"):
         for target in BOARDS:
-            others = tuple(b for b in BOARDS if b != target)
-            if seed == 0:
-                yield Plan("deeppcb", target, 10, "union", others, 0)
-            for arm in ("stock", "union-chain", "union-soup", "union-joint"):
-                yield Plan("deeppcb", target, 10, arm,
-                           others if arm.startswith("union") else (), seed)
-        for target in BOARDS:
-            others = tuple(b for b in BOARDS if b != target)
-            yield Plan("deeppcb", target, 10, "stock-long", others, seed)
+            sources = _others(BOARDS, target) if arm != "stock" else ()
+            yield Plan("deeppcb", target, images, arm, sources, seed)
+
+
+def other_settings() -> Iterator[Plan]:
+    """What the settings do, on the development half."""
+    for transfer in ({"soup": 0.3}, {"soup": 0.7}, {"rate": 1.0}, {"rate": 0.1}):
+        for target in (board for board in BOARDS if board in DEVELOPMENT):
+            yield Plan("deeppcb", target, 10, "union-soup", _others(BOARDS, target), 0,
+                       transfer=tuple(transfer.items()))
+    for transfer in ({"share": 0.25}, {"share": 0.75}):
+        for target in (board for board in BOARDS if board in DEVELOPMENT):
+            yield Plan("deeppcb", target, 10, "union-joint", _others(BOARDS, target), 0,
+                       transfer=tuple(transfer.items()))
+
+
+def neu_parts(shared: Path, work: Path) -> dict[str, Path]:
+    """Cut NEU-DET by its groups into three parts, two of them taken again by other cameras."""
+    import cv2
+    import numpy as np
+    from camera import Camera, photograph
+
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.data.yolo.write import write_dataset
+
+    cameras = {
+        "neu-part-a": None,
+        "neu-part-b": Camera(blur=0.8, vignetting=0.5, contrast=0.7, gamma=1.5, noise=6),
+        "neu-part-c": Camera(blur=1.2, vignetting=0.3, contrast=1.2, gamma=0.6, noise=10),
+    }
+    with (shared / "neu-det" / "index.csv").open(encoding="utf-8", newline="") as file:
+        groups = {row["image"]: row["group"] for row in csv.DictReader(file)}
+    whole = load_dataset(shared / "neu-det" / "neu-det.yaml")
+    order = np.random.default_rng(0).permutation(sorted(set(groups.values())))
+    part_of = {group: PARTS[i % len(PARTS)] for i, group in enumerate(order)}
+    made = {}
+    for part, camera in cameras.items():
+        made[part] = work / "parts" / part / "data.yaml"
+        if made[part].is_file():
+            continue
+        samples = [s for s in whole.samples if part_of[groups[s.image.stem]] == part]
+        if camera:
+            folder = work / "parts" / f"{part}-images"
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, sample in enumerate(samples):
+                taken = photograph(cv2.imread(str(sample.image)), camera,
+                                   np.random.default_rng((1, number)))
+                cv2.imwrite(str(folder / f"{sample.image.stem}.png"), taken)
+                samples[number] = replace(sample, image=folder / f"{sample.image.stem}.png")
+        write_dataset(replace(whole, name=part, samples=tuple(samples)), made[part].parent)
+    return made
 
 
 def rows_there() -> set[tuple[str, ...]]:
@@ -147,9 +258,14 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
         train={**dict(plan.train), "source": {"epochs": plan.source_epochs},
                "target": {"epochs": TARGET_EPOCHS[plan.images]}},
     )
-    folder = work / f"{plan.target}-{plan.settings}"
+    folder = work / plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
+    if set(dict(plan.transfer)) == {"soup"}:  # only the average differs: its training is there
+        tuned = f"stages/union-chain-n{plan.images}-s{plan.seed}-target"
+        done = work / replace(plan, transfer=()).folder / tuned
+        if done.is_dir() and not (folder / tuned).is_dir():
+            shutil.copytree(done, folder / tuned)
     target = load_dataset(files[plan.target])
     sources = [load_dataset(files[name]) for name in plan.sources]
     with run.alone(".data.lock"):
@@ -212,7 +328,7 @@ def main() -> None:
     workers = [
         multiprocessing.Process(
             target=_worker,
-            args=(tasks, data_files(asked.shared), asked.weights.absolute(),
+            args=(tasks, data_files(asked.shared, asked.work.absolute()), asked.weights.absolute(),
                   asked.work.absolute()),
         )
         for _ in range(asked.jobs)

@@ -176,13 +176,13 @@ class QuietValidator(DetectionValidator):
             prepared: Any = self._prepare_batch(index, batch)
             height, width = prepared["ori_shape"]
             size = np.array([width, height, width, height], dtype=np.float64)
-            boxes = {
-                name: ops.scale_boxes(  # type: ignore[union-attr]
+            boxes = {}
+            for name, found in (("truth_box", prepared["bboxes"]), ("box", pred["bboxes"])):
+                scaled: Any = ops.scale_boxes(
                     prepared["imgsz"], found.clone().float(), prepared["ori_shape"],
                     ratio_pad=prepared["ratio_pad"],
-                ).cpu().numpy().reshape(-1, 4) / size
-                for name, found in (("truth_box", prepared["bboxes"]), ("box", pred["bboxes"]))
-            }
+                )
+                boxes[name] = scaled.cpu().numpy().reshape(-1, 4) / size
             self.kept.append({
                 "image": Path(prepared["im_file"]).name,
                 "truth_class": prepared["cls"].cpu().numpy().astype(np.int64).reshape(-1),
