@@ -13,30 +13,29 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from aoi_tl.errors import ExperimentError
-from aoi_tl.experiment.settings import (
-    Settings,
-    SettingsFile,
-    Texts,
-    as_tuple,
-    did_you_mean,
-    nearest_file,
-)
+from aoi_tl.experiment.base import BaseExperiment
+from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean, nearest_file
 
 #: The papers' arms and their baselines; the last three have a stage on the source.
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
-#: Arms that begin with the detector of one source, and with that of all sources together.
+#: Arms that begin with the detector of one source, and with that of several sources together.
+#: ``auto`` chooses between plain fine-tuning and the latter.
 DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
 UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
 EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
-             *UNION_ARMS)
+             *UNION_ARMS, "auto")
+
+
+#: What an order of sources is by; see `aoi_tl.ranking.measures`.
+Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
 
 
 class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Literal["paper"] = "paper"
+    method: Method = "paper"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
@@ -133,7 +132,7 @@ class Train(BaseModel):
         return {**shared, **getattr(self, stage)}
 
 
-class Experiment(SettingsFile):
+class Experiment(BaseExperiment):
     """One target, a shelf of sources, and everything that is to be done with them.
 
     Examples
@@ -149,7 +148,6 @@ class Experiment(SettingsFile):
     )
     aliases: str | None = None
     weights: str = "yolo11n.pt"
-    weights_may_run_code: bool = False
     pick: Texts = ("auto",)
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
     score: Score = Score()
@@ -162,8 +160,6 @@ class Experiment(SettingsFile):
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field(("all",), min_length=1)
     arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
-    device: str = "cpu"
     engine: Literal["local", "ray"] = "local"
 
     @field_validator("arms")
@@ -186,21 +182,6 @@ class Experiment(SettingsFile):
     @classmethod
     def _distinct_sizes(cls, sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
         return tuple(dict.fromkeys(sizes))
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
-        return seeds
-
-    @field_validator("device", mode="before")
-    @classmethod
-    def _device_as_text(cls, device: object) -> object:
-        # Ultralytics writes one GPU as 0 and several as 0,1 or [0, 1]; here all are text.
-        if isinstance(device, list | tuple):
-            return ",".join(map(str, device))
-        return str(device) if isinstance(device, int) else device
 
 
 def locate(
@@ -227,10 +208,8 @@ def locate(
     ExperimentError
         When a file does not exist or a glob finds none.
     """
-    base = experiment._path.parent if experiment._path else Path()
-
     def find(text: str, *keys: str | int, root: str | Path | None = data_root) -> list[str]:
-        pattern = _under_root(text, base, root)
+        pattern = experiment.data_path(text, root)
         if glob.has_magic(str(pattern)):
             found = sorted(glob.glob(str(pattern), recursive=True))
             if not found:
@@ -279,15 +258,3 @@ def locate(
         }
     )
     return located
-
-
-def _under_root(text: str, base: Path, data_root: str | Path | None) -> Path:
-    path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
-    if path.is_absolute():
-        return path
-    if data_root is None:
-        return base / path
-    parts = path.parts
-    if parts[:2] == ("..", "datasets"):
-        parts = parts[2:]
-    return Path(data_root).expanduser().joinpath(*parts)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoi_tl.errors import RunError
-from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.files.run_folder import RunFolder, stage_name
 from aoi_tl.report.figures import draw_arms, draw_curves
-from aoi_tl.report.tables import arms_table, plain_table, ranking_table, verdict
+from aoi_tl.report.tables import arms_table, plain_table, ranking_table, verdicts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METRICS = ("map50", "map50_95", "f1")
-BASELINES = ("coco", "stock")
+BASELINES = ("coco", "stock", "stock-long")
 
 
 def write_page(run: RunFolder) -> Path:
@@ -43,13 +43,12 @@ def write_page(run: RunFolder) -> Path:
     import jinja2
 
     arms, summary = _read(run, "arms.csv"), _read(run, "summary.csv")
-    labels = list(dict.fromkeys(arms["arm"]))
-    curves = {
-        arm: [_load_curves(run, arm, seed) for seed in arms.loc[arms["arm"] == arm, "seed"]]
-        for arm in labels
-    }
+    curves: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    for row, label in zip(arms.to_dict("records"), _labelled(arms)["arm"], strict=True):
+        stage = stage_name(row["arm"], row["seed"], row.get("images"))
+        curves.setdefault(label, []).append(_load_curves(run, stage))
     figures = {
-        "arms.png": draw_arms(arms, summary, "map50"),
+        "arms.png": draw_arms(_labelled(arms), _labelled(summary), "map50"),
         "pr_curves.png": draw_curves(
             {arm: [(c["recall_grid"], c["precision_mean"]) for c in found]
              for arm, found in curves.items()}, "recall", "precision (mean over classes, IoU 0.5)",
@@ -68,10 +67,10 @@ def write_page(run: RunFolder) -> Path:
     per_class = _read(run, "per_class.csv")
     page = template.render(
         scores=scores,
-        verdicts=_verdicts(summary, labels),
+        verdicts=verdicts(summary, "map50", BASELINES),
         ranking=ranking_table(scores),
         arms=[arms_table(summary, metric, BASELINES) for metric in METRICS],
-        classes=plain_table("AP50 per class, mean over seeds", _class_means(per_class)),
+        classes=plain_table("AP50 per class, mean over seeds", _class_means(_labelled(per_class))),
         counts=plain_table("Training instances before and after adaptation",
                            _read(run, "counts.csv")),
         rows=plain_table("Every arm and seed", arms),
@@ -84,14 +83,6 @@ def write_page(run: RunFolder) -> Path:
         experiment=(run.path / "experiment.yaml").read_text(encoding="utf-8"),
     )
     return run.write("report.html", page)
-
-
-def _verdicts(summary: pandas.DataFrame, labels: list[str]) -> list[str]:
-    return [
-        verdict(summary, "map50", arm, baseline)
-        for baseline in reversed(BASELINES) if baseline in labels
-        for arm in labels if arm not in (*BASELINES, "scratch")
-    ]
 
 
 def _class_means(per_class: pandas.DataFrame) -> pandas.DataFrame:
@@ -115,9 +106,16 @@ def _read(run: RunFolder, name: str) -> pandas.DataFrame:
     return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
-def _load_curves(run: RunFolder, arm: str, seed: int) -> dict[str, NDArray[np.float64]]:
+def _labelled(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Tell arms that saw different numbers of labelled images apart by their names."""
+    if "images" not in table:
+        return table
+    return table.assign(arm=table["arm"] + ", " + table["images"].astype(str) + " images")
+
+
+def _load_curves(run: RunFolder, stage: str) -> dict[str, NDArray[np.float64]]:
     import numpy as np
 
-    file = run.path / "stages" / f"{arm}-s{seed}-target" / "curves.npz"
+    file = run.path / "stages" / f"{stage}-target" / "curves.npz"
     with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
         return {name: found[name] for name in found.files}

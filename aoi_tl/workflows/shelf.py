@@ -63,7 +63,7 @@ def read_data(
             "twice; rename one's YAML or folder"
         )
     notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
-    for split, why in (("train", "to train on"), ("test", "to weigh the arms on")):
+    for split, why in (("train", "to train on"), ("test", "to evaluate the arms on")):
         found = target.split(split)
         if not found.samples:
             raise DataError(
