@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
@@ -28,7 +28,10 @@ EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETEC
 
 
 #: What an order of sources is by; see `aoi_tl.ranking.measures`.
-Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
+Method = Literal[
+    "auto", "paper", "emd", "size", "overlap", "box", "random", "frechet", "mmd", "otdd",
+    "zero-shot", "zero-shot-f1", "class-blind", "logme", "h-score", "knn", "energy",
+]
 
 
 class Score(Settings):
@@ -90,6 +93,35 @@ class Union(Settings):
 
     best: Annotated[int, Field(ge=1)] | None = None
     evenness: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Cost(Settings):
+    """What one passed defective image costs, and one good image rejected, in any unit."""
+
+    escape: Annotated[float, Field(ge=0)]
+    overkill: Annotated[float, Field(ge=0)]
+
+
+class Operate(Settings):
+    """What the confidence thresholds are chosen for: a limit on one rate, or the lowest cost.
+
+    ``escape`` is the share of defective images that are passed, ``overkill`` that of good images
+    that are rejected.
+    """
+
+    escape: Annotated[float, Field(ge=0, lt=1)] | None = None
+    overkill: Annotated[float, Field(ge=0, lt=1)] | None = None
+    cost: Cost | None = None
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Operate:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected one of escape, overkill and cost, got "
+                f"{' and '.join(given) or 'none'}; write such as operate: {{escape: 0.01}}"
+            )
+        return self
 
 
 class LearnedSource(Settings):
@@ -156,6 +188,7 @@ class Experiment(BaseExperiment):
     transfer: Transfer = Transfer()
     union: Union = Union()
     train: Train = Train()
+    operate: Operate | None = None
     target_images: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field(("all",), min_length=1)

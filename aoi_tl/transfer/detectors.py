@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,3 +199,35 @@ def check_given(
             f"expected a detector of the same architecture as {start.name}, got {checkpoint} of "
             "another one; choose 'weights' of its architecture"
         )
+
+
+def any_kept() -> bool:
+    """Whether the cache folder holds a detector at all."""
+    return next((cache_folder() / "detectors").glob("*/detector.json"), None) is not None
+
+
+def find_kept(contents: Sequence[str], folder: Path | None = None) -> Path | None:
+    """Find a kept detector by the data that it was trained on, whatever its settings.
+
+    Parameters
+    ----------
+    contents : sequence of str
+        The fingerprints of the train splits of its sources, in any order.
+    folder : Path, optional
+        Where detectors are kept; the cache's own folder unless given.
+
+    Returns
+    -------
+    Path or None
+        The checkpoint that was kept last; None where there is none.
+    """
+    folder = folder or cache_folder() / "detectors"
+    found = []
+    for described in folder.glob("*/detector.json"):
+        try:
+            known = json.loads(described.read_text(encoding="utf-8"))["contents"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another version's, or being written
+        if sorted(known) == sorted(contents) and described.with_name("best.pt").is_file():
+            found.append((described.stat().st_mtime_ns, described.with_name("best.pt")))
+    return max(found)[1] if found else None

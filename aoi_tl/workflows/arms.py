@@ -32,7 +32,8 @@ class Arms:
     Attributes
     ----------
     run : RunFolder
-        Gets ``arms.csv``, ``per_class.csv`` and ``timings.csv``.
+        Gets ``arms.csv``, ``per_class.csv``, ``timings.csv``, and ``operating.csv`` where
+        thresholds are wanted.
     works : tuple of Work
         In the order of the tables' rows.
     results : dict
@@ -75,6 +76,7 @@ class Arms:
 
         rows: list[dict[str, Any]] = []
         per_class: list[dict[str, Any]] = []
+        operating: list[dict[str, Any]] = []
         timings: dict[str, dict[str, Any]] = {}
         for work in self.works:
             if (found := self.results.get(work.name)) is None:
@@ -85,11 +87,14 @@ class Arms:
             rows.append({**key, **found["scores"], "source": work.chain.source or "",
                          "notes": found["notes"]})
             per_class += [{**key, **classes} for classes in found["classes"]]
+            operating += [{**key, **line} for line in found.get("operating", ())]
             timings |= {row["stage"]: row for row in found["timings"]}  # stages may be shared
         for name, lines in (
             ("arms", rows), ("per_class", per_class), ("timings", list(timings.values())),
         ):
             self.run.write_table(f"{name}.csv", pd.DataFrame(lines))
+        if operating:
+            self.run.write_table("operating.csv", pd.DataFrame(operating))
         return pd.DataFrame(rows)
 
 

@@ -202,7 +202,7 @@ def _tried(work: Work, arm: str, data: Path, soup: float, longer: float) -> floa
     name = f"{place}-{arm}" + (f"-{soup:g}" if candidate.averaged else "")
     chain: Chain = replace(
         candidate, arm=name, trained_as=f"{place}-{candidate.trained_as or candidate.arm}",
-        target_data=data if candidate.target_data else None, longer=longer,
+        target_data=data if candidate.target_data else None, longer=longer, labelled=None, folds=(),
     )
     trial = replace(_with_soup(work, soup), chain=chain, test_data=data)
     return float(train_and_evaluate(trial)["scores"]["map50"])

@@ -42,6 +42,11 @@ class Chain:
         own unless given.
     candidates : tuple of Chain
         For the arm ``auto``: what it chooses among.
+    labelled : Path or None
+        The target's labelled images that thresholds are chosen on; None where none are wanted.
+    folds : tuple of Path
+        Where they are too few to validate on: the target's data without a part of its training
+        images, which is its test split; trained on once more for each part.
     """
 
     arm: str
@@ -56,6 +61,8 @@ class Chain:
     longer: float = 1.0
     trained_as: str = ""
     candidates: tuple[Chain, ...] = ()
+    labelled: Path | None = None
+    folds: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

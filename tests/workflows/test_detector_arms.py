@@ -16,7 +16,7 @@ from aoi_tl.errors import AoiTlError
 from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from tests.drawn import draw_dataset
 
-TRAIN = {"epochs": 2, "batch": 4, "imgsz": 32, "nbs": 4, "workers": 0, "source": {"epochs": 1}}
+TRAIN = {"epochs": 2, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0, "source": {"epochs": 1}}
 ARMS = ("stock", "stock-long", "zero-shot", "chain", "chain-soup", "joint", "union", "union-soup",
         "union-chain", "union-joint", "auto")
 
@@ -168,6 +168,18 @@ def test_auto_says_why_and_is_the_arm_that_it_chose(folder: Path) -> None:
         auto, same = rows.loc[images, "auto"], rows.loc[images, choice["arm"]]
         assert auto["map50"] == same["map50"]
         assert choice["why"] in auto["notes"]
+
+
+def test_auto_fine_tunes_where_no_source_shares_a_class(shelf: Path, tmp_path: Path) -> None:
+    found = run_experiment(
+        experiment(shelf, sources=[str(shelf / "alone" / "data.yaml")], arms=["auto"],
+                   pick=["alone"], target_images=["all"], train={**TRAIN, "epochs": 1}),
+        tmp_path / "alone",
+    )
+    stage = found.folder / "stages" / "auto-s0-target"
+    assert json.loads((stage / "choice.json").read_text())["arm"] == "stock"
+    assert not list((found.folder / "stages").glob("*union*"))
+    assert "no source shares a class" in found.arms["notes"].item()
 
 
 def test_another_run_takes_the_kept_detectors(shelf: Path, folder: Path, tmp_path: Path) -> None:
