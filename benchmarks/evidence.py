@@ -41,6 +41,7 @@ DEVELOPMENT = (
 )
 BOARDS = ("group00041", "group12100", "group12300", "group13000", "group20085", "group92000")
 LINES = ("mt-line-a", "mt-line-b", "mt-line-c")
+EXPOSURES = tuple(f"mt-exp{i}" for i in range(1, 7))
 PARTS = ("neu-part-a", "neu-part-b", "neu-part-c")
 #: Datasets that have nothing to do with boards.
 DECOYS = ("neu-det", "kolektor-sdd", "aluminum", "magnetic-tile")
@@ -131,6 +132,7 @@ def plans() -> Iterator[Plan]:
         yield from ten_images("neu-parts", PARTS, seed, 4)
         yield from ten_images("mt-lines", LINES, seed, 20)
         yield from unrelated(seed)
+    yield from ten_images("mt-exposures", EXPOSURES, 0, 10)
     for target in BOARDS:
         yield Plan("deeppcb", target, 10, "union-soup", (*_others(BOARDS, target), *DECOYS), 0)
     for seed in (1, 2):
@@ -328,7 +330,8 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("AOI_TL_CACHE", str(asked.work.absolute() / "cache"))
     there = rows_there()
-    wanted = [plan for plan in plans() if plan.key not in there][: asked.only]
+    once = {plan.key: plan for plan in plans()}
+    wanted = [plan for key, plan in once.items() if key not in there][: asked.only]
     print(f"{len(wanted)} rows to train", flush=True)
     tasks: Any = multiprocessing.Queue()
     for plan in [*wanted, *[None] * asked.jobs]:

@@ -27,7 +27,7 @@ INTERVALS = ROWS.with_name("evidence_intervals.csv")
 PAGE = ROWS.with_name("evidence.md")
 FAMILIES = {
     "deeppcb": "DeepPCB boards", "neu-parts": "NEU-DET parts, three cameras",
-    "mt-lines": "magnetic-tile lines",
+    "mt-lines": "magnetic-tile lines", "mt-exposures": "magnetic-tile exposures",
 }
 ARMS = ("stock", "stock-long", "union", "union-chain", "union-soup", "union-joint", "auto")
 BASELINES = ("stock", "stock-long")
