@@ -80,6 +80,8 @@ class Plan:
             "train": dict(self.train), "source_epochs": self.source_epochs if self.sources else 0,
             "target_epochs": TARGET_EPOCHS[self.images], "transfer": dict(self.transfer),
         }
+        if self.arm == "auto":  # since it tries the plain rate too
+            words["auto"] = 2
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -124,8 +126,8 @@ def plans() -> Iterator[Plan]:
     yield from ten_images("mt-lines", LINES, 0, 20)
     yield from more_images("all", 0, ("stock", "union-soup"))
     yield from other_settings()
-    yield from more_images("all", 0, ("auto",))
     yield from ten_images("neu-parts", PARTS, 1, 4)
+    yield from more_images("all", 0, ("auto",))
     yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
     yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
