@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import Engine
+    from aoi_tl.files.run_folder import RunFolder
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
 ELBOW_SHARE = 8  # images of one dataset among them, at most
@@ -51,6 +52,8 @@ class Ranking:
         The source to learn from; None where no score is defined.
     notes : tuple of str
         What concerns the target or the whole comparison.
+    signatures : mapping of str to Signature
+        Of the target and the sources, by name.
     """
 
     target: str
@@ -59,6 +62,7 @@ class Ranking:
     sources: tuple[SourceScore, ...]
     selected: str | None
     notes: tuple[str, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the content of ``scores.json``."""
@@ -335,8 +339,30 @@ def _run(
         run.write_json(
             "scores.json", [r.to_dict() for r in found] if matrix else found[0].to_dict()
         )
+        _show(run, datasets, found, matrix, aliases, tell)
         run.mark_done()
     return found
+
+
+def _show(
+    run: RunFolder, datasets: Sequence[Summary], rankings: Sequence[Ranking], matrix: bool,
+    aliases: str | Path | None, tell: Tell,
+) -> None:
+    """Keep what the datasets look like, and write the page."""
+    from aoi_tl.data.labels import load_aliases
+    from aoi_tl.report.page import write_page
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    common = {} if aliases is None else load_aliases(aliases)
+    if matrix:
+        signatures = {name: own for r in rankings for name, own in r.signatures.items()}
+        keep_appearance(run, None, datasets, signatures, (), common, tell)
+    else:
+        by_name, [ranking] = {dataset.name: dataset for dataset in datasets}, rankings
+        ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+        keep_appearance(run, by_name[ranking.target], ranked, ranking.signatures,
+                        filter(None, [ranking.selected]), common, tell)
+    write_page(run.path)
 
 
 def _joined(rankings: Sequence[Ranking]) -> pandas.DataFrame:
@@ -407,9 +433,10 @@ class Comparison:
                 "label some images"
             )
         wanted, unreadable = self.signature(seen)
-        rows = []
+        rows, signatures = [], {target.name: wanted}
         for source in sources:
             signature, left_out = self.signature(source)
+            signatures[source.name] = signature
             rows.append(
                 score_one(
                     seen.label_space,
@@ -426,7 +453,8 @@ class Comparison:
         notes += [self.cache.note] if self.cache.note else []
         ranked = rank_sources(rows)
         return Ranking(
-            target.name, self.n_clusters, self.method, ranked, select_source(ranked), tuple(notes)
+            target.name, self.n_clusters, self.method, ranked, select_source(ranked), tuple(notes),
+            signatures,
         )
 
     def signature(self, dataset: Scored) -> tuple[Signature, int]:

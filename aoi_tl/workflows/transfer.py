@@ -155,6 +155,7 @@ def run_experiments(
             ranking = rank(run, experiment, target, sources, engine, tell)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
+            show_datasets(run, target, sources, ranking, picked, tell)
             chains = adapt(run, experiment, target, picked, tell)
             plans[run.path] = (
                 ranking, picked, plan_arms(
@@ -372,6 +373,20 @@ def pick_sources(
     return list(dict.fromkeys(picked))
 
 
+def show_datasets(
+    run: RunFolder, target: Dataset, sources: Sequence[Dataset], ranking: Ranking,
+    picked: Sequence[Dataset], tell: Tell,
+) -> None:
+    """Keep what the page shows of the datasets under ``appearance/``; once."""
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if (run.path / "appearance" / "images.csv").is_file():
+        return
+    by_name = {source.name: source for source in sources}
+    ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], tell=tell)
+
+
 def adapt(
     run: RunFolder,
     experiment: Experiment,
@@ -444,5 +459,5 @@ def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
 
     summary = summarise(arms, METRICS, BASELINES)
     run.write_table("summary.csv", summary)
-    write_page(run)
+    write_page(run.path)
     return summary

@@ -150,6 +150,23 @@ class DatasetReader:
         self._refuse_faults()
         self._refuse_unlabelled()
 
+    def sample_of(self, image: str, split: str) -> Sample:
+        """Read the labels of one image alone, whatever the others hold.
+
+        Parameters
+        ----------
+        image : str
+            The image file.
+        split : {"train", "val", "test"}
+            The split it belongs to.
+
+        Returns
+        -------
+        Sample
+            Without boxes where it has no label file.
+        """
+        return Sample(Path(image), split, *self._rows(image, split, self._read(label_path(image))))
+
     def notes(self) -> tuple[str, ...]:
         """What was left out or looked odd, a counted line each; complete behind the last sample."""
         notes = [
