@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.errors import AoiTlError
     from aoi_tl.experiment.detection import Experiment
+    from aoi_tl.ranking.scoring import score_sources
     from aoi_tl.ranking.selection import select_source
     from aoi_tl.similarity.discrepancy import discrepancy
     from aoi_tl.similarity.emd import Flow, earth_movers_distance
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     )
     from aoi_tl.transfer.chain import transfer_backbone
     from aoi_tl.workflows.classify import run_classification
-    from aoi_tl.workflows.score import score_sources
     from aoi_tl.workflows.transfer import run_experiment
 
 _HOMES = {
@@ -46,7 +46,7 @@ _HOMES = {
     "lorenz_curve": "similarity.gini",
     "run_classification": "workflows.classify",
     "run_experiment": "workflows.transfer",
-    "score_sources": "workflows.score",
+    "score_sources": "ranking.scoring",
     "select_source": "ranking.selection",
     "subset_to_label_space": "adaptation.subset",
     "transfer_backbone": "transfer.chain",

@@ -37,6 +37,8 @@ Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names t
 Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
                                                           "or a number.")]
 Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
+Method = Annotated[str, typer.Option(help="What the order is by: paper, emd, size, overlap, box or "
+                                          "random.")]
 Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
                                                     "experiment's paths stands for.")]
@@ -84,6 +86,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
+    method: Method = "paper",
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -99,11 +102,11 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_matrix
-    from aoi_tl.workflows.score_index import run_score_index
+    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
 
     settings: dict[str, Any] = {
-        "n_clusters": _number(clusters), "solver": solver, "sample": _number(sample)
+        "n_clusters": _number(clusters), "method": method, "solver": solver,
+        "sample": _number(sample),
     }
     with _progress() as tell, open_engine(engine or "local", address) as where:
         if index_file is not None:
@@ -256,7 +259,7 @@ def index(
     """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.engine import open_engine
-    from aoi_tl.workflows.score_index import index_datasets
+    from aoi_tl.ranking.indexed import index_datasets
     from aoi_tl.workflows.shelf import load_with_aliases
 
     loaded = load_with_aliases(datasets, aliases)
@@ -357,23 +360,20 @@ def export(
     typer.echo(f"written to {export_dataset(load_dataset(dataset), format_, out)}")
 
 
-@app.command(epilog="Example: aoi-tl report runs/dc-1")
+@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
+                                               help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The page that puts several runs side by side.")]
+    = Path("runs/comparison.html"),
 ) -> None:
-    """Write a run's page and figures again from its tables."""
-    from aoi_tl.errors import RunError
-    from aoi_tl.files.run_folder import RunFolder
-    from aoi_tl.report.classification import write_classification_page
-    from aoi_tl.report.page import write_page
+    """Write the page of a run again from its tables; of several also one with them side by side."""
+    from aoi_tl.report.page import write_comparison, write_page
 
-    if not folder.is_dir():
-        raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
-    run = RunFolder(folder.absolute())
-    # A classification scores no sources; anything else without its tables is told by write_page.
-    is_classification = (folder / "arms.csv").is_file() and not (folder / "scores.json").is_file()
-    write = write_classification_page if is_classification else write_page
-    typer.echo(f"written to {write(run)}")
+    for folder in runs:
+        typer.echo(f"written to {write_page(folder)}")
+    if len(runs) > 1:
+        typer.echo(f"written to {write_comparison(runs, out)}")
 
 
 # ------------------------------------------------------------------------------------ words out
@@ -381,7 +381,7 @@ def report(
 
 def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     """Show what a run came to; give what --json writes of it."""
-    from aoi_tl.report.tables import arms_table, ranking_table, verdict
+    from aoi_tl.report.tables import arms_table, ranking_table, verdicts
     from aoi_tl.workflows.transfer import BASELINES
 
     scores = json.loads((outcome.folder / "scores.json").read_text(encoding="utf-8"))
@@ -389,11 +389,8 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     _say_picked(scores, outcome.picked)
     for metric in ("map50", "f1"):
         _show(arms_table(outcome.summary, metric, BASELINES))
-    arms = list(dict.fromkeys(outcome.arms["arm"]))
-    for baseline in reversed(BASELINES):
-        for arm in arms:
-            if baseline in arms and arm not in (*BASELINES, "scratch"):
-                typer.echo(verdict(outcome.summary, "map50", arm, baseline))
+    for said in verdicts(outcome.summary, "map50", BASELINES):
+        typer.echo(said)
     _say_notes(outcome.folder)
     for note in filter(None, outcome.arms["notes"]):
         typer.echo(f"note: {note}", err=True)

@@ -16,7 +16,7 @@ FLOORS = {
     room: floor
     for floor, rooms in enumerate(reversed((
         "__init__", "cli", "workflows", "report",
-        "ranking adaptation transfer classification",
+        "ranking", "adaptation transfer classification",
         "formats duplicates caches synthetic experiment evaluation",
         "data checkpoints", "engine", "files", "similarity", "errors",
     )))

@@ -112,7 +112,7 @@ def read_summaries(
     summaries = []
     for key, path, found in zip(keys, map(Path, paths), known, strict=True):
         if found:
-            summaries.append(replace(found.summary, path=path))
+            summaries.append(replace(found.summary, path=path, aliases=aliases))
             continue
         # Looked for once more by the reader: what comes between the two changes the state.
         places = _places_of(path)

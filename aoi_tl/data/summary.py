@@ -34,6 +34,8 @@ class Summary:
         Instances of each class in that split.
     fingerprint : str
         Of the dataset with all its splits.
+    aliases : mapping of str to str
+        Class names and the canonical ones that replaced them.
     state : str
         Stands for the state of everything on disk that the dataset was read from; empty where that
         is not known.
@@ -47,6 +49,7 @@ class Summary:
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
     state: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def split(self, *splits: str) -> Summary:
         """Keep some splits; the fingerprint and the state stay those of the whole."""
@@ -134,5 +137,5 @@ def summarise(
         reader.name, reader.path, reader.names,
         {split: FileList.joined(lists) for split, lists in files.items()},
         {split: tuple(counts.tolist()) for split, counts in boxes.items()},
-        fingerprint_of(reader.names, digests), reader.notes(),
+        fingerprint_of(reader.names, digests), reader.notes(), aliases=reader.aliases,
     )

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from aoi_tl.errors import ExperimentError
-from aoi_tl.experiment.settings import Settings, SettingsFile, Texts, as_tuple, did_you_mean
+from aoi_tl.experiment.base import BaseExperiment
+from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean
 
 ARMS = {
     "cdg": ("plain", "pretrained", "multi-task", "cdg"),
@@ -101,7 +102,7 @@ class Report(Settings):
         return changes
 
 
-class ClassificationExperiment(SettingsFile):
+class ClassificationExperiment(BaseExperiment):
     """A target with few images, a source with many, and the arms to hold against each other.
 
     Examples
@@ -117,21 +118,11 @@ class ClassificationExperiment(SettingsFile):
     source: Images
     encoder: str = "resnet18"
     weights: str = "hub"
-    weights_may_run_code: bool = False
     train: Train = Train()
     imbalance: Imbalance = Imbalance()
     shifted_classes: Texts = ()
     arms: Texts = Field((), validate_default=True)
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
     report: Report = Report()
-    device: str = "cpu"
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
-        return seeds
 
     @field_validator("arms")
     @classmethod
@@ -156,7 +147,7 @@ def locate_images(
     experiment : ClassificationExperiment
         Paths are relative to its file, or to the working folder where it has none.
     data_root : str or Path, optional
-        The folder that stands for a leading ``../datasets/``.
+        The folder that stands for a leading ``../datasets/`` of target and source.
 
     Returns
     -------
@@ -171,11 +162,8 @@ def locate_images(
     base = experiment.folder or Path()
     found: dict[str, Path] = {}
     for key, images in (("target", experiment.target), ("source", experiment.source)):
-        path = Path(os.path.expanduser(images.path))
-        if data_root is not None and path.parts[:2] == ("..", "datasets"):
-            path = Path(data_root).expanduser().joinpath(*path.parts[2:])
-        elif not path.is_absolute():
-            path = base / path
+        moves = Path(images.path).parts[:2] == ("..", "datasets")
+        path = experiment.data_path(images.path, data_root if moves else None)
         if not os.path.exists(path):
             raise ExperimentError(
                 f"{experiment.where(key, 'path')}: expected a folder or a CSV table at {path}, "

@@ -13,25 +13,28 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from aoi_tl.errors import ExperimentError
-from aoi_tl.experiment.settings import (
-    Settings,
-    SettingsFile,
-    Texts,
-    as_tuple,
-    did_you_mean,
-    nearest_file,
-)
+from aoi_tl.experiment.base import BaseExperiment
+from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean, nearest_file
 
+#: The papers' arms and their baselines; the last three have a stage on the source.
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
-EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS))
+#: Arms that begin with the detector of one source, and with that of all sources together.
+DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
+UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
+EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
+             *UNION_ARMS)
+
+
+#: What an order of sources is by; see `aoi_tl.ranking.measures`.
+Method = Literal["paper", "emd", "size", "overlap", "box", "random"]
 
 
 class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Literal["paper"] = "paper"
+    method: Method = "paper"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
@@ -62,10 +65,37 @@ class Balance(Settings):
 
 
 class Transfer(Settings):
-    """Which tensors a stage hands to the next, and how many modules stay frozen."""
+    """What a stage hands to the next, and how gently the target's stage treats it.
+
+    ``modules`` and ``freeze`` are the papers' arms'. The arms that begin with a source's detector
+    hand on every tensor: ``rate`` is their learning rate on the target as a share of the plain one,
+    ``soup`` the weight of the fine-tuned tensors in an average, ``share`` that of the target's
+    images in a joint training.
+    """
 
     modules: Literal["backbone", "backbone+neck", "all"] = "backbone"
     freeze: Annotated[int, Field(ge=0)] = 0
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    soup: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Union(Settings):
+    """How several sources make one detector.
+
+    ``best`` takes so many sources of the ranking, all unless given; ``evenness`` 0 takes every
+    image once, 1 takes all sources equally often.
+    """
+
+    best: Annotated[int, Field(ge=1)] | None = None
+    evenness: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class LearnedSource(Settings):
+    """A source that a detector was trained on already."""
+
+    data: str
+    checkpoint: str
 
 
 class Train(BaseModel):
@@ -101,7 +131,7 @@ class Train(BaseModel):
         return {**shared, **getattr(self, stage)}
 
 
-class Experiment(SettingsFile):
+class Experiment(BaseExperiment):
     """One target, a shelf of sources, and everything that is to be done with them.
 
     Examples
@@ -112,20 +142,23 @@ class Experiment(SettingsFile):
     """
 
     target: str
-    sources: Texts = Field(min_length=1)
+    sources: Annotated[tuple[str | LearnedSource, ...], BeforeValidator(as_tuple)] = Field(
+        min_length=1
+    )
     aliases: str | None = None
     weights: str = "yolo11n.pt"
-    weights_may_run_code: bool = False
     pick: Texts = ("auto",)
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
     score: Score = Score()
     subset: Subset = Subset()
     balance: Balance = Balance()
     transfer: Transfer = Transfer()
+    union: Union = Union()
     train: Train = Train()
+    target_images: Annotated[
+        tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
+    ] = Field(("all",), min_length=1)
     arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
-    device: str = "cpu"
     engine: Literal["local", "ray"] = "local"
 
     @field_validator("arms")
@@ -139,20 +172,15 @@ class Experiment(SettingsFile):
             raise ValueError(f"expected at least one arm out of {', '.join(EVERY_ARM)}, got none")
         return tuple(dict.fromkeys(arms))
 
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
-        return seeds
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """The ``data.yaml`` of each source."""
+        return tuple(s if isinstance(s, str) else s.data for s in self.sources)
 
-    @field_validator("device", mode="before")
+    @field_validator("target_images")
     @classmethod
-    def _device_as_text(cls, device: object) -> object:
-        # Ultralytics writes one GPU as 0 and several as 0,1 or [0, 1]; here all are text.
-        if isinstance(device, list | tuple):
-            return ",".join(map(str, device))
-        return str(device) if isinstance(device, int) else device
+    def _distinct_sizes(cls, sizes: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        return tuple(dict.fromkeys(sizes))
 
 
 def locate(
@@ -179,10 +207,8 @@ def locate(
     ExperimentError
         When a file does not exist or a glob finds none.
     """
-    base = experiment._path.parent if experiment._path else Path()
-
     def find(text: str, *keys: str | int, root: str | Path | None = data_root) -> list[str]:
-        pattern = _under_root(text, base, root)
+        pattern = experiment.data_path(text, root)
         if glob.has_magic(str(pattern)):
             found = sorted(glob.glob(str(pattern), recursive=True))
             if not found:
@@ -200,12 +226,21 @@ def locate(
         return [str(pattern.absolute())]
 
     [target] = find(experiment.target, "target")[:1]
-    sources = [
-        file
-        for index, text in enumerate(experiment.sources)
-        for file in find(text, "sources", index)
-    ]
-    others = [file for file in dict.fromkeys(sources) if not Path(file).samefile(target)]
+    sources: dict[str, str | LearnedSource] = {}
+    for index, source in enumerate(experiment.sources):
+        if isinstance(source, str):
+            for file in find(source, "sources", index):
+                sources.setdefault(file, file)
+        else:
+            files = find(source.data, "sources", index, "data")
+            [checkpoint] = find(source.checkpoint, "sources", index, "checkpoint")
+            if len(files) > 1:
+                raise ExperimentError(
+                    f"{experiment.where('sources', index, 'data')}: expected one dataset for a "
+                    f"checkpoint, got {len(files)}; name the one that it was trained on"
+                )
+            sources[files[0]] = LearnedSource(data=files[0], checkpoint=checkpoint)
+    others = [source for file, source in sources.items() if not Path(file).samefile(target)]
     if not others:
         raise ExperimentError(
             f"{experiment.where('sources')}: expected at least one dataset other than the target, "
@@ -222,15 +257,3 @@ def locate(
         }
     )
     return located
-
-
-def _under_root(text: str, base: Path, data_root: str | Path | None) -> Path:
-    path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
-    if path.is_absolute():
-        return path
-    if data_root is None:
-        return base / path
-    parts = path.parts
-    if parts[:2] == ("..", "datasets"):
-        parts = parts[2:]
-    return Path(data_root).expanduser().joinpath(*parts)

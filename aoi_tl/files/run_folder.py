@@ -90,6 +90,28 @@ class RunFolder:
                 _locks.discard(lock)
 
 
+def stage_name(arm: str, seed: int, images: object = None) -> str:
+    """How the folders of an arm's stages begin.
+
+    Parameters
+    ----------
+    arm : str
+    seed : int
+    images : int or str, optional
+        How many of the target's labelled images it saw; not given and ``all`` are one.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> stage_name("stock", 0), stage_name("stock", 0, 10)
+    ('stock-s0', 'stock-n10-s0')
+    """
+    return f"{arm}-s{seed}" if images in (None, "all") else f"{arm}-n{images}-s{seed}"
+
+
 @contextmanager
 def open_run(
     path: str | Path, fingerprint: Mapping[str, Any], resume: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from aoi_tl.ranking.measure import Measured
 
 CANDIDATES = 3  # the papers choose among the three closest sources
 
@@ -36,6 +38,17 @@ class SourceScore:
         The flow's gap to the dual bound, in RGB units.
     note : str or None
         What a reader of this row has to know.
+    measures : mapping of str to Measured
+        Every measure that was taken, by its name.
+    estimated_gain : float or None
+        How many points of mAP50 this source is expected to bring over plain fine-tuning; None
+        where the method does not estimate it.
+    interval : tuple of float or None
+        The ends of the estimate's interval.
+    explanation : str
+        One plain sentence: what this source has to do with the target.
+    tied : bool
+        Whether it cannot be told from the first: their intervals overlap, or the values are equal.
     """
 
     name: str
@@ -50,6 +63,11 @@ class SourceScore:
     solver: str = ""
     gap: float = 0.0
     note: str | None = None
+    measures: Mapping[str, Measured] = field(default_factory=dict)
+    estimated_gain: float | None = None
+    interval: tuple[float, float] | None = None
+    explanation: str = ""
+    tied: bool = False
 
 
 def rank_sources(scores: Iterable[SourceScore]) -> tuple[SourceScore, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -189,7 +190,7 @@ def canvas(width: float = 4.5, height: float = 3.3) -> Iterator[tuple[Figure, Ax
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
         "text.parse_math": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE,
         "xtick.color": INK, "ytick.color": INK, "grid.color": LINE, "axes.titlesize": 9,
@@ -240,9 +241,11 @@ def chart(figure: Figure, name: str, title: str, data: pandas.DataFrame) -> Char
     svg = svg[svg.index("<svg"):]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
-    # Ids are unique within a drawing; the page holds several.
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(|xlink:href=")#', rf"\g<1>#{name}-", svg)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would hold for the whole page
+    # Ids are unique within a drawing; the page holds several. A name may hold any character.
+    own = "c" + hashlib.sha256(name.encode("utf-8")).hexdigest()[:10]
+    svg = re.sub(r'\bid="', f'id="{own}-', svg)
+    svg = re.sub(r'(url\(|xlink:href=")#', rf"\g<1>#{own}-", svg)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: f"var({VARIABLES[m[0]]})" if m[0] in VARIABLES
                  else m[0], svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

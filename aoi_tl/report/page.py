@@ -8,6 +8,7 @@ from typing import Any
 
 from aoi_tl.errors import RunError
 from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.report import classification_figures, figures
 from aoi_tl.report.run_tables import Kind, RunTables
 from aoi_tl.report.section import Section
 from aoi_tl.report.sections import (
@@ -19,11 +20,9 @@ from aoi_tl.report.sections import (
     ledger,
     likeness,
     matrix,
-    measures,
     repeat,
     runs,
     sources,
-    thresholds,
 )
 
 Build = Callable[[RunTables], Section | None]
@@ -34,12 +33,9 @@ SECTIONS: dict[Kind, tuple[Build, ...]] = {
     "matrix": (answer.build, matrix.build, likeness.build, repeat.build),
     "run": (
         answer.build, sources.build, likeness.build, adaptation.build, ledger.build, arms.build,
-        failures.build, thresholds.build, repeat.build,
+        failures.build, repeat.build,
     ),
-    "classify": (
-        answer.build, arms.build, classified.build, ledger.build, repeat.build,
-    ),
-    "benchmark": (answer.build, measures.build, repeat.build),
+    "classify": (answer.build, arms.build, classified.build, ledger.build, repeat.build),
 }
 
 
@@ -49,12 +45,12 @@ def write_page(folder: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        Of a ``score``, ``run``, ``classify`` or ``benchmark``.
+        Of a ``score``, ``transfer``, ``run`` or ``classify``.
 
     Returns
     -------
     Path
-        The page.
+        The page. The figures of a run lie beside it as PNG files.
 
     Raises
     ------
@@ -62,6 +58,10 @@ def write_page(folder: Path) -> Path:
         When the folder holds no results yet.
     """
     tables = RunTables(folder)
+    if tables.kind == "run":
+        figures.write_figures(tables)
+    elif tables.kind == "classify":
+        classification_figures.write_figures(tables)
     return write_atomically(tables.path / "report.html", render(tables))
 
 

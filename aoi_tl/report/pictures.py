@@ -118,10 +118,11 @@ def shrink(pixels: NDArray[np.uint8 | np.uint16], side: int) -> NDArray[np.uint8
     scale = min(1.0, side / max(pixels.shape[:2]))
     if scale < 1:
         width, height = (max(1, round(n * scale)) for n in (pixels.shape[1], pixels.shape[0]))
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    return np.asarray(pixels, dtype=np.uint8)
+        pixels = np.asarray(
+            cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
+        )
+    deep = pixels.dtype == np.uint16
+    return (pixels >> 8 if deep else pixels).astype(np.uint8)
 
 
 def as_webp(pixels: NDArray[np.uint8], quality: int = 60) -> bytes:

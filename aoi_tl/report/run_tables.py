@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.errors import RunError
+from aoi_tl.files.run_folder import stage_name
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+    from numpy.typing import NDArray
 
-Kind = Literal["score", "matrix", "run", "classify", "benchmark"]
+Kind = Literal["score", "matrix", "run", "classify"]
 
 #: The tables that tell the kinds of run apart, and the command that leaves them.
-_NEEDED = "scores.json (aoi-tl score), arms.csv (run, classify) or benchmark.json (benchmark)"
+_NEEDED = "scores.json (aoi-tl score) or arms.csv (transfer, run, classify)"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One arm with one seed.
+
+    Attributes
+    ----------
+    label : str
+        The arm, with the number of labelled images where the run compares several.
+    arm : str
+    seed : int
+    stage : str
+        How the names of its stage folders begin.
+    """
+
+    label: str
+    arm: str
+    seed: int
+    stage: str
 
 
 class RunTables:
-    """The tables of one run folder. Nothing is written, and nothing outside the folder is read.
+    """The tables of one run folder. Nothing is written.
 
     Parameters
     ----------
@@ -44,8 +69,6 @@ class RunTables:
     def kind(self) -> Kind:
         """Which command the run is of."""
         scores = self.json("scores.json")
-        if (self.path / "benchmark.json").is_file():
-            return "benchmark"
         if self.has("arms.csv"):
             return "run" if scores is not None else "classify"
         if isinstance(scores, list):
@@ -85,6 +108,16 @@ class RunTables:
         """Read a text file; empty where the run has none."""
         return (self.path / name).read_text(encoding="utf-8") if self.has(name) else ""
 
+    def curves(self, stage: str) -> dict[str, NDArray[np.float64]] | None:
+        """Read the curves of one arm and seed on the test split; None where the run has none."""
+        import numpy as np
+
+        file = self.path / "stages" / f"{stage}-target" / "curves.npz"
+        if not file.is_file():
+            return None
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+
     def needed(self, name: str) -> pandas.DataFrame:
         """Read a table that this kind of run cannot be shown without.
 
@@ -107,14 +140,55 @@ class RunTables:
         found = self.json("scores.json")
         return found if isinstance(found, dict) else None
 
+    def labelled(self, name: str) -> pandas.DataFrame:
+        """Read a table of arms that tells by their names how many labelled images they saw."""
+        return label_arms(self.needed(name))
+
+    @cached_property
+    def trained(self) -> list[Trained]:
+        """Every arm and seed, in the order of the run's tables."""
+        found = self.table("arms.csv")
+        if found is None:
+            return []
+        images = found["images"] if "images" in found else [None] * len(found)
+        return [
+            Trained(str(label), str(arm), int(seed), stage_name(str(arm), int(seed), size))
+            for label, arm, seed, size in zip(
+                label_arms(found)["arm"], found["arm"], found["seed"], images, strict=True)
+        ]
+
     @cached_property
     def arms(self) -> list[str]:
-        """The arms of a run, in the order of its tables."""
-        found = self.table("arms.csv")
-        return [] if found is None else list(dict.fromkeys(found["arm"].astype(str)))
+        """The labels of a run's arms, in the order of its tables."""
+        return list(dict.fromkeys(t.label for t in self.trained))
+
+    @property
+    def first_seed(self) -> dict[str, Trained]:
+        """For every label what its first seed trained."""
+        found: dict[str, Trained] = {}
+        for trained in self.trained:
+            found.setdefault(trained.label, trained)
+        return found
 
     @cached_property
     def seeds(self) -> list[int]:
         """The seeds of a run."""
         found = self.table("arms.csv")
         return [] if found is None else [int(s) for s in dict.fromkeys(found["seed"])]
+
+
+def label_arms(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Tell arms that saw different numbers of labelled images apart by their names.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With a column ``arm``, and ``images`` where a run compares several numbers.
+
+    Returns
+    -------
+    DataFrame
+    """
+    if "images" not in table:
+        return table
+    return table.assign(arm=table["arm"] + ", " + table["images"].astype(str) + " images")

@@ -38,9 +38,9 @@ def boxes_of(tables: RunTables) -> dict[str, list[Box]]:
     labels = tables.table("appearance/labels.csv")
     boxes: dict[str, list[Box]] = {}
     if labels is not None:
-        for row in labels.itertuples(index=False):
-            boxes.setdefault(str(row.picture), []).append(Box(
-                100 * (row.x - row.width / 2), 100 * (row.y - row.height / 2), 100 * row.width,
-                100 * row.height, str(row[1]),
+        for row in labels.to_dict("records"):
+            x, y, width, height = (100 * float(row[n]) for n in ("x", "y", "width", "height"))
+            boxes.setdefault(str(row["picture"]), []).append(Box(
+                x - width / 2, y - height / 2, width, height, str(row["class"]),
             ))
     return boxes

@@ -122,19 +122,19 @@ def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str])
     """
     kept = summary[summary["metric"] == metric]
     known = [name for name in baselines if f"minus_{name}" in kept]
+    budgets, resampled = "images" in kept, "boot_low" in kept
     rows = []
     for _, row in kept.iterrows():
-        cells = [str(row["arm"]), str(row["n"]), _with_interval(row["mean"], row["low"],
-                                                                row["high"]), _number(row["sd"])]
-        for name in known:
-            cells.append(_with_interval(
-                row[f"minus_{name}"], row[f"minus_{name}_low"], row[f"minus_{name}_high"], "+"
-            ))
+        cells = [str(row["arm"]), *([str(row["images"])] if budgets else []), str(row["n"]),
+                 _with_intervals(row), _number(row["sd"])]
+        cells += [_with_intervals(row, f"minus_{name}") for name in known]
         rows.append(tuple(cells))
     name = METRIC_NAMES.get(metric, metric)
     return Table(
-        f"{name} on the target's test split, mean [95 % interval] over seeds",
-        ("arm", "seeds", name, "sd", *(f"minus {arm}" for arm in known)),
+        f"{name} on the target's test split, mean [95 % interval] over seeds"
+        + (" (over test images and seeds)" if resampled else ""),
+        ("arm", *(["images"] if budgets else []), "seeds", name, "sd",
+         *(f"minus {arm}" for arm in known)),
         tuple(rows),
     )
 
@@ -175,16 +175,21 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     Returns
     -------
     str
-        "better" or "worse" only where the 95 % interval of the paired difference excludes 0.
+        "better" or "worse" only where the wider of the two 95 % intervals of the paired difference
+        (over the seeds; over test images and seeds) excludes 0.
     """
+    from aoi_tl.evaluation.comparison import wider_interval
+
     row = summary[(summary["metric"] == metric) & (summary["arm"] == arm)].iloc[0]
-    mean, low, high = (row[f"minus_{baseline}{end}"] for end in ("", "_low", "_high"))
-    n = int(row[f"minus_{baseline}_n"])
+    mean, n = row[f"minus_{baseline}"], int(row[f"minus_{baseline}_n"])
+    low, high = wider_interval(row, f"minus_{baseline}")
     metric = METRIC_NAMES.get(metric, metric)
     if n == 0 or math.isnan(mean):
         return f"{arm} and {baseline} share no seed: they cannot be compared."
-    if math.isnan(low):
+    if n == 1:
         return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which tells nothing yet."
+    if math.isnan(low):
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to tell."
     span = f"{mean:+.3f} {metric} [{low:+.3f}, {high:+.3f}] over {n} seeds"
     if low > 0:
         return f"{arm} is better than {baseline}: {span}."
@@ -193,16 +198,54 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     return f"No difference is shown between {arm} and {baseline}: {span}."
 
 
+def verdicts(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -> list[str]:
+    """Say for every arm whether it beats each baseline, by the number of labelled images.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it, with a column ``images`` where the arms
+        saw different numbers of the target's images.
+    metric : str
+        Which of its metrics.
+    baselines : sequence of str
+        The last comes first.
+
+    Returns
+    -------
+    list of str
+        A sentence each, see `verdict`.
+    """
+    if "images" in summary:
+        return [
+            f"With {images} labelled images: {said}"
+            for images, part in summary.groupby("images", sort=False)
+            for said in verdicts(part.drop(columns="images"), metric, baselines)
+        ]
+    arms = list(dict.fromkeys(summary["arm"]))
+    return [
+        verdict(summary, metric, arm, baseline)
+        for baseline in reversed(baselines) if baseline in arms
+        for arm in arms if arm not in (*baselines, "scratch")
+    ]
+
+
 def _number(value: float, sign: str = "") -> str:
     return "" if math.isnan(value) else f"{value:{sign}.3f}"
 
 
-def _with_interval(mean: float, low: float, high: float, sign: str = "") -> str:
+def _with_intervals(row: pandas.Series, difference: str = "") -> str:
+    """Show a mean or a difference with the intervals that it has."""
+    mean, sign = row[difference or "mean"], "+" if difference else ""
+    start = f"{difference}_" if difference else ""
     if math.isnan(mean):
         return ""
-    if math.isnan(low):
-        return _number(mean, sign)
-    return f"{_number(mean, sign)} [{_number(low, sign)}, {_number(high, sign)}]"
+    shown = _number(mean, sign)
+    for kind, ends in (("", "[]"), ("boot_", "()")):
+        low, high = row.get(f"{start}{kind}low", math.nan), row.get(f"{start}{kind}high", math.nan)
+        if not math.isnan(low):
+            shown += f" {ends[0]}{_number(low, sign)}, {_number(high, sign)}{ends[1]}"
+    return shown
 
 
 def _cell(value: object) -> str:

@@ -13,7 +13,7 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,17 +22,21 @@ from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError, DataError, RunError
 from aoi_tl.files.run_folder import UNFINISHED, write_atomically
+from aoi_tl.transfer.mixing import ANNOTATED
 
 prepare_ultralytics()  # before the first import of Ultralytics: it reads the environment once
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from ultralytics.data import build as ultralytics_build  # noqa: E402
 from ultralytics.data import dataset as ultralytics_dataset  # noqa: E402
 from ultralytics.data import utils as ultralytics_data  # noqa: E402
 from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
-from ultralytics.utils import RANK, dist, plotting  # noqa: E402
+from ultralytics.utils import RANK, dist, ops, plotting  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA, strip_optimizer, unwrap_model  # noqa: E402
+
+from aoi_tl.transfer.masking import PartlyAnnotatedDataset, mask_class_loss  # noqa: E402
 
 #: Things that changed the protocol of a training, one line each, written when they happen.
 NOTES = "notes.txt"
@@ -155,7 +159,38 @@ def amp_is_sound(model: torch.nn.Module) -> bool:
 
 
 class QuietValidator(DetectionValidator):
-    """A detection validator that leaves no files in the dataset's folder."""
+    """A detection validator that leaves no files in the dataset's folder and keeps what it saw."""
+
+    def init_metrics(self, model: Any) -> None:
+        """Begin with nothing seen."""
+        super().init_metrics(model)
+        self.kept: list[dict[str, Any]] = []  # one image each: truth and predictions
+
+    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        """Score a batch, and keep its boxes as shares of their images."""
+        super().update_metrics(preds, batch)
+        if self.training:
+            return
+        correct = self.metrics.stats["tp"][-len(preds):] if preds else []
+        for index, pred in enumerate(preds):
+            prepared: Any = self._prepare_batch(index, batch)
+            height, width = prepared["ori_shape"]
+            size = np.array([width, height, width, height], dtype=np.float64)
+            boxes = {}
+            for name, found in (("truth_box", prepared["bboxes"]), ("box", pred["bboxes"])):
+                scaled: Any = ops.scale_boxes(
+                    prepared["imgsz"], found.clone().float(), prepared["ori_shape"],
+                    ratio_pad=prepared["ratio_pad"],
+                )
+                boxes[name] = scaled.cpu().numpy().reshape(-1, 4) / size
+            self.kept.append({
+                "image": Path(prepared["im_file"]).name,
+                "truth_class": prepared["cls"].cpu().numpy().astype(np.int64).reshape(-1),
+                "class_id": pred["cls"].cpu().numpy().astype(np.int64).reshape(-1),
+                "confidence": pred["conf"].cpu().numpy().astype(np.float64).reshape(-1),
+                "correct": np.asarray(correct[index], dtype=bool).reshape(-1, self.niou),
+                **boxes,
+            })
 
     def __call__(self, trainer: Any = None, model: Any = None, **kwargs: Any) -> Any:
         """Validate."""
@@ -167,6 +202,7 @@ class QuietValidator(DetectionValidator):
         super().finalize_metrics()
         metrics: Any = self.metrics
         metrics.n_images = self.seen
+        metrics.kept = self.kept
 
 
 class StageTrainer(DetectionTrainer):
@@ -210,8 +246,10 @@ class StageTrainer(DetectionTrainer):
             super().train()
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        """Build a dataset without label caches."""
-        with own_dataset_files():
+        """Build a dataset without label caches; a mixed one knows which classes are annotated."""
+        with own_dataset_files(), ExitStack() as stack:
+            if mode == "train" and self.data.get(ANNOTATED):
+                stack.enter_context(swapped(ultralytics_build, YOLODataset=PartlyAnnotatedDataset))
             return super().build_dataset(img_path, mode, batch)
 
     def _setup_train(self) -> None:
@@ -463,7 +501,10 @@ class StageTrainer(DetectionTrainer):
         self._batch += 1
         if self._held is not None and self._batch - self._last_step < self.accumulate:
             self._held, self.accumulate = self.accumulate, sys.maxsize
-        return super().preprocess_batch(batch)
+        batch = super().preprocess_batch(batch)
+        if ANNOTATED in batch:
+            mask_class_loss(self._inner, batch[ANNOTATED])
+        return batch
 
     def run_callbacks(self, event: str) -> None:
         """Run the callbacks of an event, ours first."""

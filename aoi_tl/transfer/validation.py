@@ -11,6 +11,7 @@ import numpy as np
 
 from aoi_tl.checkpoints.ultralytics_setup import quietly, random_state_kept
 from aoi_tl.errors import DataError
+from aoi_tl.evaluation.predictions import Predictions
 from aoi_tl.transfer.detector import load_checkpoint
 
 
@@ -40,6 +41,8 @@ class Curves:
         Images that hold each class.
     n_images : int
         All images of the split.
+    predictions : Predictions
+        The boxes themselves, image by image.
     """
 
     names: tuple[str, ...]
@@ -54,6 +57,7 @@ class Curves:
     instances: np.ndarray
     images: np.ndarray
     n_images: int
+    predictions: Predictions
 
 
 def validate_detector(
@@ -133,4 +137,30 @@ def validate_detector(
         instances=np.asarray(metrics.nt_per_class)[index],
         images=np.asarray(metrics.nt_per_image)[index],
         n_images=int(metrics.n_images),
+        predictions=_gather(metrics.kept, tuple(metrics.names[i] for i in sorted(metrics.names))),
+    )
+
+
+def _gather(kept: list[dict[str, Any]], names: tuple[str, ...]) -> Predictions:
+    """Join what the validator kept of each image, in the order of the images' names."""
+    kept = sorted(kept, key=lambda one: str(one["image"]))
+
+    def joined(key: str, *shape: int) -> np.ndarray:
+        empty = np.zeros((0, *shape))
+        return np.concatenate([empty, *(one[key].reshape(-1, *shape) for one in kept)])
+
+    def place(key: str) -> np.ndarray:
+        return np.repeat(np.arange(len(kept)), [len(one[key]) for one in kept]).astype(np.int64)
+
+    return Predictions(
+        names=names,
+        images=tuple(str(one["image"]) for one in kept),
+        truth_image=place("truth_class"),
+        truth_class=joined("truth_class").astype(np.int64),
+        truth_box=joined("truth_box", 4),
+        image=place("class_id"),
+        class_id=joined("class_id").astype(np.int64),
+        confidence=joined("confidence"),
+        box=joined("box", 4),
+        correct=joined("correct", 10).astype(bool),
     )

@@ -224,7 +224,7 @@ def plan_transfer(
             reason = "training from scratch" if modules == "none" else f"{group} is not handed on"
         elif found is None:
             origin, reason = "initialised", "the checkpoint has no such tensor"
-        elif rows and _is_class_layer(tensor, n_modules) and shape[1:] == tuple(found.shape[1:]):
+        elif rows and is_class_layer(tensor, n_modules) and shape[1:] == tuple(found.shape[1:]):
             origin, taken = "rows copied", rows
             shared = ", ".join(target_names[row] for row, _ in rows)
             reason = f"rows of same-named classes: {shared}"
@@ -309,7 +309,25 @@ def match_classes(
     return None if same or not pairs else pairs
 
 
-def _is_class_layer(tensor: str, n_modules: int) -> bool:
+def is_class_layer(tensor: str, n_modules: int) -> bool:
+    """Say whether a tensor has a row for each class.
+
+    Parameters
+    ----------
+    tensor : str
+        Its name in the state dict.
+    n_modules : int
+        Modules of the model; the last is the head.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_class_layer("model.22.cv3.0.2.bias", 23), is_class_layer("model.22.cv2.0.2.bias", 23)
+    (True, False)
+    """
     # A class branch is a row of blocks that ends in a plain convolution; only that one has its
     # weight and bias directly below its number (blocks have them below ``conv`` and ``bn``).
     head = rf"model\.{n_modules - 1}\.(cv3|one2one_cv3)\.\d+\.\d+\.(weight|bias)"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.adaptation.balance import balance
+from aoi_tl.adaptation.few_labels import nested_subsets
 from aoi_tl.adaptation.subset import subset_to_label_space
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
@@ -66,6 +67,16 @@ class AdaptedData:
     def whole(self, dataset: Dataset) -> Prepared:
         """Give a dataset as it came."""
         return self._once(dataset.name, "before", lambda folder: dataset)
+
+    def few(self, dataset: Dataset, size: int, seed: int) -> Prepared:
+        """Give some of a dataset's training images, and no other split."""
+        return self._once(f"{dataset.name}-n{size}-s{seed}", "before", lambda folder: (
+            nested_subsets(dataset, self._sizes, seed)[size]
+        ))
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [size for size in self.experiment.target_images if size != "all"]
 
     def subset(self, prepared: Prepared) -> Prepared:
         """Reduce a dataset to the target's classes."""

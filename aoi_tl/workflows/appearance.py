@@ -7,15 +7,15 @@ They are kept in the run folder, so that a page is made again without the data: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.summary import Summary
-from aoi_tl.data.yolo.read import DatasetReader
 from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.ranking.comparison import read_labelled
 from aoi_tl.workflows.progress import Tell, silent
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def keep_appearance(
     target: Dataset | Summary | None,
     sources: Sequence[Dataset | Summary],
     signatures: Mapping[str, Signature],
-    picked: Iterable[str],
-    aliases: Mapping[str, str] | None = None,
+    picked: Iterable[str] = (),
     tell: Tell = silent,
 ) -> None:
     """Keep what the page of a comparison shows of its datasets.
@@ -54,8 +53,6 @@ def keep_appearance(
         Of the datasets, by name.
     picked : iterable of str
         Names of the sources that the ranking picks: they are on the map.
-    aliases : mapping of str to str, optional
-        Class names and the common ones that replace them, as a summary was read with.
     tell : callable
         Progress callback.
     """
@@ -67,10 +64,13 @@ def keep_appearance(
     seen += sources
     signatures = {d.name: signatures[d.name] for d in seen if d.name in signatures}
     on_map = {dataset.name for dataset in seen[: MAPPED_SOURCES + 1]} if target else set()
-    boxes, images, labels, features = [], [], [], []
+    boxes: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    features: list[NDArray[np.float64] | None] = []
     for done, dataset in enumerate(seen):
         tell("keeping sample pictures", done, len(seen))
-        looked_at = list(_samples(dataset, LOOKED_AT, aliases or {}))
+        looked_at = read_labelled(dataset, LOOKED_AT)
         boxes += _box_rows(dataset, looked_at)
         cards = set(map(id, _telling(looked_at, SAMPLES)))
         mapped = {id(s) for s in _spread(looked_at, MAPPED)} if dataset.name in on_map else set()
@@ -104,21 +104,6 @@ def keep_appearance(
         ("images", images, ["picture", "dataset", "image", "split", "sample", "map_x", "map_y"]),
     ):
         run.write_table(f"appearance/{name}.csv", pd.DataFrame(rows, columns=columns))
-
-
-def _samples(
-    dataset: Dataset | Summary, number: int, aliases: Mapping[str, str]
-) -> Iterator[Sample]:
-    """Read the labels of at most ``number`` images, evenly spread over the dataset."""
-    if isinstance(dataset, Dataset):
-        yield from _spread(dataset.samples, number)
-        return
-    reader = DatasetReader(dataset.path, aliases)
-    for split in dataset.splits:
-        images = dataset.files[split]
-        share = max(1, round(number * len(images) / len(dataset.images)))
-        for image in _spread(images, share):
-            yield reader.sample_of(image, split)
 
 
 def _spread(items: Sequence[Any], number: int) -> list[Any]:
@@ -158,7 +143,7 @@ def _box_rows(dataset: Dataset | Summary, samples: Sequence[Sample]) -> list[dic
     from aoi_tl.data.images import image_size
     from aoi_tl.errors import DataError
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sample in samples:
         if not len(sample.classes) or len(rows) >= 300:
             continue

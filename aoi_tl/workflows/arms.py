@@ -1,4 +1,4 @@
-"""The arms: each a chain of trainings, with every seed, weighed once on the target's test split.
+"""The arms of a run: every chain with every seed, evaluated once on the target's test split.
 
 An arm with one seed is a task of its own, done wherever the engine finds room. It writes into its
 own stage folders alone; the tables are put together here, in one order whatever ended first.
@@ -6,73 +6,22 @@ own stage folders alone; the tables are put together here, in one order whatever
 
 from __future__ import annotations
 
-import io
-import platform
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.engine import Engine, Task, granted_gpus
-from aoi_tl.errors import EngineError
+from aoi_tl.engine import Engine, Task
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.workflows.chain import Chain, Work
 from aoi_tl.workflows.progress import Tell
+from aoi_tl.workflows.training import finished, train_and_evaluate
 
 if TYPE_CHECKING:
     import pandas
-
-    from aoi_tl.transfer.chain import Stage
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One arm from one source: which data it sees and which tensors it hands on."""
-
-    arm: str
-    modules: str
-    source: str | None = None
-    source_data: Path | None = None
-    target_data: Path | None = None
-
-
-@dataclass(frozen=True)
-class Work:
-    """One chain with one seed: all that a worker on any machine needs to train and weigh it.
-
-    Attributes
-    ----------
-    run : Path
-        The run folder.
-    claim : str
-        SHA-256 of its ``fingerprint.json``: what tells it from another folder of that name.
-    experiment : Experiment
-        Training arguments and device.
-    chain : Chain
-    seed : int
-    checkpoint : Path
-        Where the chain begins.
-    test_data : Path
-        The target's ``data.yaml`` in the run folder.
-    threads : int
-        Threads of a training on CPU.
-    """
-
-    run: Path
-    claim: str
-    experiment: Experiment
-    chain: Chain
-    seed: int
-    checkpoint: Path
-    test_data: Path
-    threads: int
-
-    @property
-    def name(self) -> str:
-        """How its stages' folders begin."""
-        return f"{self.chain.arm}-s{self.seed}"
 
 
 @dataclass
@@ -94,14 +43,19 @@ class Arms:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
+    def counts_images(self) -> bool:
+        """Whether the arms differ in how many of the target's images they see."""
+        return any(work.chain.images is not None for work in self.works)
+
+    @property
     def is_done(self) -> bool:
-        """Whether every arm is weighed with every seed."""
+        """Whether every arm is evaluated with every seed."""
         return len(self.results) == len(self.works)
 
     def tasks(self) -> list[Task]:
         """Give a task for each work that is not done."""
         return [
-            Task(f"{work.run}/stages/{work.name}", train_and_weigh, (work,), *asks(work))
+            Task(f"{work.run}/stages/{work.name}", train_and_evaluate, (work,), *asks(work))
             for work in self.works if work.name not in self.results
         ]
 
@@ -114,16 +68,22 @@ class Arms:
         """Write the tables of what is known; give the rows of ``arms.csv``."""
         import pandas as pd
 
-        rows, per_class, timings = [], [], []
+        rows: list[dict[str, Any]] = []
+        per_class: list[dict[str, Any]] = []
+        timings: dict[str, dict[str, Any]] = {}
         for work in self.works:
             if (found := self.results.get(work.name)) is None:
                 continue
-            key = {"arm": work.chain.arm, "seed": work.seed}
+            key: dict[str, Any] = {"arm": work.chain.arm, "seed": work.seed}
+            if self.counts_images:
+                key["images"] = work.chain.images or "all"
             rows.append({**key, **found["scores"], "source": work.chain.source or "",
                          "notes": found["notes"]})
             per_class += [{**key, **classes} for classes in found["classes"]]
-            timings += found["timings"]
-        for name, lines in (("arms", rows), ("per_class", per_class), ("timings", timings)):
+            timings |= {row["stage"]: row for row in found["timings"]}  # stages may be shared
+        for name, lines in (
+            ("arms", rows), ("per_class", per_class), ("timings", list(timings.values())),
+        ):
             self.run.write_table(f"{name}.csv", pd.DataFrame(lines))
         return pd.DataFrame(rows)
 
@@ -132,7 +92,7 @@ def plan_arms(
     run: RunFolder,
     experiment: Experiment,
     target: Dataset,
-    chains: Sequence[Chain],
+    chains: Mapping[int, Sequence[Chain]],
     weights: Path,
 ) -> Arms:
     """Lay out every arm with every seed, with the results that an earlier attempt left.
@@ -144,9 +104,9 @@ def plan_arms(
     experiment : Experiment
         Its training arguments, seeds and device.
     target : Dataset
-        Whose test split every arm is weighed on.
-    chains : sequence of Chain
-        What each arm learns from.
+        Whose test split every arm is evaluated on.
+    chains : mapping of int to sequence of Chain
+        For each seed what each arm learns from.
     weights : Path
         Where every chain but ``scratch`` begins.
 
@@ -162,14 +122,14 @@ def plan_arms(
     test_data = run.path / "data" / target.name / "data.yaml"
     works = tuple(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
-        for seed in experiment.seeds for chain in chains
+        for seed in experiment.seeds for chain in chains[seed]
     )
     left = {work.name: finished(work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
 
 
 def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arms]:
-    """Train and weigh what is left of the arms of some runs.
+    """Train and evaluate what is left of the arms of some runs.
 
     Parameters
     ----------
@@ -183,7 +143,7 @@ def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arm
     Yields
     ------
     Arms
-        Those of one run, as soon as the last of them is weighed.
+        Those of one run, as soon as the last of them is evaluated.
 
     Raises
     ------
@@ -218,93 +178,6 @@ def asks(work: Work) -> tuple[int, int]:
     return gpus or work.threads, gpus
 
 
-def train_and_weigh(work: Work) -> dict[str, Any]:
-    """Train the stages of one chain with one seed and test the last: the task of a worker.
-
-    What an earlier attempt finished is taken as it is, and a broken stage goes on from its last
-    epoch. An attempt that is still at work, its machine cut off from us, is waited for.
-
-    Parameters
-    ----------
-    work : Work
-
-    Returns
-    -------
-    dict
-        As `finished` gives it.
-
-    Raises
-    ------
-    EngineError
-        When this machine does not see the run's files.
-    """
-    from aoi_tl.transfer.arguments import training_threads
-    from aoi_tl.transfer.chain import train_stage
-
-    check_sight(work)
-    run = RunFolder(work.run)
-    device = granted_gpus() or work.experiment.device
-    work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
-    training_threads(work.threads)
-    with run.alone(f"stages/.{work.name}.lock"):
-        start, notes = work.checkpoint, []
-        for stage in stages_of(work):
-            trained = train_stage(replace(stage, start=start), resume=True)
-            start = trained.best
-            notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
-        weigh(run, work, start, "; ".join(notes))
-    result = finished(work)
-    assert result is not None
-    return result
-
-
-def finished(work: Work) -> dict[str, Any] | None:
-    """Read what a work came to.
-
-    Parameters
-    ----------
-    work : Work
-
-    Returns
-    -------
-    dict or None
-        ``scores``, ``classes`` and ``notes`` as in the target stage's ``test.json``, and
-        ``timings`` of the stages; None where it has not been weighed.
-    """
-    run = RunFolder(work.run)
-    found = run.read_json(f"stages/{work.name}-target/test.json")
-    if found is None or "notes" not in found:
-        return None
-    timings = [
-        {"stage": stage.folder.name, "seconds": done["seconds"], "epochs": done["epochs"]}
-        for stage in stages_of(work) if (done := run.read_json(f"stages/{stage.folder.name}/done"))
-    ]
-    return {**found, "timings": timings}
-
-
-def check_sight(work: Work) -> None:
-    """Check that the machine this runs on sees all that the work needs, the images included.
-
-    Raises
-    ------
-    EngineError
-        Naming the machine and the first file that it does not see.
-    """
-    claim = work.run / "fingerprint.json"
-    files: list[Path] = [work.checkpoint]
-    for data in {work.test_data, work.chain.source_data, work.chain.target_data} - {None}:
-        assert data is not None
-        files += sorted((data.parent / "images").rglob("*"))  # links to images elsewhere
-    is_ours = claim.is_file() and file_hash(claim) == work.claim
-    unseen = next((file for file in files if not file.exists()), None) if is_ours else work.run
-    if unseen is not None:
-        raise EngineError(
-            f"expected the machine {platform.node()} to see {unseen}, as the machine that began "
-            "the run does, got none or another one there; put data, weights and --out on a file "
-            "system that all machines of the cluster share"
-        )
-
-
 def _random_checkpoint(
     run: RunFolder, experiment: Experiment, architecture: Path, names: Sequence[str]
 ) -> Path:
@@ -315,75 +188,3 @@ def _random_checkpoint(
         file.parent.mkdir(exist_ok=True)
         save_checkpoint(new_model(str(architecture), names, experiment.seeds[0]), file)
     return file
-
-
-def stages_of(work: Work) -> Iterator[Stage]:
-    """Give the stages of one chain and seed, source (where it has one) before target.
-
-    Where a stage begins is filled in when the one before it has ended.
-    """
-    from aoi_tl.transfer.chain import Stage
-
-    experiment, chain = work.experiment, work.chain
-    for which, data in (("source", chain.source_data), ("target", chain.target_data)):
-        if data is None:
-            continue
-        arguments = experiment.train.arguments("source" if which == "source" else "target")
-        yield Stage(
-            start=Path(),
-            data=data,
-            folder=work.run / "stages" / f"{work.name}-{which}",
-            modules=chain.modules,
-            # The source is learned whole; only the target's training may be held back.
-            freeze=experiment.transfer.freeze if which == "target" else 0,
-            seed=work.seed,
-            arguments={**arguments, "device": experiment.device},
-        )
-
-
-def weigh(run: RunFolder, work: Work, best: Path, notes: str) -> None:
-    """Test one trained detector on the target's test split; kept beside the stage.
-
-    Parameters
-    ----------
-    run : RunFolder
-        Gets ``test.json`` and ``curves.npz`` in the target stage's folder.
-    work : Work
-        Its image size, batch and device.
-    best : Path
-        The trained checkpoint.
-    notes : str
-        What changed the protocol of its trainings.
-    """
-    import numpy as np
-
-    from aoi_tl.evaluation.detection import detection_scores
-    from aoi_tl.transfer.validation import validate_detector
-
-    folder, arguments = f"stages/{work.name}-target", work.experiment.train.arguments("target")
-    curves = validate_detector(
-        best, work.test_data, run.path / folder / "test", "test",
-        {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
-         "device": work.experiment.device},
-    )
-    names = [curves.names[index] for index in curves.class_index]
-    scores = detection_scores(
-        curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
-        curves.instances.tolist(), curves.images.tolist(),
-    )
-    packed = io.BytesIO()
-    np.savez_compressed(
-        packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
-        recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
-    )
-    run.write(f"{folder}/curves.npz", packed.getvalue())
-    run.write_json(f"{folder}/test.json", {
-        "scores": {name: getattr(scores, name) for name in
-                   ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
-        "classes": [
-            {"class": row.name, "images": row.images, "instances": row.instances,
-             "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
-            for row in scores.per_class
-        ],
-        "notes": notes,
-    })

@@ -53,7 +53,7 @@ def read_data(
         When a dataset cannot be read or used.
     """
     target, *sources = load_with_aliases(
-        [experiment.target, *experiment.sources], experiment.aliases
+        [experiment.target, *experiment.source_files], experiment.aliases
     )
     names = [target.name, *(source.name for source in sources)]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -63,7 +63,7 @@ def read_data(
             "twice; rename one's YAML or folder"
         )
     notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
-    for split, why in (("train", "to train on"), ("test", "to weigh the arms on")):
+    for split, why in (("train", "to train on"), ("test", "to evaluate the arms on")):
         found = target.split(split)
         if not found.samples:
             raise DataError(

@@ -1,31 +1,41 @@
-"""COCO -> source -> target: rank the sources, adapt the best, train in a chain, weigh the arms."""
+"""COCO -> source -> target: rank the sources, adapt the best, train in chains, compare the arms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, LocalEngine, open_engine
-from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.experiment.detection import SOURCE_ARMS, Experiment, locate
+from aoi_tl.errors import ExperimentError
+from aoi_tl.experiment.detection import (
+    DETECTOR_ARMS,
+    SOURCE_ARMS,
+    Experiment,
+    locate,
+)
 from aoi_tl.experiment.settings import apply_override, did_you_mean, read_settings, validate
-from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run
+from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run, stage_name
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.scoring import score_sources
 from aoi_tl.workflows.adapted import AdaptedData
-from aoi_tl.workflows.arms import Arms, Chain, plan_arms, train_arms
+from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
+from aoi_tl.workflows.chain import Chain
+from aoi_tl.workflows.chains import chains_of, source_detectors
 from aoi_tl.workflows.progress import Tell, silent
-from aoi_tl.workflows.score import Ranking, score_sources
 from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
     import pandas
 
+    from aoi_tl.evaluation.predictions import Predictions
+
 
 METRICS = ("f1", "map50", "map50_95")
-BASELINES = ("coco", "stock")
+BASELINES = ("coco", "stock", "stock-long")
 
 
 @dataclass(frozen=True)
@@ -156,13 +166,9 @@ def run_experiments(
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
             show_datasets(run, target, sources, ranking, picked, tell)
-            chains = adapt(run, experiment, target, picked, tell)
-            plans[run.path] = (
-                ranking, picked, plan_arms(
-                    run, experiment, target, chains,
-                    trusted_weights(run, experiment, asked.weights),
-                )
-            )
+            weights = trusted_weights(run, experiment, asked.weights)
+            chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
+            plans[run.path] = ranking, picked, plan_arms(run, experiment, target, chains, weights)
         outcomes = {}
         for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
             ranking, picked, _ = plans[arms.run.path]
@@ -350,7 +356,8 @@ def pick_sources(
     experiment: Experiment, ranking: Ranking, sources: Sequence[Dataset]
 ) -> list[Dataset]:
     """Choose the sources to learn from: the selection rule's for ``auto``, or those named."""
-    if not any(arm.removesuffix("-all") in SOURCE_ARMS for arm in experiment.arms):
+    if not any(arm.removesuffix("-all") in (*SOURCE_ARMS, *DETECTOR_ARMS)
+               for arm in experiment.arms):
         return []
     by_name = {source.name: source for source in sources}
     picked = []
@@ -384,16 +391,19 @@ def show_datasets(
         return
     by_name = {source.name: source for source in sources}
     ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
-    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], tell=tell)
+    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], tell)
 
 
 def adapt(
     run: RunFolder,
     experiment: Experiment,
+    ranking: Ranking,
     target: Dataset,
+    sources: Sequence[Dataset],
     picked: Sequence[Dataset],
+    weights: Path,
     tell: Tell,
-) -> list[Chain]:
+) -> dict[int, list[Chain]]:
     """Make the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
 
     Parameters
@@ -401,63 +411,87 @@ def adapt(
     run : RunFolder
     experiment : Experiment
         Its arms, subset and balance settings.
+    ranking : Ranking
     target : Dataset
+    sources : sequence of Dataset
+        All of them, for the arms that learn from several at once.
     picked : sequence of Dataset
-        The sources to learn from.
+        Those to learn from one by one.
+    weights : Path
+        The checkpoint that every chain begins with.
     tell : callable
         Told what is being written.
 
     Returns
     -------
-    list of Chain
-        One for each arm and source.
+    dict of int to list of Chain
+        For each seed one for each arm, source and number of the target's images.
 
     Raises
     ------
     DataError
-        When a picked source has no training instance of the target's classes.
+        When a source has no training instance of the target's classes, or the target fewer
+        training images than asked for.
     """
     data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
-    chains = []
-    for arm in experiment.arms:
-        method = arm.removesuffix("-all")
-        modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
-        modules = "all" if arm.endswith("-all") else modules
-        to_learn = data.whole(target)
-        if method == "method":
-            to_learn = data.balanced(to_learn)
-        if method not in SOURCE_ARMS:
-            chains.append(Chain(arm, modules, target_data=to_learn.dataset.path))
-            continue
-        for source in picked:
-            learned_first = data.whole(source)
-            if method != "full-source":
-                learned_first = data.subset(learned_first)
-                _check_source(learned_first.dataset, source)
-            if method == "method":
-                learned_first = data.balanced(learned_first)
-            chains.append(Chain(
-                arm if len(picked) == 1 else f"{arm}@{source.name}", modules, source.name,
-                learned_first.dataset.path, to_learn.dataset.path,
+    detectors = source_detectors(experiment, ranking, data, sources, weights)
+    chains = {
+        seed: [
+            replace(chain, images=None if size == "all" else size)
+            for size in experiment.target_images
+            for chain in chains_of(experiment, data, detectors, picked, (
+                data.whole(target) if size == "all" else data.few(target, size, seed)
             ))
+        ]
+        for seed in experiment.seeds
+    }
     run.write_table("counts.csv", data.counts())
     return chains
 
 
-def _check_source(subset: Dataset, source: Dataset) -> None:
-    if not subset.split("train").instances:
-        raise DataError(
-            f"{source.path}: expected boxes of the target's classes in its train split, got none; "
-            "choose another source under 'pick', or map class names with aliases"
-        )
-
-
 def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
-    """Weigh the arms against each other; kept as ``summary.csv``, curves and the report."""
+    """Hold the arms against each other; kept as ``summary.csv``, curves and the report.
+
+    Arms that saw the same number of the target's images are compared with each other. Where there
+    are several numbers, ``learning_curve.csv`` says how many images each arm needs to reach what
+    plain fine-tuning reaches with the most.
+    """
+    import pandas as pd
+
+    from aoi_tl.evaluation.bootstrap import bootstrap_arms
     from aoi_tl.evaluation.comparison import summarise
+    from aoi_tl.evaluation.learning_curve import learning_curve
     from aoi_tl.report.page import write_page
 
-    summary = summarise(arms, METRICS, BASELINES)
+    parts = []
+    for images, rows in _by_images(arms):
+        found = bootstrap_arms(_predictions(run, rows, images), BASELINES)
+        part = summarise(rows, METRICS, BASELINES, found)
+        if images is not None:
+            part.insert(2, "images", images)
+        parts.append(part)
+    summary = pd.concat(parts, ignore_index=True)
     run.write_table("summary.csv", summary)
+    if "images" in summary and "stock" in set(summary["arm"]):
+        run.write_table("learning_curve.csv", learning_curve(summary, "map50", "stock"))
     write_page(run.path)
     return summary
+
+
+def _by_images(arms: pandas.DataFrame) -> list[tuple[str | None, pandas.DataFrame]]:
+    if "images" not in arms:
+        return [(None, arms)]
+    return [(str(images), rows) for images, rows in arms.groupby("images", sort=False)]
+
+
+def _predictions(
+    run: RunFolder, rows: pandas.DataFrame, images: str | None
+) -> dict[str, dict[int, Predictions]]:
+    """Read what each arm and seed predicted on the test images."""
+    from aoi_tl.evaluation.predictions import read_predictions
+
+    found: dict[str, dict[int, Predictions]] = {}
+    for arm, seed in zip(rows["arm"], rows["seed"], strict=True):
+        file = run.path / "stages" / f"{stage_name(arm, seed, images)}-target" / "predictions.npz"
+        found.setdefault(arm, {})[int(seed)] = read_predictions(file.read_bytes())
+    return found

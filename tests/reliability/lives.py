@@ -170,7 +170,7 @@ def _mother() -> None:
     import aoi_tl.report.page
     import aoi_tl.transfer.trainer
     import aoi_tl.workflows.classify
-    import aoi_tl.workflows.score_index
+    import aoi_tl.workflows.score
     import aoi_tl.workflows.transfer  # noqa: F401
 
     for line in sys.stdin:

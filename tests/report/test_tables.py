@@ -3,8 +3,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from aoi_tl.evaluation.bootstrap import Interval
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.report.tables import arms_table, matrix_table, ranking_table, verdict
+from aoi_tl.report.tables import arms_table, matrix_table, ranking_table, verdict, verdicts
 
 SCORES = {
     "target": "dc-1", "n_clusters": 5, "method": "paper", "selected": "lc-101",
@@ -43,12 +44,13 @@ def test_a_matrix_has_a_dash_on_its_diagonal() -> None:
 
 @pytest.mark.parametrize(
     ("method", "word"),
-    [((0.5, 0.6, 0.7), "better"), ((0.1, 0.2, 0.3), "worse"), ((0.4, 0.3, 0.6), "No difference")],
+    [((0.5, 0.6, 0.7, 0.6), "better"), ((0.1, 0.2, 0.3, 0.2), "worse"),
+     ((0.4, 0.3, 0.6, 0.3), "No difference")],
 )
 def test_only_an_interval_without_zero_is_a_difference(
     method: tuple[float, ...], word: str
 ) -> None:
-    stock = (0.3, 0.41, 0.5)
+    stock = (0.3, 0.41, 0.5, 0.42)
     table = summarise(
         rows(*(("stock", s, v) for s, v in enumerate(stock)),
              *(("method", s, v) for s, v in enumerate(method))),
@@ -63,6 +65,40 @@ def test_one_seed_tells_nothing() -> None:
     assert arms_table(table, "map50", ["coco", "stock"]).rows[1] == (
         "method", "1", "0.900", "", "+0.800"
     )
+
+
+def test_three_seeds_without_resampled_images_are_too_few() -> None:
+    values = [(arm, seed, v + seed / 100) for seed in range(3)
+              for arm, v in (("stock", 0.1), ("method", 0.9))]
+    table = summarise(rows(*values), ["map50"], ["stock"])
+    assert "too few to tell" in verdict(table, "map50", "method", "stock")
+
+
+def test_the_wider_of_two_intervals_decides_and_both_are_shown() -> None:
+    values = [(arm, seed, v + seed * step) for seed in range(4)
+              for arm, v, step in (("stock", 0.1, 0.01), ("method", 0.2, 0.011))]
+    found = {("map50", arm, None): Interval(0.1, 0.05, 0.3) for arm in ("stock", "method")}
+    found["map50", "method", "stock"] = Interval(0.1, -0.02, 0.22)
+    table = summarise(rows(*values), ["map50"], ["stock"], found)
+    assert verdict(table, "map50", "method", "stock").endswith(
+        "+0.102 mAP50 [-0.020, +0.220] over 4 seeds."
+    )
+    shown = arms_table(table, "map50", ["stock"])
+    assert shown.rows[1][-1] == "+0.102 [+0.099, +0.104] (-0.020, +0.220)"
+    assert "test images" in shown.title
+
+
+def test_each_number_of_labelled_images_has_its_own_verdict() -> None:
+    parts = [
+        summarise(rows(*((arm, seed, v + seed / 100) for seed in range(4)
+                         for arm, v in (("stock", 0.1), ("chain", 0.1 + gain)))),
+                  ["map50"], ["stock"]).assign(images=images)
+        for images, gain in (("10", 0.2), ("all", 0.0))
+    ]
+    said = verdicts(pd.concat(parts, ignore_index=True), "map50", ["stock"])
+    assert said[0].startswith("With 10 labelled images: chain is better")
+    assert said[1].startswith("With all labelled images: No difference")
+    assert arms_table(pd.concat(parts), "map50", ["stock"]).headings[:2] == ("arm", "images")
 
 
 def test_arms_without_a_common_seed() -> None:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import DataError
+from aoi_tl.evaluation.detection import smooth
+from aoi_tl.evaluation.predictions import match_boxes, score_split
 from aoi_tl.transfer.detector import new_model, save_checkpoint
 from aoi_tl.transfer.training import train_detector
 from aoi_tl.transfer.validation import validate_detector
@@ -63,6 +66,34 @@ def test_best_gives_the_same_map50_in_the_plain_command(
     assert ap[:, 0].mean() > 0.3  # zeros would agree with anything
     assert float(plain[1]) == float(f"{ap[:, 0].mean():.3g}")
     assert float(plain[2]) == float(f"{ap.mean():.3g}")
+
+
+def test_the_predictions_kept_give_ultralytics_own_scores(
+    detector: tuple[Path, Path], tmp_path: Path
+) -> None:
+    best, data = detector
+    curves = validate_detector(best, data, tmp_path, arguments={"imgsz": 64, "device": "cpu"})
+    kept = curves.predictions
+    assert kept.names == ("dot", "hole")
+    assert kept.images == tuple(sorted(f"{i}.png" for i in range(16)))
+    scores = score_split(kept)
+    assert scores.map50 == pytest.approx(curves.average_precision[:, 0].mean(), abs=1e-9)
+    assert scores.map50_95 == pytest.approx(curves.average_precision.mean(), abs=1e-9)
+    peak = smooth(curves.f1.mean(axis=0)).max()
+    assert scores.f1 == pytest.approx(peak, abs=1e-9)
+    # The true boxes are those of the label files.
+    dataset = load_dataset(data).split("test")
+    for index, name in enumerate(kept.images):
+        [sample] = [s for s in dataset.samples if s.image.name == name]
+        [x, y, w, h] = sample.boxes[0]
+        [box] = kept.truth_box[kept.truth_image == index]
+        assert box == pytest.approx([x - w / 2, y - h / 2, x + w / 2, y + h / 2], abs=1e-3)
+    # Matching the boxes again finds the same true positives.
+    for index in range(16):
+        true, found = kept.truth_image == index, kept.image == index
+        again = match_boxes(kept.truth_class[true], kept.truth_box[true], kept.class_id[found],
+                            kept.box[found])
+        assert (again == kept.correct[found]).mean() > 0.99
 
 
 def test_validation_leaves_the_world_as_it_was(

@@ -21,7 +21,8 @@ from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.engine import LocalEngine, RayEngine, Task, granted_gpus
 from aoi_tl.errors import DataError, EngineError
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.workflows.arms import Chain, Work, train_and_weigh
+from aoi_tl.workflows.chain import Chain, Work
+from aoi_tl.workflows.training import train_and_evaluate
 from tests.cluster import two_nodes
 from tests.drawn import draw_dataset
 from tests.test_engine import die, die_once, refuse, square
@@ -156,7 +157,7 @@ def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> No
         0, tmp_path / "a.pt", tmp_path / "data" / "t" / "data.yaml", 1,
     )
     with pytest.raises(EngineError, match=r"expected the machine .* to see .*nowhere, as the"):
-        list(ray_engine.run([Task("coco-s0", train_and_weigh, (absent,))]))
+        list(ray_engine.run([Task("coco-s0", train_and_evaluate, (absent,))]))
 
 
 def test_ray_measures_the_same_signatures(
@@ -190,7 +191,8 @@ def test_a_grid_goes_on_after_workers_and_driver_are_killed(
 
     driver = subprocess.Popen(named, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     killing = kill_when(
-        stages / "method-all-s0-source" / "initial.pt", lambda: ray_workers("train_and_weigh")[:1]
+        stages / "method-all-s0-source" / "initial.pt",
+        lambda: ray_workers("train_and_evaluate")[:1],
     )
     killing.join()
     wait_for((stages / "coco-s0-target" / "test.json").exists)

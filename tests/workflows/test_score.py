@@ -13,19 +13,17 @@ from aoi_tl.caches import dataset_cache, signature_cache
 from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import write_image
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import AoiTlError, DataError, ExperimentError
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.similarity.emd import earth_movers_distance
 from aoi_tl.similarity.gini import gini
 from aoi_tl.similarity.signature import dataset_signature, image_signature
-from aoi_tl.workflows.score import (
-    Ranking,
-    run_score,
-    run_score_matrix,
-    score_matrix,
-    score_sources,
-)
+from aoi_tl.workflows.score import run_score, run_score_matrix
+from tests.drawn import draw_dataset
 
 KEYS = [
     "name", "emd", "gini", "shared_classes", "discrepancy", "undefined", "rank", "images",
@@ -374,3 +372,18 @@ def test_a_changed_image_or_label_changes_the_scores(tmp_path, on_disk, old):
     label = next(f for f in (on_disk[1].parent / "labels").rglob("*.txt") if f.stat().st_size)
     label.write_text(label.read_text() * 2)
     assert source("marked")["instances"] > changed["instances"]
+
+
+def test_a_summary_is_measured_like_its_dataset(tmp_path):
+    with SignatureCache(tmp_path / "cache", LocalEngine(1)) as cache:
+        files = [
+            draw_dataset(tmp_path / name, {"Dent": 3, "crack": 1}, size=48, seed=seed)
+            for seed, name in enumerate(("t", "a", "b"))
+        ]
+        found = [
+            score_sources(datasets[0], datasets[1:], n_clusters=3, cache=cache, method="box")
+            for datasets in ([load_dataset(f, {"Dent": "dent"}) for f in files],
+                             dataset_cache.read_summaries(files, {"Dent": "dent"}, cache))
+        ]
+    assert found[0] == found[1]
+    assert all(row.measures["box"].value is not None for row in found[0].sources)

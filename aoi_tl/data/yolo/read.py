@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import compress, islice
@@ -90,6 +90,8 @@ class DatasetReader:
         As tables call it.
     path : Path
         The ``data.yaml``.
+    aliases : mapping of str to str
+        As given.
     given : tuple of str
         Class names as the YAML has them.
     names : tuple of str
@@ -104,6 +106,7 @@ class DatasetReader:
     def __init__(self, path: str | os.PathLike[str], aliases: Mapping[str, str]) -> None:
         self.path = Path(path)
         self.name = dataset_name(self.path)
+        self.aliases = aliases
         self._content = read_yaml_map(self.path)
         self._notes: list[str] = []
         self.given = read_names(self._content, self.path)
@@ -150,22 +153,26 @@ class DatasetReader:
         self._refuse_faults()
         self._refuse_unlabelled()
 
-    def sample_of(self, image: str, split: str) -> Sample:
-        """Read the labels of one image alone, whatever the others hold.
+    def labelled(self, images: Sequence[str | os.PathLike[str]], split: str) -> list[Sample]:
+        """Read the labels of some images alone.
 
         Parameters
         ----------
-        image : str
-            The image file.
+        images : sequence of path-like
+            Images of the dataset.
         split : {"train", "val", "test"}
-            The split it belongs to.
+            Theirs.
 
         Returns
         -------
-        Sample
-            Without boxes where it has no label file.
+        list of Sample
+            Rows that cannot be used are passed over.
         """
-        return Sample(Path(image), split, *self._rows(image, split, self._read(label_path(image))))
+        rows = [found or _NO_ROWS for found in _each(self._read, map(label_path, images))]
+        return [
+            Sample(Path(image), split, self._ids[found.classes], found.boxes)
+            for image, found in zip(images, rows, strict=True)
+        ]
 
     def notes(self) -> tuple[str, ...]:
         """What was left out or looked odd, a counted line each; complete behind the last sample."""

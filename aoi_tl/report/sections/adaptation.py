@@ -62,7 +62,7 @@ def _dropped(
         return ""
     gone = classes[(classes["before"].fillna(0) > 0) & (classes["subset"].fillna(0) == 0)]
     boxes = int(classes["before"].sum() - classes["subset"].sum())
-    images = int(float(summed.loc["images", "before"]) - float(summed.loc["images", "subset"]))
+    images = int(summed["before"]["images"] - summed["subset"]["images"])
     names = ", ".join(map(str, gone["class"].head(12)))
     more = f" and {len(gone) - 12} more" if len(gone) > 12 else ""
     return (f"The subset dropped {boxes} boxes and {images} images: "
@@ -116,7 +116,7 @@ def _lorenz(
                 continue
             curve = np.asarray(lorenz_curve(counts), dtype=float)
             x = np.linspace(0, 1, len(curve))
-            delta = float(summed.loc["gini", step]) if "gini" in summed.index else np.nan
+            delta = float(summed[step]["gini"]) if "gini" in summed.index else np.nan
             axes.plot(x, curve, _DASHES[step], color=_COLOURS[step], linewidth=1.8,
                       label=f"{step}: Gini {delta:.3f}")
             rows += [(step, *point) for point in np.column_stack([x, curve]).round(5)]

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aoi_tl.report.charts import Chart, arm_colours, arm_dashes, canvas, chart, draw_arms, draw_curves, legend
-from aoi_tl.report.run_tables import RunTables
+from aoi_tl.report.charts import (
+    Chart,
+    arm_colours,
+    arm_dashes,
+    canvas,
+    chart,
+    draw_arms,
+    draw_curves,
+    legend,
+)
+from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
-from aoi_tl.report.tables import METRIC_NAMES, Table, arms_table, baselines_of, plain_table, verdict
+from aoi_tl.report.tables import (
+    METRIC_NAMES,
+    Table,
+    arms_table,
+    baselines_of,
+    plain_table,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -32,18 +47,16 @@ def build(tables: RunTables) -> Section | None:
     baselines = baselines_of(summary)
     metrics = list(dict.fromkeys(summary["metric"].astype(str)))
     main = "map50" if "map50" in metrics else metrics[0]
-    charts = [draw_arms(arms, summary, main), *_curves(tables), *_losses(tables)]
+    charts = [draw_arms(label_arms(arms), label_arms(summary), main), *_curves(tables),
+              *_losses(tables)]
     learning = _learning_curves(tables)
     per_class = tables.table("per_class.csv")
     return Section("arms", "Did it help?", {
-        "verdicts": [
-            verdict(summary, main, arm, baseline) for baseline in reversed(baselines)
-            for arm in tables.arms if arm not in (*baselines, "scratch")
-        ],
+        "verdicts": verdicts(summary, main, baselines),
         "both": any(str(c).startswith("boot_") for c in summary),
         "seeds": len(tables.seeds), "charts": charts, "learning": learning,
         "tables": [arms_table(summary, metric, baselines) for metric in metrics],
-        "classes": _classes(per_class) if per_class is not None else None,
+        "classes": _classes(label_arms(per_class)) if per_class is not None else None,
         "class_words": METRIC_NAMES.get(main, main),
         "rows": plain_table("Every arm and seed", arms),
     })
@@ -60,11 +73,10 @@ def _classes(per_class: pandas.DataFrame) -> Table | None:
 
 
 def _curves(tables: RunTables) -> list[Chart]:
-    found = {
-        arm: [c for seed in tables.seeds if (c := load_curves(tables, arm, seed))]
-        for arm in tables.arms
-    }
-    found = {arm: curves for arm, curves in found.items() if curves}
+    found: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    for trained in tables.trained:
+        if curves := tables.curves(trained.stage):
+            found.setdefault(trained.label, []).append(curves)
     if not found:
         return []
     return [
@@ -77,15 +89,6 @@ def _curves(tables: RunTables) -> list[Chart]:
                     {arm: [(c["confidence"], c["f1_mean"]) for c in curves]
                      for arm, curves in found.items()}, "confidence", "F1"),
     ]
-
-
-def load_curves(tables: RunTables, arm: str, seed: int) -> dict[str, NDArray[np.float64]] | None:
-    """Read the curves of one arm and seed; None where the run has none."""
-    file = tables.path / "stages" / f"{arm}-s{seed}-target" / "curves.npz"
-    if not file.is_file():
-        return None
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
 
 
 def _losses(tables: RunTables) -> list[Chart]:
@@ -113,6 +116,7 @@ def _losses(tables: RunTables) -> list[Chart]:
                                           "step": part["step"].to_numpy()[kept],
                                           "loss": smooth.to_numpy()[kept].round(5)}))
         axes.set(xlabel="optimiser step", ylabel="cross entropy", yscale="log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         legend(axes, 2)
         return [chart(figure, "losses", f"Training loss, seed {seed}, running mean of ten steps",
                       pd.concat(rows))]
@@ -123,11 +127,13 @@ def _learning_curves(tables: RunTables) -> dict[str, Any] | None:
     import pandas as pd
 
     arms = tables.needed("arms.csv")
-    budget = next((c for c in ("target_images", "budget", "images") if c in arms), None)
-    if budget is None or arms[budget].nunique() < 2 or "map50" not in arms:
+    if "images" not in arms or "map50" not in arms:
         return None
-    numbers = pd.to_numeric(arms[budget], errors="coerce")
+    numbers = pd.to_numeric(arms["images"].astype(str).replace("all", _whole(tables)),
+                            errors="coerce")
     table = arms.assign(labelled=numbers).dropna(subset=["labelled"])
+    if table["labelled"].nunique() < 2:
+        return None
     means = table.groupby(["arm", "labelled"], sort=False)["map50"].agg(["mean", "min", "max"])
     names = list(dict.fromkeys(table["arm"]))
     colours, dashes = arm_colours(names), arm_dashes(names)
@@ -143,3 +149,12 @@ def _learning_curves(tables: RunTables) -> dict[str, Any] | None:
         legend(axes, len(names))
         return {"chart": chart(figure, "learning-curves", "mAP50 over the number of labelled "
                                "images; the band is the range of the seeds", means.reset_index())}
+
+
+def _whole(tables: RunTables) -> str:
+    """How many training images the target has; not a number where the run does not say."""
+    counts, target = tables.table("counts.csv"), (tables.scores or {}).get("target")
+    if counts is None or "before" not in counts:
+        return "nan"
+    row = counts[(counts["dataset"].astype(str) == target) & (counts["class"] == "images")]
+    return "nan" if row.empty else f"{float(row['before'].iloc[0]):g}"

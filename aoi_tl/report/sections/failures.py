@@ -66,11 +66,12 @@ def build(tables: RunTables) -> Section | None:
     Section or None
         None where the run kept no predictions, as one made by an earlier version.
     """
-    found = {arm: p for arm in tables.arms if (p := _predictions(tables, arm)) is not None}
+    found = {label: p for label, trained in tables.first_seed.items()
+             if (p := _predictions(tables, trained.stage)) is not None}
     if not found:
         return None
     seed = tables.seeds[0]
-    thresholds = _thresholds(tables, seed)
+    thresholds = _thresholds(tables)
     cases = {arm: mistakes(p, thresholds.get(arm, 0.25)) for arm, p in found.items()}
     return Section("failures", "Where does it fail?", {
         "seed": seed, "arms": list(found), "counts": _counts(cases, found, thresholds),
@@ -79,18 +80,19 @@ def build(tables: RunTables) -> Section | None:
     })
 
 
-def _predictions(tables: RunTables, arm: str) -> Predictions | None:
+def _predictions(tables: RunTables, stage: str) -> Predictions | None:
     from aoi_tl.evaluation.predictions import read_predictions
 
-    file = tables.path / "stages" / f"{arm}-s{tables.seeds[0]}-target" / "predictions.npz"
+    file = tables.path / "stages" / f"{stage}-target" / "predictions.npz"
     return read_predictions(file.read_bytes()) if file.is_file() else None
 
 
-def _thresholds(tables: RunTables, seed: int) -> dict[str, float]:
-    arms = tables.needed("arms.csv")
-    rows = arms[arms["seed"] == seed]
-    if "f1_conf" not in rows:
+def _thresholds(tables: RunTables) -> dict[str, float]:
+    """The confidence where the F1 of every arm's first seed peaks."""
+    arms = tables.labelled("arms.csv")
+    if "f1_conf" not in arms:
         return {}
+    rows = arms.drop_duplicates("arm")
     return {str(a): float(c) for a, c in zip(rows["arm"], rows["f1_conf"], strict=True) if c == c}
 
 
@@ -211,7 +213,8 @@ def _gallery(
     target = str((tables.scores or {}).get("target", ""))
     folder = tables.path / "data" / target / "images" / "test"
     chosen = sorted(failing, key=lambda image: (-failing[image], image))[:IMAGES]
-    pictures, place = [], {}
+    pictures: list[dict[str, Any]] = []
+    place: dict[int, int] = {}
     for image in chosen:
         picture = embed(folder / first.images[image], _SIDE, quality=55)
         if picture is not None:

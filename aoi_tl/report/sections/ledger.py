@@ -32,15 +32,15 @@ def build(tables: RunTables) -> Section | None:
     if tables.kind == "classify":
         return _encoder(tables)
     seed, frozen = tables.seeds[0], _frozen(tables)
-    strips = []
-    for arm in tables.arms:
-        for stage in _stages(tables, arm, seed):
+    strips: list[dict[str, Any]] = []
+    for arm, trained in tables.first_seed.items():
+        for stage in _stages(tables, trained.stage):
             ledger = tables.table(f"stages/{stage}/ledger.csv")
             if ledger is None:
                 continue
             is_target = stage.endswith("-target")
             strips.append({
-                "arm": arm, "stage": stage.removeprefix(f"{arm}-s{seed}-"),
+                "arm": arm, "stage": stage.removeprefix(f"{trained.stage}-"),
                 "modules": _modules(ledger, frozen if is_target else 0),
                 "words": _words(ledger),
             })
@@ -52,10 +52,11 @@ def build(tables: RunTables) -> Section | None:
     })
 
 
-def _stages(tables: RunTables, arm: str, seed: int) -> list[str]:
-    """Name the stages of an arm in the order they were trained: the source's before the target's."""
-    folders = (tables.path / "stages").glob(f"{arm}-s{seed}-*")
-    names = [folder.name for folder in folders if folder.is_dir()]
+def _stages(tables: RunTables, begins: str) -> list[str]:
+    """Name the stages of an arm in the order of their training: the source's before the target's.
+    """
+    folders = (tables.path / "stages").iterdir()
+    names = [f.name for f in folders if f.is_dir() and f.name.startswith(f"{begins}-")]
     return sorted(names, key=lambda name: (name.endswith("-target"), name))
 
 

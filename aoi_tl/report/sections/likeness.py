@@ -22,6 +22,8 @@ _FLOWS = 8
 _GROUPS = 4
 #: Pixels of the longer side of a thumbnail of the map.
 _THUMBNAIL = 72
+#: Where a logarithmic axis is labelled.
+_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _MARKS = ("circle", "square", "triangle", "diamond")
 
 
@@ -63,14 +65,14 @@ def _colours(signatures: pandas.DataFrame, name: str) -> list[dict[str, Any]]:
     """Give the swatches of a dataset: their place in percent, and their colour."""
     rows = signatures[signatures["dataset"].astype(str) == name]
     swatches, left = [], 0.0
-    for row in rows.itertuples(index=False):
-        rgb = tuple(int(round(min(max(v, 0), 255))) for v in (row.red, row.green, row.blue))
+    for row in rows.to_dict("records"):
+        rgb = tuple(round(min(max(row[c], 0), 255)) for c in ("red", "green", "blue"))
         swatches.append({
-            "cluster": int(row.cluster), "left": left, "width": 100 * row.weight,
+            "cluster": int(row["cluster"]), "left": left, "width": 100 * row["weight"],
             "css": "rgb({},{},{})".format(*rgb),
-            "title": f"{100 * row.weight:.0f} % of the pixels, RGB {rgb[0]}, {rgb[1]}, {rgb[2]}",
+            "title": f"{100 * row['weight']:.0f} % of the pixels, RGB {rgb[0]}, {rgb[1]}, {rgb[2]}",
         })
-        left += 100 * row.weight
+        left += 100 * row["weight"]
     return swatches
 
 
@@ -86,13 +88,14 @@ def _flow(
     ribbons, flows = [], tables.table("appearance/flows.csv")
     if flows is not None:
         mine = flows[flows["source"].astype(str) == source]
-        for row in mine.sort_values(["cluster", "target_cluster"]).itertuples(index=False):
-            a, b, width = int(row.cluster), int(row.target_cluster), 100 * row.amount
+        for row in mine.sort_values(["cluster", "target_cluster"]).to_dict("records"):
+            a, b = int(row["cluster"]), int(row["target_cluster"])
+            width = 100 * float(row["amount"])
             if width < 0.05 or a not in start or b not in end:
                 continue
             ribbons.append({
                 "css": css[a], "points": (start[a], start[a] + width, end[b] + width, end[b]),
-                "title": f"{width:.0f} % of the pixels travel {row.distance:.0f}",
+                "title": f"{width:.0f} % of the pixels travel {row['distance']:.0f}",
             })
             start[a] += width
             end[b] += width
@@ -114,6 +117,8 @@ def _boxes(tables: RunTables, groups: list[str]) -> Chart | None:
         axes.set(xlabel="size: square root of the box's area, % of the image", xscale="log",
                  yscale="log", ylabel="aspect ratio: width ÷ height")
         for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            axis.set_ticks([tick for tick in _TICKS if low <= tick <= high])
             axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_minor_formatter(lambda value, _: "")
         legend(axes, 2)
@@ -133,15 +138,15 @@ def _map(tables: RunTables, groups: list[str]) -> dict[str, Any] | None:
     low, span = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
     places = 12 + (places - low) / span * np.array([576.0, 376.0])
     points = []
-    for (x, y), row in zip(places, images.itertuples(index=False), strict=True):
-        thumbnail = embed(tables.path / "appearance" / f"{row.picture}.webp", _THUMBNAIL,
+    for (x, y), row in zip(places, images.to_dict("records"), strict=True):
+        thumbnail = embed(tables.path / "appearance" / f"{row['picture']}.webp", _THUMBNAIL,
                           quality=45)
         if thumbnail is None or not math.isfinite(x + y):
             continue
-        place = groups.index(str(row.dataset))
+        place = groups.index(str(row["dataset"]))
         points.append({
             "x": round(float(x), 1), "y": round(float(y), 1), "group": place,
-            "name": f"{row.dataset}: {row.image}", "src": thumbnail.src,
+            "name": f"{row['dataset']}: {row['image']}", "src": thumbnail.src,
         })
     return {
         "points": points,

@@ -39,7 +39,8 @@ def build(tables: RunTables) -> Section | None:
         for place, row in enumerate(rows[:_CARDS])
     ]
     return Section("sources", "Which source, and why?", {
-        "target": scores["target"], "target_pictures": sample_pictures(tables, scores["target"], 220),
+        "target": scores["target"],
+        "target_pictures": sample_pictures(tables, scores["target"], 220),
         "open": cards[:_OPEN], "more": cards[_OPEN:], "all": len(rows),
         "table": ranking_table(scores), "measures": measures_table(scores),
         "method": scores.get("method", "paper"), "n_clusters": scores.get("n_clusters"),

@@ -6,8 +6,8 @@ from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import DataError
-from aoi_tl.workflows.score import score_sources
-from aoi_tl.workflows.score_index import index_datasets, score_index
+from aoi_tl.ranking.indexed import index_datasets, score_index
+from aoi_tl.ranking.scoring import score_sources
 from tests.drawn import draw_dataset
 
 
@@ -53,6 +53,20 @@ def test_finds_what_scoring_finds(tmp_path, shelf, cache):
     assert "3 sources with a defined score" in found.notes[-1]
     nearest = score_index(target, file, top=1, cache=cache)
     assert [row.name for row in nearest.sources] == [defined[0].name]
+
+
+def test_those_found_can_be_ordered_by_another_measure(tmp_path, shelf, cache):
+    target, *sources = shelf
+    file = tmp_path / "shelf.index"
+    index_datasets(file, shelf, n_clusters=4, cache=cache)
+    found = score_index(target, file, cache=cache, method="box")
+    expected = score_sources(target, sources, n_clusters=4, cache=cache, method="box")
+    boxes = {row.name: row.measures["box"] for row in expected.sources}
+    assert found.method == "box"
+    assert len(found.sources) == 3
+    assert [row.measures["box"] for row in found.sources] == sorted(
+        (boxes[row.name] for row in found.sources), key=lambda box: box.value
+    )
 
 
 def test_refuses(tmp_path, shelf, cache):

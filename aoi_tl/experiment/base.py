@@ -1,0 +1,76 @@
+"""The settings that every experiment has, whatever it trains."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from aoi_tl.experiment.settings import SettingsFile, as_tuple
+
+
+class BaseExperiment(SettingsFile):
+    """A target, the weights to start from, and how often and where the arms are trained.
+
+    Attributes
+    ----------
+    target : object
+        The data that is learned for; a subclass says of which form.
+    weights : str
+        The weights that training starts from: a name or a path.
+    weights_may_run_code : bool
+        Open the weights without restriction, once, because the user trusts the file.
+    seeds : tuple of int
+        Every arm is trained once with each.
+    device : str
+        ``cpu``, ``cuda`` or the numbers of GPUs.
+    """
+
+    target: object
+    weights: str
+    weights_may_run_code: bool = False
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
+    device: str = "cpu"
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+            raise ValueError(f"expected distinct seeds in 0..{2**32 - 1}, got {list(seeds)}")
+        return seeds
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _device_as_text(cls, device: object) -> object:
+        # Ultralytics writes one GPU as 0 and several as 0,1 or [0, 1]; here all are text.
+        if isinstance(device, list | tuple):
+            return ",".join(map(str, device))
+        return str(device) if isinstance(device, int) else device
+
+    def data_path(self, text: str, data_root: str | Path | None = None) -> Path:
+        """Say where a path of the experiment leads.
+
+        Parameters
+        ----------
+        text : str
+            The path as the file has it.
+        data_root : str or Path, optional
+            The folder that stands for a leading ``../datasets/`` and that other relative paths
+            start from.
+
+        Returns
+        -------
+        Path
+            Relative to the file's folder, or to the working folder where there is no file.
+        """
+        path = Path(os.path.expanduser(text))  # a home that nobody has stays a name
+        if path.is_absolute():
+            return path
+        if data_root is None:
+            return (self.folder or Path()) / path
+        parts = path.parts
+        if parts[:2] == ("..", "datasets"):
+            parts = parts[2:]
+        return Path(data_root).expanduser().joinpath(*parts)

@@ -1,0 +1,126 @@
+"""One measure of a source for a target: value, direction, interval, cost, or why there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aoi_tl.ranking.domain import Domain
+
+Direction = Literal["higher", "lower"]
+#: What a measure looks at, the cheapest first.
+Needs = Literal["data", "labels", "features", "detector", "training"]
+
+
+class UndefinedMeasure(ValueError):
+    """A measure has no value for this pair; the text says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value with its interval, where the measure has one.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float or None
+        The 95 % percentile interval of a bootstrap over images.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure says of one source.
+
+    Attributes
+    ----------
+    value : float or None
+        None where it is undefined.
+    direction : {"higher", "lower"}
+        Which values speak for the source.
+    low, high : float or None
+        The ends of its 95 % interval; None where the measure does not sample.
+    seconds : float
+        What it cost.
+    undefined : str or None
+        Why there is no value.
+    """
+
+    value: float | None
+    direction: Direction
+    low: float | None = None
+    high: float | None = None
+    seconds: float = field(default=0.0, compare=False)
+    undefined: str | None = None
+
+    @property
+    def badness(self) -> float:
+        """A number that is lower for a better source; infinite where there is no value."""
+        if self.value is None:
+            return float("inf")
+        return self.value if self.direction == "lower" else -self.value
+
+    def reaches(self, other: Measured) -> bool:
+        """Whether the intervals of the two overlap: then their order may be chance."""
+        if None in (self.low, self.high, other.low, other.high):
+            return self.value is not None and self.value == other.value
+        assert self.low is not None
+        assert self.high is not None
+        assert other.low is not None
+        assert other.high is not None
+        return self.low <= other.high and other.low <= self.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the entry of ``scores.json``; without the cost, in which two equal runs differ."""
+        interval = None if self.low is None else [self.low, self.high]
+        return {"value": self.value, "direction": self.direction, "interval": interval,
+                "undefined": self.undefined}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A way to hold a source against a target.
+
+    Attributes
+    ----------
+    name : str
+        What ``--method`` calls it.
+    direction : {"higher", "lower"}
+        Which values speak for the source.
+    needs : {"data", "labels", "features", "detector", "training"}
+        The dearest thing that it looks at.
+    compute : callable
+        Takes the target and the source. Gives a `Value`, or raises `UndefinedMeasure`.
+    """
+
+    name: str
+    direction: Direction
+    needs: Needs
+    compute: Callable[[Domain, Domain], Value]
+
+    def __call__(self, target: Domain, source: Domain) -> Measured:
+        """Measure one source.
+
+        Parameters
+        ----------
+        target, source : Domain
+
+        Returns
+        -------
+        Measured
+            With the reason in place of a value where the measure is undefined.
+        """
+        began = time.perf_counter()
+        try:
+            found = self.compute(target, source)
+        except UndefinedMeasure as why:
+            return Measured(None, self.direction, seconds=time.perf_counter() - began,
+                            undefined=str(why))
+        return Measured(found.value, self.direction, found.low, found.high,
+                        time.perf_counter() - began)

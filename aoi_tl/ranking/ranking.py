@@ -1,0 +1,140 @@
+"""The sources in rank order for one target: what ``scores.json`` holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from aoi_tl.ranking.measure import Measured
+from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
+
+if TYPE_CHECKING:
+    import pandas
+
+    from aoi_tl.similarity.signature import Signature
+
+_PLAIN = tuple(f.name for f in fields(SourceScore) if f.name not in ("measures", "interval"))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Sources in rank order for one target; what ``scores.json`` holds.
+
+    Attributes
+    ----------
+    target : str
+        The target's name.
+    n_clusters : int
+        Clusters of every signature of this comparison.
+    method : str
+        What the order is by.
+    sources : tuple of SourceScore
+        The best first, undefined ones last.
+    selected : str or None
+        The source to learn from; None where the method is defined for none.
+    notes : tuple of str
+        What concerns the target or the whole comparison.
+    signatures : mapping of str to Signature
+        Of the target and the sources, by name.
+    """
+
+    target: str
+    n_clusters: int
+    method: str
+    sources: tuple[SourceScore, ...]
+    selected: str | None
+    notes: tuple[str, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the content of ``scores.json``."""
+        return {
+            "target": self.target,
+            "n_clusters": self.n_clusters,
+            "method": self.method,
+            "sources": [_row(row) for row in self.sources],
+            "selected": self.selected,
+        }
+
+    def to_json(self) -> str:
+        """Give the text of ``scores.json``."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Give the rows of ``scores.csv``."""
+        import pandas
+
+        rows = []
+        for row in self.sources:
+            low, high = row.interval or (None, None)
+            rows.append({
+                **{name: getattr(row, name) for name in _PLAIN},
+                "shared_classes": ";".join(row.shared_classes),
+                "low": low, "high": high,
+                **{name: found.value for name, found in row.measures.items()
+                   if name not in ("paper", "emd")},
+            })
+        table = pandas.DataFrame(rows)
+        return table.astype({"rank": "Int64"})
+
+
+def rank_by(
+    method: str, rows: Sequence[SourceScore]
+) -> tuple[tuple[SourceScore, ...], str | None]:
+    """Order sources by a measure, and pick one.
+
+    Parameters
+    ----------
+    method : str
+        ``paper`` orders and picks as published; any other measure of the rows picks its first.
+    rows : sequence of SourceScore
+        With that measure.
+
+    Returns
+    -------
+    rows : tuple of SourceScore
+        In rank order; those within noise of the first are marked.
+    selected : str or None
+
+    Examples
+    --------
+    >>> from aoi_tl.ranking.measure import Measured
+    >>> def row(name, size):
+    ...     return SourceScore(name, 9.0, 0.5, ("a", "b"), 2.25, None, None, 10, 20,
+    ...                        measures={"size": Measured(size, "higher")})
+    >>> rows, selected = rank_by("size", [row("few", 9), row("many", 90)])
+    >>> [(r.name, r.rank) for r in rows], selected
+    ([('many', 1), ('few', 2)], 'many')
+    """
+    if method == "paper":
+        ranked, selected = rank_sources(rows), select_source(rows)
+        first = ranked[0].measures.get(method) if ranked else None
+    else:
+        ordered = sorted(rows, key=lambda row: (row.measures[method].badness, row.emd, row.name))
+        ranked = tuple(
+            replace(row, rank=None if row.measures[method].value is None else place)
+            for place, row in enumerate(ordered, start=1)
+        )
+        selected = ranked[0].name if ranked and ranked[0].rank else None
+        first = ranked[0].measures[method] if ranked else None
+    return tuple(
+        replace(row, tied=place > 0 and row.rank is not None and _ties(row, first, method))
+        for place, row in enumerate(ranked)
+    ), selected
+
+
+def _ties(row: SourceScore, first: Measured | None, method: str) -> bool:
+    own = row.measures.get(method)
+    return first is not None and own is not None and own.reaches(first)
+
+
+def _row(row: SourceScore) -> dict[str, Any]:
+    plain = {f.name: getattr(row, f.name) for f in fields(row)}
+    return {
+        **plain,
+        "shared_classes": list(row.shared_classes),
+        "measures": {name: found.to_dict() for name, found in row.measures.items()},
+        "interval": None if row.interval is None else list(row.interval),
+    }

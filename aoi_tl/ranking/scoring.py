@@ -1,0 +1,181 @@
+"""Rank sources against a target: signatures, measures, order, pick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from aoi_tl.errors import DataError
+from aoi_tl.ranking.comparison import (
+    Comparison,
+    Progress,
+    Scored,
+    apart,
+    open_cache,
+)
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.explanation import explain
+from aoi_tl.ranking.measures import measures_of
+from aoi_tl.ranking.paper import score_one
+from aoi_tl.ranking.ranking import Ranking, rank_by
+from aoi_tl.ranking.selection import SourceScore
+from aoi_tl.similarity.emd import Solver
+
+if TYPE_CHECKING:
+    from aoi_tl.caches.signature_cache import SignatureCache
+
+
+def score_sources(
+    target: Scored,
+    sources: Sequence[Scored],
+    n_clusters: int | Literal["auto"] = "auto",
+    method: str = "paper",
+    solver: Solver = "slsqp",
+    sample: int | Literal["all"] = "all",
+    progress: Progress = lambda done, total: None,
+    cache: SignatureCache | None = None,
+) -> Ranking:
+    """Rank sources for a target, and pick one.
+
+    The target is seen with its train and val splits, the sources with all of theirs. A source
+    that is the target itself, or comes twice, is passed over.
+
+    Parameters
+    ----------
+    target : Dataset or Summary
+        What a detector is wanted for; its test split is not opened.
+    sources : sequence of the same
+        What could be learned from first, at least one besides the target.
+    n_clusters : int or "auto", default "auto"
+        Clusters of each signature; "auto" chooses them at the elbow of a small sample.
+    method : str, default "paper"
+        What the order is by, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
+        the number of shared classes.
+    solver : {"slsqp", "exact", "auto"}, default "slsqp"
+        As for `earth_movers_distance`.
+    sample : int or "all", default "all"
+        Images of each dataset that are looked at, evenly spread over it.
+    progress : callable, optional
+        Told how many images are done, and of how many.
+    cache : SignatureCache, optional
+        Where known signatures lie; the user's own unless given.
+
+    Returns
+    -------
+    Ranking
+        The sources in rank order and the name of the one picked.
+
+    Raises
+    ------
+    DataError
+        When there is nothing to score: no source, no box in the target, no readable image.
+    ExperimentError
+        When a setting is out of range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from aoi_tl.data.dataset import Dataset, Sample
+    >>> from aoi_tl.data.images import write_image
+    >>> from aoi_tl.caches.signature_cache import SignatureCache
+    >>> def drawn(folder, name, grey):
+    ...     image = Path(folder, f"{name}.png")
+    ...     write_image(image, np.full((8, 8), grey, dtype=np.uint8))
+    ...     sample = Sample(image, "train", np.array([0, 0, 1]), np.full((3, 4), 0.5))
+    ...     return Dataset(name, Path(folder, name, "data.yaml"), ("dent", "crack"), (sample,))
+    >>> with tempfile.TemporaryDirectory() as folder, SignatureCache(folder) as cache:
+    ...     target, far, near = (drawn(folder, *d) for d in (("t", 9), ("far", 99), ("near", 19)))
+    ...     ranking = score_sources(target, [far, near], cache=cache)
+    >>> [(row.name, round(row.emd, 2), round(row.discrepancy, 3)) for row in ranking.sources]
+    [('near', 17.32, 1.443), ('far', 155.88, 12.99)]
+    """
+    kept = apart(sources, [target])
+    if not kept:
+        raise DataError(
+            f"expected at least one source besides {target.name}, got none; name other datasets"
+        )
+    with open_cache(cache) as signatures:
+        comparison = Comparison(
+            [target], kept, n_clusters, method, solver, sample, progress, signatures
+        )
+        return _rank(comparison, target, kept)
+
+
+def score_matrix(
+    datasets: Sequence[Scored],
+    n_clusters: int | Literal["auto"] = "auto",
+    method: str = "paper",
+    solver: Solver = "slsqp",
+    sample: int | Literal["all"] = "all",
+    progress: Progress = lambda done, total: None,
+    cache: SignatureCache | None = None,
+) -> tuple[Ranking, ...]:
+    """Rank, for each dataset as a target, all others as its sources.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset or Summary
+        At least two; one that comes twice is passed over.
+    n_clusters, method, solver, sample, progress, cache
+        As for `score_sources`; the number of clusters is the same for all.
+
+    Returns
+    -------
+    tuple of Ranking
+        One per dataset, in order.
+
+    Raises
+    ------
+    DataError
+        When there are fewer than two datasets, or one has no boxes or no readable image.
+    ExperimentError
+        When a setting is out of range.
+    """
+    kept = apart(datasets, [])
+    if len(kept) < 2:
+        raise DataError(f"expected at least two datasets, got {len(kept)}; name more")
+    with open_cache(cache) as signatures:
+        comparison = Comparison(
+            kept, kept, n_clusters, method, solver, sample, progress, signatures
+        )
+        return tuple(_rank(comparison, target, apart(kept, [target])) for target in kept)
+
+
+def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> Ranking:
+    """Take the measures of every source, order them, pick one."""
+    wanted = comparison.target(target)
+    found = [comparison.source(source) for source in sources]
+    rows = [measure_source(comparison.method, wanted, source) for source in found]
+    notes = (
+        [f"{target.name}: {wanted.unreadable} unreadable images left out"]
+        if wanted.unreadable else []
+    )
+    notes += [comparison.cache.note] if comparison.cache.note else []
+    ranked, picked = rank_by(comparison.method, rows)
+    return Ranking(
+        target.name, comparison.n_clusters, comparison.method, ranked, picked, tuple(notes),
+        {domain.name: domain.signature for domain in (wanted, *found)},
+    )
+
+
+def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
+    """Take all measures of one source that a method shows.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    target, source : Domain
+
+    Returns
+    -------
+    SourceScore
+        Without a rank.
+    """
+    measured = {measure.name: measure(target, source) for measure in measures_of(method)}
+    return replace(
+        score_one(target, source), measures=measured, explanation=explain(target, source, measured)
+    )

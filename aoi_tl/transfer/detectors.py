@@ -1,0 +1,186 @@
+"""Source detectors: given by the user, or trained once and kept for every target, arm and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.errors import CheckpointError
+from aoi_tl.files.cache_folder import cache_folder
+from aoi_tl.files.run_folder import RunFolder, file_hash, write_atomically
+from aoi_tl.transfer.chain import Stage, train_stage
+from aoi_tl.transfer.detector import load_checkpoint
+from aoi_tl.transfer.mixing import Member, write_mix
+
+#: Changed when a kept detector of before must not be used any more.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SourceDetector:
+    """A detector of one source, or of several together, and how it comes about.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it: the source's name, or ``union``.
+    data : tuple of (Path, int)
+        The ``data.yaml`` of each source, and how often each of its images comes in an epoch.
+    contents : tuple of str
+        The fingerprint of each source's train split.
+    start : Path
+        The checkpoint that its training begins with.
+    arguments : mapping
+        Ultralytics' training arguments.
+    seed : int
+        Of the training.
+    checkpoint : Path or None
+        A detector that exists already; then nothing is trained.
+    """
+
+    name: str
+    data: tuple[tuple[Path, int], ...]
+    contents: tuple[str, ...]
+    start: Path
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    checkpoint: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """What its tensors depend on, as 32 hexadecimal digits."""
+        from ultralytics import __version__
+
+        start = file_hash(self.start) if self.start.is_file() else str(self.start)
+        words = {
+            "format": _FORMAT, "ultralytics": __version__, "start": start, "seed": self.seed,
+            "data": [[content, times] for content, (_, times)
+                     in zip(self.contents, self.data, strict=True)],
+            "arguments": {k: v for k, v in sorted(self.arguments.items())
+                          if k not in ("workers", "device")},
+        }
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return cache_folder() / "detectors" / self.key
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is given, or was trained before."""
+        return self.checkpoint is not None or (self.folder / "detector.json").is_file()
+
+
+@dataclass(frozen=True)
+class KeptDetector:
+    """A source detector that is there.
+
+    Attributes
+    ----------
+    checkpoint : Path
+        Its weights, with the joint label space of its sources.
+    seconds : float
+        How long its training took; 0 where the user gave it.
+    reused : bool
+        Whether it was there before.
+    """
+
+    checkpoint: Path
+    seconds: float
+    reused: bool
+
+
+def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetector:
+    """Give a source's detector: the given one, the kept one, or train it and keep it.
+
+    A training that was stopped goes on from its last epoch. Two processes that want the same
+    detector train it once: the second waits.
+
+    Parameters
+    ----------
+    detector : SourceDetector
+        What is wanted.
+    verbose : bool
+        Show Ultralytics' own lines.
+
+    Returns
+    -------
+    KeptDetector
+
+    Raises
+    ------
+    CheckpointError, DataError, RunError
+        If the checkpoint, the data or the cache folder cannot be used.
+    """
+    if detector.checkpoint is not None:
+        check_classes(detector)
+        return KeptDetector(detector.checkpoint, 0.0, reused=True)
+    folder = detector.folder
+    best, described = folder / "best.pt", folder / "detector.json"
+    with RunFolder(folder.parent).alone(f".{detector.key}.lock"):
+        if described.is_file() and best.is_file():
+            seconds = json.loads(described.read_text(encoding="utf-8"))["seconds"]
+            return KeptDetector(best, seconds, reused=True)
+        data = folder / "data" / "data.yaml"
+        if not data.is_file():
+            members = [Member(load_dataset(file), times) for file, times in detector.data]
+            write_mix(members, data.parent)
+        stage = Stage(
+            detector.start, data, folder / "training", "all", seed=detector.seed,
+            arguments=detector.arguments,
+        )
+        trained = train_stage(stage, resume=True, verbose=verbose)
+        write_atomically(best, trained.best.read_bytes())
+        write_atomically(folder / "ledger.csv", trained.ledger.read_bytes())
+        write_atomically(described, json.dumps({
+            "sources": [str(file) for file, _ in detector.data],
+            "times": [times for _, times in detector.data],
+            "contents": list(detector.contents),
+            "start": str(detector.start), "seed": detector.seed,
+            "arguments": dict(detector.arguments),
+            "epochs": trained.epochs, "seconds": trained.seconds, "notes": list(trained.notes),
+        }, indent=1, default=str) + "\n")
+        for part in (folder / "training", folder / "data"):
+            shutil.rmtree(part, ignore_errors=True)
+    return KeptDetector(best, trained.seconds, reused=False)
+
+
+def check_classes(detector: SourceDetector) -> None:
+    """Refuse a given detector whose classes are not those of its dataset.
+
+    Parameters
+    ----------
+    detector : SourceDetector
+        With a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be used, is of another architecture than the experiment's weights, or has
+        other classes than its dataset.
+    """
+    assert detector.checkpoint is not None
+    model = load_checkpoint(detector.checkpoint)
+    names = {str(name) for name in model.names.values()}
+    wanted = {name for file, _ in detector.data for name in load_dataset(file).label_space}
+    if not wanted <= names:
+        raise CheckpointError(
+            f"expected a detector of the classes of {detector.name} "
+            f"({', '.join(sorted(wanted))}), got {detector.checkpoint} with "
+            f"{', '.join(sorted(names))}; name its own dataset, or map the names with aliases"
+        )
+    if detector.start.is_file():
+        ours, theirs = load_checkpoint(detector.start).yaml, model.yaml
+        if [ours.get(k) for k in ("backbone", "head")] != [theirs.get(k) for k in
+                                                          ("backbone", "head")]:
+            raise CheckpointError(
+                f"expected a detector of the same architecture as {detector.start.name}, got "
+                f"{detector.checkpoint}, another one; choose weights of its architecture"
+            )

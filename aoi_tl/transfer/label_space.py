@@ -1,0 +1,83 @@
+"""A detector in another label space: the same-named classes, and silence about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aoi_tl.errors import CheckpointError
+from aoi_tl.transfer.chain import begin
+from aoi_tl.transfer.detector import load_checkpoint, save_checkpoint
+from aoi_tl.transfer.weights import Ledger, is_class_layer
+
+#: The class logit of a class that a detector does not know: a confidence of 2e-9.
+SILENT = -20.0
+
+
+def express(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
+    """Write a detector with another list of classes, without training.
+
+    Its predictions of same-named classes (case and surrounding blanks ignored) stay as they are.
+    It never predicts the others.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A detector.
+    names : sequence of str
+        The class names of the new one.
+    out : Path
+        The new checkpoint.
+
+    Returns
+    -------
+    Path
+        `out`, or `checkpoint` itself where the names are its own.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be used or shares no class.
+    """
+    import torch
+
+    model = load_checkpoint(checkpoint)
+    own = [str(model.names[i]) for i in sorted(model.names)]
+    if own == list(names):
+        return checkpoint
+    known = {name.strip().lower() for name in own}
+    unknown = [i for i, name in enumerate(names) if name.strip().lower() not in known]
+    if len(unknown) == len(names):
+        raise CheckpointError(
+            f"expected a detector that shares a class with {', '.join(names)}, got {checkpoint} "
+            f"with {', '.join(own)}; map class names with aliases, or choose another source"
+        )
+    new, _ = begin(checkpoint, names, "all", seed=0)
+    with torch.no_grad():
+        for tensor, value in new.state_dict().items():
+            if is_class_layer(tensor, len(new.model)):
+                value[unknown] = SILENT if tensor.endswith("bias") else 0.0
+    save_checkpoint(new, out)
+    return out
+
+
+def rows_not_learned(ledger: Ledger) -> dict[str, tuple[int, ...]]:
+    """List the rows of a stage's start that its checkpoint had no values for.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the stage.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        By tensor: all rows of an initialised tensor, the rows of new classes of a class layer.
+    """
+    new = {}
+    for record in ledger.records:
+        rows = set(range(record.shape[0])) if record.shape else set()
+        if record.origin == "copied":
+            continue
+        new[record.tensor] = tuple(sorted(rows - {row for row, _ in record.rows}))
+    return new

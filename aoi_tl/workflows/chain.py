@@ -1,0 +1,95 @@
+"""One arm as a chain of trainings, and the work of doing it with one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aoi_tl.experiment.detection import Experiment
+from aoi_tl.files.run_folder import stage_name
+
+if TYPE_CHECKING:
+    from aoi_tl.transfer.detectors import SourceDetector
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One arm from one source: what it begins with, which data it sees, how it ends.
+
+    Attributes
+    ----------
+    arm : str
+        Its name in the tables.
+    modules : str
+        Which tensors each stage hands on, see `aoi_tl.transfer.chain.STARTS`.
+    source : str or None
+        The source's name, or ``union``.
+    source_data, target_data : Path or None
+        The ``data.yaml`` of its stages; without one there is no such stage.
+    images : int or None
+        How many of the target's training images it may see; None for all.
+    detector : SourceDetector or None
+        The source's detector that it begins with, in place of a stage on the source.
+    mixed : bool
+        Whether the target's images are mixed with the sources' in its training.
+    averaged : bool
+        Whether it ends with the average of the source's and the fine-tuned weights.
+    longer : float
+        How many times the target's epochs it trains for.
+    """
+
+    arm: str
+    modules: str
+    source: str | None = None
+    source_data: Path | None = None
+    target_data: Path | None = None
+    images: int | None = None
+    detector: SourceDetector | None = None
+    mixed: bool = False
+    averaged: bool = False
+    longer: float = 1.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """One chain with one seed: all that a worker on any machine needs to train and evaluate it.
+
+    Attributes
+    ----------
+    run : Path
+        The run folder.
+    claim : str
+        SHA-256 of its ``fingerprint.json``: what tells it from another folder of that name.
+    experiment : Experiment
+        Training arguments and device.
+    chain : Chain
+    seed : int
+    checkpoint : Path
+        Where the chain begins.
+    test_data : Path
+        The target's ``data.yaml`` in the run folder.
+    threads : int
+        Threads of a training on CPU.
+    """
+
+    run: Path
+    claim: str
+    experiment: Experiment
+    chain: Chain
+    seed: int
+    checkpoint: Path
+    test_data: Path
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """How its stages' folders begin."""
+        return stage_name(self.chain.arm, self.seed, self.chain.images)
+
+    @property
+    def tuned(self) -> str:
+        """How the folder begins that holds its training: an average shares the plain chain's."""
+        arm = self.chain.arm.replace("-soup", "-chain").replace("chain-chain", "chain")
+        return stage_name(arm if self.chain.averaged else self.chain.arm, self.seed,
+                          self.chain.images)

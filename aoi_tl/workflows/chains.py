@@ -1,0 +1,209 @@
+"""What each arm begins with and learns from: one chain for every arm, source and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.experiment.detection import (
+    DETECTOR_ARMS,
+    SOURCE_ARMS,
+    UNION_ARMS,
+    Experiment,
+)
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.workflows.adapted import AdaptedData, Prepared
+from aoi_tl.workflows.chain import Chain
+
+if TYPE_CHECKING:
+    from aoi_tl.transfer.detectors import SourceDetector
+
+
+def chains_of(
+    experiment: Experiment, data: AdaptedData, detectors: Mapping[str, SourceDetector],
+    picked: Sequence[Dataset], labelled: Prepared,
+) -> list[Chain]:
+    """Give one chain for each arm and source.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its arms and the lengths of its stages.
+    data : AdaptedData
+        Makes what they learn from.
+    detectors : mapping of str to SourceDetector
+        As `detectors_of` gives them.
+    picked : sequence of Dataset
+        The sources to learn from one by one.
+    labelled : Prepared
+        The target's labelled images that they may see.
+
+    Returns
+    -------
+    list of Chain
+    """
+    chains: list[Chain] = []
+    for arm in experiment.arms:
+        if arm == "stock-long":
+            continue
+        if arm in UNION_ARMS:
+            chains.append(_from_detector(arm, arm, detectors["union"], labelled))
+            continue
+        if arm in DETECTOR_ARMS:
+            chains += [
+                _from_detector(arm, _named(arm, source, picked), detectors[source.name], labelled)
+                for source in picked
+            ]
+            continue
+        method = arm.removesuffix("-all")
+        modules = {"scratch": "none", "stock": "stock"}.get(arm, experiment.transfer.modules)
+        modules = "all" if arm.endswith("-all") else modules
+        to_learn = data.balanced(labelled) if method == "method" else labelled
+        if method not in SOURCE_ARMS:
+            chains.append(Chain(arm, modules, target_data=to_learn.dataset.path))
+            continue
+        for source in picked:
+            learned_first = data.whole(source)
+            if method != "full-source":
+                learned_first = data.subset(learned_first)
+                _check_source(learned_first.dataset, source)
+            if method == "method":
+                learned_first = data.balanced(learned_first)
+            chains.append(Chain(
+                _named(arm, source, picked), modules, source.name, learned_first.dataset.path,
+                to_learn.dataset.path,
+            ))
+    if "stock-long" in experiment.arms:
+        longer = _times_longer(experiment, data, chains, labelled)
+        chains.insert(experiment.arms.index("stock-long"), Chain(
+            "stock-long", "stock", target_data=labelled.dataset.path, longer=longer,
+        ))
+    return chains
+
+
+def _named(arm: str, source: Dataset, picked: Sequence[Dataset]) -> str:
+    return arm if len(picked) == 1 else f"{arm}@{source.name}"
+
+
+def _from_detector(arm: str, name: str, detector: SourceDetector, labelled: Prepared) -> Chain:
+    return Chain(
+        name, "all", detector.name,
+        target_data=None if arm in ("zero-shot", "union") else labelled.dataset.path,
+        detector=detector, mixed=arm.endswith("joint"), averaged=arm.endswith("soup"),
+    )
+
+
+def _times_longer(
+    experiment: Experiment, data: AdaptedData, chains: Sequence[Chain], labelled: Prepared
+) -> float:
+    """How many times the target's stage the longest chain takes, in steps of the optimiser."""
+    from aoi_tl.transfer.mixing import optimiser_steps
+
+    def steps(n_images: int, stage: Literal["source", "target"]) -> int:
+        told = experiment.train.arguments(stage)
+        return optimiser_steps(n_images, told["epochs"], told["batch"], told.get("nbs", 64))
+
+    lengths = [
+        sum(times * _train_images(data, path) for path, times in chain.detector.data)
+        if chain.detector else _train_images(data, chain.source_data)
+        for chain in chains if chain.detector or chain.source_data
+    ]
+    if not lengths:
+        raise ExperimentError(
+            f"{experiment.where('arms')}: expected an arm with a source beside stock-long, which "
+            "trains as long, got none; add one, or leave stock-long out"
+        )
+    plain = steps(len(labelled.dataset.split("train").samples), "target")
+    return (plain + max(steps(n_images, "source") for n_images in lengths)) / plain
+
+
+def _train_images(data: AdaptedData, file: Path | None) -> int:
+    [prepared] = [p for p in data.made.values() if p.dataset.path == file]
+    return len(prepared.dataset.split("train").samples)
+
+
+def source_detectors(
+    experiment: Experiment, ranking: Ranking, data: AdaptedData, sources: Sequence[Dataset],
+    weights: Path,
+) -> dict[str, SourceDetector]:
+    """Say how each source's detector comes about, and that of the best together (``union``)."""
+    if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS}:
+        return {}
+    best = [row.name for row in ranking.sources][: experiment.union.best]
+    together = [source for source in sources if source.name in best]
+    return detectors_of(experiment, data, sources, together, weights, experiment.seeds[0])
+
+
+def detectors_of(
+    experiment: Experiment, data: AdaptedData, sources: Sequence[Dataset],
+    together: Sequence[Dataset], weights: Path, seed: int,
+) -> dict[str, SourceDetector]:
+    """Say how detectors come about: given, or trained once and kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its source stage, and the given detectors.
+    data : AdaptedData
+        Writes the sources as they are.
+    sources : sequence of Dataset
+        Each gets a detector of its own.
+    together : sequence of Dataset
+        Those of the detector ``union``; none without an arm that wants it.
+    weights : Path
+        The checkpoint that source stages begin with.
+    seed : int
+        Of the source stages.
+
+    Returns
+    -------
+    dict of str to SourceDetector
+        By the source's name, and ``union``. Nothing is trained yet.
+
+    Raises
+    ------
+    DataError
+        If the classes of a union cannot be told apart.
+    """
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.transfer.detectors import SourceDetector
+    from aoi_tl.transfer.mixing import joint_names, source_times
+
+    given = {s.data: Path(s.checkpoint) for s in experiment.sources if not isinstance(s, str)}
+    arguments = experiment.train.arguments("source")
+    with SignatureCache() as cache:
+        contents = {
+            source.name: source.split("train").fingerprint(
+                cache.contents(source.split("train").images).__getitem__
+            )
+            for source in sources
+        }
+    files = {source.name: data.whole(source).dataset.path for source in sources}
+    found = {
+        source.name: SourceDetector(
+            source.name, ((files[source.name], 1),), (contents[source.name],), weights, arguments,
+            seed, given.get(str(source.path)),
+        )
+        for source in sources
+    }
+    if set(experiment.arms) & set(UNION_ARMS):
+        joint_names(together)  # refused before anything is trained
+        times = source_times(
+            [len(source.split("train").samples) for source in together], experiment.union.evenness
+        )
+        found["union"] = SourceDetector(
+            "union", tuple((files[s.name], n) for s, n in zip(together, times, strict=True)),
+            tuple(contents[s.name] for s in together), weights, arguments, seed,
+        )
+    return found
+
+
+def _check_source(subset: Dataset, source: Dataset) -> None:
+    if not subset.split("train").instances:
+        raise DataError(
+            f"{source.path}: expected boxes of the target's classes in its train split, got none; "
+            "choose another source under 'pick', or map class names with aliases"
+        )

@@ -1,0 +1,330 @@
+"""The task of a worker: train the stages of one chain with one seed, and test what they came to."""
+
+from __future__ import annotations
+
+import io
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aoi_tl.engine import granted_gpus
+from aoi_tl.errors import EngineError
+from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.workflows.chain import Work
+
+if TYPE_CHECKING:
+    from aoi_tl.transfer.chain import Stage
+
+
+#: Epochs that a joint training is cut into: each sees other augmentations, and the rate falls.
+JOINT_EPOCHS = 10
+
+
+def train_and_evaluate(work: Work) -> dict[str, Any]:
+    """Train the stages of one chain with one seed and test the last: the task of a worker.
+
+    What an earlier attempt finished is taken as it is, and a broken stage goes on from its last
+    epoch. An attempt that is still at work, its machine cut off from us, is waited for.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    dict
+        As `finished` gives it.
+
+    Raises
+    ------
+    EngineError
+        When this machine does not see the run's files.
+    """
+    from aoi_tl.transfer.arguments import training_threads
+    from aoi_tl.transfer.chain import train_stage
+
+    check_sight(work)
+    run = RunFolder(work.run)
+    device = granted_gpus() or work.experiment.device
+    work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
+    training_threads(work.threads)
+    start, notes = begin_with(run, work), []
+    with run.alone(f"stages/.{work.tuned}.lock"):
+        best = start
+        for stage in stages_of(work):
+            if work.chain.mixed and not stage.data.is_file():
+                mix_data(work, stage.data)
+            trained = train_stage(replace(stage, start=best), resume=True)
+            best = trained.best
+            notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
+        if finished(work) is None:
+            evaluate(run, work, end_with(run, work, start, best), "; ".join(notes))
+    result = finished(work)
+    assert result is not None
+    return result
+
+
+def begin_with(run: RunFolder, work: Work) -> Path:
+    """Give the checkpoint that a work begins with: COCO's, or its source's detector.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets a line in ``detectors.json``: which detector, and whether it was there before.
+    work : Work
+
+    Returns
+    -------
+    Path
+    """
+    if work.chain.detector is None:
+        return work.checkpoint
+    from aoi_tl.transfer.detectors import keep_detector
+
+    detector = replace(
+        work.chain.detector,
+        arguments={**work.chain.detector.arguments, "device": work.experiment.device},
+    )
+    kept = keep_detector(detector)
+    with run.alone(".detectors.lock"):
+        known = run.read_json("detectors.json") or {}
+        if detector.name not in known:
+            run.write_json("detectors.json", {**known, detector.name: {
+                "checkpoint": str(kept.checkpoint), "seconds": kept.seconds, "reused": kept.reused,
+            }})
+    return kept.checkpoint
+
+
+def mix_data(work: Work, file: Path) -> None:
+    """Write the data of a joint training: the target's images among a sample of the sources'.
+
+    An epoch holds as many images as makes the whole training as long as plain fine-tuning on the
+    target, and the target makes up its share of it. The sources' images are drawn by the seed.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has a detector and the target's data.
+    file : Path
+        The new ``data.yaml``.
+    """
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.transfer.mixing import Member, target_times, write_mix
+
+    assert work.chain.detector is not None
+    assert work.chain.target_data is not None
+    target = load_dataset(work.chain.target_data).split("train")
+    sources = [(load_dataset(path).split("train"), times)
+               for path, times in work.chain.detector.data]
+    passes = len(target.samples) * work.experiment.train.arguments("target")["epochs"]
+    share = work.experiment.transfer.share
+    wanted = max(1, round((1 - share) * passes / JOINT_EPOCHS))
+    pool = [(number, place) for number, (source, times) in enumerate(sources)
+            for place in range(len(source.samples)) for _ in range(times)]
+    drawn = np.random.default_rng((work.seed, 13)).permutation(len(pool))[:wanted]
+    kept = {pool[i] for i in drawn}
+    members = [
+        Member(replace(source, samples=tuple(
+            sample for place, sample in enumerate(source.samples) if (number, place) in kept
+        )))
+        for number, (source, _) in enumerate(sources)
+    ]
+    times = target_times(len(target.samples), len(kept), share)
+    write_mix([Member(target, times), *members], file.parent)
+
+
+def end_with(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
+    """Give the checkpoint that a work is tested with.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Where a new checkpoint goes.
+    work : Work
+    start, best : Path
+        What its last stage began with, and what it came to; equal where there is none.
+
+    Returns
+    -------
+    Path
+        `best`, the average of both, or either in the target's label space.
+    """
+    from aoi_tl.transfer.averaging import average_checkpoints
+    from aoi_tl.transfer.chain import begin
+    from aoi_tl.transfer.data_yaml import data_names
+    from aoi_tl.transfer.label_space import express, rows_not_learned
+
+    chain, folder = work.chain, run.path / f"stages/{work.name}-target/weights"
+    if chain.detector is None:
+        return best
+    names = data_names(work.test_data)
+    if chain.averaged:
+        _, ledger = begin(start, names, "all", work.seed)
+        tuned_stage = run.path / f"stages/{work.tuned}-target"
+        return average_checkpoints(
+            tuned_stage / "initial.pt", best, folder / "best.pt",
+            work.experiment.transfer.soup, rows_not_learned(ledger),
+        )
+    if chain.mixed or chain.target_data is None:
+        return express(best, names, folder / "expressed.pt")
+    return best
+
+
+def finished(work: Work) -> dict[str, Any] | None:
+    """Read what a work came to.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    dict or None
+        ``scores``, ``classes`` and ``notes`` as in the target stage's ``test.json``, and
+        ``timings`` of the stages; None where it has not been evaluated.
+    """
+    run = RunFolder(work.run)
+    found = run.read_json(f"stages/{work.name}-target/test.json")
+    if found is None or "notes" not in found:
+        return None
+    timings = [
+        {"stage": stage.folder.name, "seconds": done["seconds"], "epochs": done["epochs"]}
+        for stage in stages_of(work) if (done := run.read_json(f"stages/{stage.folder.name}/done"))
+    ]
+    return {**found, "timings": timings}
+
+
+def check_sight(work: Work) -> None:
+    """Check that the machine this runs on sees all that the work needs, the images included.
+
+    Raises
+    ------
+    EngineError
+        Naming the machine and the first file that it does not see.
+    """
+    claim = work.run / "fingerprint.json"
+    files: list[Path] = [work.checkpoint]
+    given = [data for data in (work.chain.source_data, work.chain.target_data) if data is not None]
+    if work.chain.detector is not None:
+        given += [file for file, _ in work.chain.detector.data]
+    for data in {work.test_data, *given}:
+        files += sorted((data.parent / "images").rglob("*"))  # links to images elsewhere
+    is_ours = claim.is_file() and file_hash(claim) == work.claim
+    unseen = next((file for file in files if not file.exists()), None) if is_ours else work.run
+    if unseen is not None:
+        raise EngineError(
+            f"expected the machine {platform.node()} to see {unseen}, as the machine that began "
+            "the run does, got none or another one there; put data, weights and --out on a file "
+            "system that all machines of the cluster share"
+        )
+
+
+def stages_of(work: Work) -> Iterator[Stage]:
+    """Give the stages of one chain and seed, source (where it has one) before target.
+
+    Where a stage begins is filled in when the one before it has ended.
+    """
+    from aoi_tl.transfer.chain import Stage
+
+    experiment, chain = work.experiment, work.chain
+    for which, data in (("source", chain.source_data), ("target", chain.target_data)):
+        if data is None:
+            continue
+        arguments = experiment.train.arguments("source" if which == "source" else "target")
+        if which == "target" and chain.longer != 1:
+            arguments["epochs"] = math.ceil(arguments["epochs"] * chain.longer)
+        if chain.detector is not None:
+            arguments |= gentle(arguments, experiment.transfer.rate, data)
+        if chain.mixed:
+            data = work.run / "data" / f"{work.name}-mix" / "data.yaml"
+            # The mosaic is closed for the same share of the training as in plain fine-tuning.
+            closed = arguments.get("close_mosaic", 10) / arguments["epochs"]
+            arguments |= {"epochs": JOINT_EPOCHS, "close_mosaic": round(JOINT_EPOCHS * closed)}
+        yield Stage(
+            start=Path(),
+            data=data,
+            folder=work.run / "stages" / f"{work.tuned}-{which}",
+            modules=chain.modules,
+            # The source is learned whole; only the target's training may be held back.
+            freeze=experiment.transfer.freeze if which == "target" and not chain.detector else 0,
+            seed=work.seed,
+            arguments={**arguments, "device": experiment.device},
+        )
+
+
+def gentle(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:
+    """Give the optimiser and the learning rate of a stage that shall not destroy what it was given.
+
+    Parameters
+    ----------
+    arguments : mapping
+        The stage's training arguments.
+    rate : float
+        The share of the plain learning rate.
+    data : Path
+        The stage's ``data.yaml``.
+
+    Returns
+    -------
+    dict
+        ``lr0``, and ``optimizer`` where Ultralytics would choose both itself: then AdamW at a share
+        of the rate that it would choose, which depends on the number of classes.
+    """
+    from aoi_tl.transfer.data_yaml import data_names
+
+    if str(arguments.get("optimizer", "auto")).lower() != "auto":
+        return {"lr0": rate * float(arguments.get("lr0", 0.01))}
+    automatic = round(0.002 * 5 / (4 + len(data_names(data))), 6)
+    return {"optimizer": "AdamW", "lr0": rate * automatic}
+
+
+def evaluate(run: RunFolder, work: Work, best: Path, notes: str) -> None:
+    """Test one trained detector on the target's test split; kept beside the stage.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets ``test.json``, ``curves.npz`` and ``predictions.npz`` in the target stage's folder.
+    work : Work
+        Its image size, batch and device.
+    best : Path
+        The trained checkpoint.
+    notes : str
+        What changed the protocol of its trainings.
+    """
+    from aoi_tl.evaluation.detection import detection_scores
+    from aoi_tl.transfer.validation import validate_detector
+
+    folder, arguments = f"stages/{work.name}-target", work.experiment.train.arguments("target")
+    curves = validate_detector(
+        best, work.test_data, run.path / folder / "test", "test",
+        {"imgsz": arguments["imgsz"], "batch": arguments["batch"],
+         "device": work.experiment.device},
+    )
+    names = [curves.names[index] for index in curves.class_index]
+    scores = detection_scores(
+        curves.confidence, curves.precision, curves.recall, curves.average_precision, names,
+        curves.instances.tolist(), curves.images.tolist(),
+    )
+    packed = io.BytesIO()
+    np.savez_compressed(
+        packed, confidence=curves.confidence, f1_mean=curves.f1.mean(axis=0),
+        recall_grid=curves.pr_recall, precision_mean=curves.pr_precision.mean(axis=0),
+    )
+    run.write(f"{folder}/curves.npz", packed.getvalue())
+    run.write(f"{folder}/predictions.npz", curves.predictions.to_bytes())
+    run.write_json(f"{folder}/test.json", {
+        "scores": {name: getattr(scores, name) for name in
+                   ("f1", "f1_conf", "map50", "map50_95", "precision", "recall")},
+        "classes": [
+            {"class": row.name, "images": row.images, "instances": row.instances,
+             "ap50": row.map50, "ap50_95": row.map50_95, "f1": row.f1}
+            for row in scores.per_class
+        ],
+        "notes": notes,
+    })

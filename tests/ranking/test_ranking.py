@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aoi_tl.ranking.measure import Measured
+from aoi_tl.ranking.ranking import Ranking, rank_by
+from aoi_tl.ranking.selection import SourceScore
+
+
+def row(name, **measures):
+    return SourceScore(name, 9.0, 0.5, ("a", "b"), 2.25, None, None, 10, 20, measures=measures)
+
+
+def test_undefined_stands_last_without_a_rank():
+    rows, selected = rank_by("box", [
+        row("none", box=Measured(None, "lower", undefined="no box")),
+        row("far", box=Measured(3.0, "lower")), row("near", box=Measured(1.0, "lower")),
+    ])
+    assert [(r.name, r.rank) for r in rows] == [("near", 1), ("far", 2), ("none", None)]
+    assert selected == "near"
+
+
+def test_nothing_is_selected_where_nothing_is_defined():
+    _, selected = rank_by("box", [row("a", box=Measured(None, "lower", undefined="no box"))])
+    assert selected is None
+
+
+def test_places_within_noise_of_the_first_are_marked():
+    rows, _ = rank_by("box", [
+        row("first", box=Measured(1.0, "lower", 0.8, 1.2)),
+        row("near", box=Measured(1.3, "lower", 1.1, 1.5)),
+        row("far", box=Measured(3.0, "lower", 2.5, 3.5)),
+    ])
+    assert [r.tied for r in rows] == [False, True, False]
+
+
+def test_the_files_hold_every_measure():
+    rows, selected = rank_by("size", [row(
+        "a", size=Measured(20.0, "higher"), box=Measured(1.0, "lower", 0.5, 1.5, seconds=2.0)
+    )])
+    ranking = Ranking("t", 5, "size", rows, selected)
+    [written] = json.loads(ranking.to_json())["sources"]
+    assert written["measures"]["box"] == {
+        "value": 1.0, "direction": "lower", "interval": [0.5, 1.5], "undefined": None,
+    }
+    assert written["estimated_gain"] is None
+    assert written["interval"] is None
+    assert written["explanation"] == ""
+    assert ranking.to_frame()["box"].tolist() == [1.0]
+
+
+def test_a_cost_does_not_make_two_measurements_differ():
+    assert Measured(1.0, "lower", seconds=1) == Measured(1.0, "lower", seconds=2)
+    assert Measured(1.0, "lower").badness < Measured(None, "lower").badness
+    assert Measured(2.0, "higher").badness == pytest.approx(-2.0)
