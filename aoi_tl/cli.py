@@ -37,8 +37,8 @@ Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names t
 Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
                                                           "or a number.")]
 Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
-Method = Annotated[str, typer.Option(help="What the order is by: paper, emd, size, overlap, box or "
-                                          "random.")]
+Method = Annotated[str, typer.Option(help="What the order is by: auto, paper, or a measure such as "
+                                          "zero-shot, emd, size, overlap, box.")]
 Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
                                                     "experiment's paths stands for.")]
@@ -87,6 +87,8 @@ def score(
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
     method: Method = "paper",
+    weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
+                                                "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -113,9 +115,10 @@ def score(
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
                                         tell, where)
         elif matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where)
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where, weights)
         else:
-            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where)
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
+                             weights)
     if matrix:
         for quantity in ("discrepancy", "emd", "gini"):
             _show(matrix_table(rows, quantity))
@@ -238,7 +241,7 @@ def demo(
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
-        from aoi_tl.workflows.classify_demo import run_classification_demo
+        from aoi_tl.workflows.demo import run_classification_demo
 
         with _progress() as tell:
             found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)
@@ -360,6 +363,57 @@ def export(
     typer.echo(f"written to {export_dataset(load_dataset(dataset), format_, out)}")
 
 
+@app.command(epilog="Example: aoi-tl inspect runs/dc-1/exported/method-all-s0.onnx parts/ --out "
+                    "runs/inspect. Exit status: 0 all passed, 1 one or more not.")
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False,
+                                          help="best.pt of a run with 'operate', or what "
+                                               "export-model wrote.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", show_default=False,
+                                                 help="Files, folders or patterns.")],
+    out: Annotated[Path, typer.Option(help="A new folder: verdicts and pictures.")] = Path(
+        "runs/inspect"
+    ),
+) -> None:
+    """Pass or reject images by a detector and its thresholds."""
+    from aoi_tl.workflows.inspect import Verdict, run_inspection
+
+    def say(verdict: Verdict) -> None:
+        boxes = ", ".join(f"{box['class']} {box['confidence']:.2f}" for box in verdict.boxes)
+        typer.echo(f"{verdict.verdict}\t{verdict.image}" + (f"\t{boxes}" if boxes else ""))
+        if verdict.fault:
+            typer.echo(f"note: {verdict.fault}", err=True)
+
+    with _progress() as tell:
+        verdicts = run_inspection(model, images, out, tell, say)
+    kinds = [verdict.verdict for verdict in verdicts]
+    counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
+        ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
+    ) if kind in kinds)
+    typer.echo(f"{counts}; written to {out}")
+    if set(kinds) != {"pass"}:
+        raise typer.Exit(1)
+
+
+@app.command("export-model", epilog="Example: aoi-tl export-model runs/dc-1 --format onnx")
+def export_model(
+    given: Annotated[Path, typer.Argument(metavar="RUN", show_default=False,
+                                          help="A run with 'operate', or one best.pt in it.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
+) -> None:
+    """Write a detector for the line: thresholds, class names and image size inside."""
+    from aoi_tl.workflows.export_model import run_export
+
+    exported = run_export(given, format_)
+    if exported.among > 1:
+        typer.echo(f"Of {exported.among} detectors, {exported.checkpoint} does best on images held "
+                   "out from the choice of thresholds; give another's best.pt to export that.")
+    found = exported.parity
+    typer.echo(f"Largest difference on {found.images} images with {found.boxes} boxes: "
+               f"{found.confidence:.1e} of confidence, {found.shift:.1e} px.")
+    typer.echo(f"written to {exported.file}")
+
+
 @app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
@@ -424,11 +478,27 @@ def _echo_all(lines: Sequence[str]) -> None:
 def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -> None:
     if picked and picked != (scores["selected"],):
         typer.echo(f"Learned from: {', '.join(picked)} (the score picks {scores['selected']})")
+    elif scores.get("choices"):
+        typer.echo(_advice(scores["choices"]))
+    elif scores["selected"] and scores["method"] != "paper":
+        typer.echo(f"Picked source: {scores['selected']} (the first by {scores['method']})")
     elif scores["selected"]:
         typer.echo(f"Picked source: {scores['selected']} (of the three lowest scores, the one with "
                    "the most instances)")
     else:
         typer.echo("No source is picked: none has a defined score.")
+
+
+def _advice(choices: Sequence[dict[str, Any]]) -> str:
+    """What auto would do, in one line."""
+    best = choices[0]
+    if not best["sources"]:
+        return "Advice: learn from none of these; fine-tune COCO."
+    if best["estimated_gain"] is None:
+        return "Advice: none; no gain can be estimated."
+    low, high = best["interval"]
+    return (f"Advice: learn from {', '.join(best['sources'])}; estimated gain "
+            f"{best['estimated_gain']:+.1f} points of mAP50 [{low:+.1f}, {high:+.1f}]")
 
 
 def _say_notes(folder: Path) -> None:

@@ -42,11 +42,12 @@ class Comparison:
         progress: Progress,
         cache: SignatureCache,
         detectors: Mapping[str, Path] | None = None,
+        weights: Path | None = None,
     ) -> None:
         _check_settings(n_clusters, method, solver, sample)
         _check_names({id(d): d for d in (*targets, *sources)}.values())
         self.method, self.solver, self.cache = method, solver, cache
-        self.detectors = detectors or {}
+        self.detectors, self.weights = detectors or {}, weights
         self.domains: dict[tuple[str, bool], Domain] = {}
         seen = [*(as_target(d) for d in targets), *sources]
         self.images: dict[Any, Sequence[str | Path]] = {
@@ -98,7 +99,7 @@ class Comparison:
             self.domains[key] = Domain(
                 dataset.name, dataset.counts, len(dataset.images), signature, unreadable,
                 dataset.names, samples, None if is_target else self.detectors.get(dataset.name),
-                self.solver,
+                self.weights, self.solver,
             )
         return self.domains[key]
 

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aoi_tl.data.dataset import Sample
 from aoi_tl.ranking.box_shapes import BoxShapes, box_shapes
 from aoi_tl.similarity.emd import Flow, Solver, earth_movers_distance
 from aoi_tl.similarity.signature import Signature
+
+if TYPE_CHECKING:
+    from aoi_tl.transfer.viewing import View
+
+IMAGES_VIEWED = 60  # labelled images of one dataset that a detector is shown, at most
+COCO_SIZE = 320  # pixels of their longer side where COCO's features are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +43,8 @@ class Domain:
         target those of its train split. Empty where no measure wants them.
     detector : Path or None
         A kept detector of the dataset.
+    weights : Path or None
+        The COCO checkpoint whose features datasets are compared by.
     solver : str
         How its colours are carried onto a target's, as for `earth_movers_distance`.
     """
@@ -48,8 +57,10 @@ class Domain:
     names: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     detector: Path | None = None
+    weights: Path | None = None
     solver: Solver = "exact"
     _flows: dict[int, Flow] = field(default_factory=dict, repr=False)
+    _views: dict[int, View] = field(default_factory=dict, repr=False)
 
     @property
     def label_space(self) -> tuple[str, ...]:
@@ -69,6 +80,35 @@ class Domain:
     def shared_classes(self, source: Domain) -> tuple[str, ...]:
         """The classes with an instance in both, in this domain's order."""
         return tuple(label for label in self.label_space if source.counts.get(label))
+
+    @cached_property
+    def labelled(self) -> tuple[Sample, ...]:
+        """The samples that have a box, evenly spread, as many as are shown to a detector."""
+        marked = [sample for sample in self.samples if len(sample.boxes)]
+        number = min(len(marked), IMAGES_VIEWED)
+        return tuple(marked[i * len(marked) // number] for i in range(number))
+
+    @cached_property
+    def box_classes(self) -> tuple[str, ...]:
+        """The class of every box of the labelled samples, in their order."""
+        return tuple(self.names[i] for sample in self.labelled for i in sample.classes.tolist())
+
+    @cached_property
+    def coco_view(self) -> View:
+        """What the COCO checkpoint sees in the labelled samples; `weights` and a sample wanted."""
+        from aoi_tl.transfer.viewing import view_images
+
+        assert self.weights is not None
+        return view_images(self.weights, self.labelled, COCO_SIZE)
+
+    def view_of(self, target: Domain) -> View:
+        """What this domain's detector sees in the target's labelled samples; looked at once."""
+        from aoi_tl.transfer.viewing import view_images
+
+        assert self.detector is not None
+        if id(target) not in self._views:
+            self._views[id(target)] = view_images(self.detector, target.labelled)
+        return self._views[id(target)]
 
     def flow_to(self, target: Domain) -> Flow:
         """Carry this domain's colours onto the target's; worked out once."""

@@ -32,7 +32,8 @@ def explain(target: Domain, source: Domain, measured: Mapping[str, Measured]) ->
     >>> explain(target, Domain("s", {"dent": 3}, 4, white), {})
     'one of your 2 classes (dent); much brighter images; 3 boxes in 4 images'
     """
-    parts = [_classes(target, source), *_boxes(target, source, measured), _colours(target, source)]
+    parts = [measured[name].words for name in ("zero-shot", "class-blind") if name in measured][:1]
+    parts += [_classes(target, source), *_boxes(target, source, measured), _colours(target, source)]
     parts.append(f"{source.instances} boxes in {source.images} images")
     return "; ".join(part for part in parts if part)
 

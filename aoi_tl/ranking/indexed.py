@@ -19,8 +19,8 @@ from aoi_tl.ranking.comparison import (
 )
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.measures import looks_at_labels
-from aoi_tl.ranking.ranking import Ranking, rank_by
-from aoi_tl.ranking.scoring import measure_source
+from aoi_tl.ranking.ranking import Ranking
+from aoi_tl.ranking.scoring import make_ranking, measure_source
 from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
@@ -148,7 +148,6 @@ def score_index(
     aliases = getattr(target, "aliases", {})
     rows = [measure_source(method, wanted, _domain(row, method, solver, aliases))
             for row in found.rows]
-    ranked, picked = rank_by(method, rows)
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
         if wanted.unreadable else []
@@ -159,9 +158,7 @@ def score_index(
         f"{pruned:.1f} % of them pruned by lower bounds"
     )
     own = {wanted.name: wanted.signature} | {row.name: row.signature for row in found.rows}
-    return Ranking(
-        target.name, comparison.n_clusters, method, ranked, picked, tuple(notes), own
-    )
+    return make_ranking(target.name, comparison.n_clusters, method, rows, tuple(notes), own)
 
 
 def _domain(

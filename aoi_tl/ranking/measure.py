@@ -27,11 +27,14 @@ class Value:
     value : float
     low, high : float or None
         The 95 % percentile interval of a bootstrap over images.
+    words : str
+        What a reader is told of it; empty where the value says it all.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Measured:
         What it cost.
     undefined : str or None
         Why there is no value.
+    words : str
+        What a reader is told of it; may be empty.
     """
 
     value: float | None
@@ -58,6 +63,7 @@ class Measured:
     high: float | None = None
     seconds: float = field(default=0.0, compare=False)
     undefined: str | None = None
+    words: str = ""
 
     @property
     def badness(self) -> float:
@@ -123,4 +129,4 @@ class Measure:
             return Measured(None, self.direction, seconds=time.perf_counter() - began,
                             undefined=str(why))
         return Measured(found.value, self.direction, found.low, found.high,
-                        time.perf_counter() - began)
+                        time.perf_counter() - began, words=found.words)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from aoi_tl.ranking.auto import Choice
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 
@@ -36,6 +37,8 @@ class Ranking:
         The source to learn from; None where the method is defined for none.
     notes : tuple of str
         What concerns the target or the whole comparison.
+    choices : tuple of Choice
+        With ``auto``, all that can be done, the best first; "none" and "all together" among them.
     signatures : mapping of str to Signature
         Of the target and the sources, by name.
     """
@@ -46,7 +49,13 @@ class Ranking:
     sources: tuple[SourceScore, ...]
     selected: str | None
     notes: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The sources that ``auto`` would put together; empty: none. None with other methods."""
+        return self.choices[0].sources if self.choices else None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the content of ``scores.json``."""
@@ -56,7 +65,14 @@ class Ranking:
             "method": self.method,
             "sources": [_row(row) for row in self.sources],
             "selected": self.selected,
-        }
+        } | ({} if not self.choices else {
+            "choices": [
+                {"name": choice.name, "sources": list(choice.sources),
+                 "estimated_gain": choice.estimated_gain,
+                 "interval": None if choice.interval is None else list(choice.interval)}
+                for choice in self.choices
+            ],
+        })
 
     def to_json(self) -> str:
         """Give the text of ``scores.json``."""
@@ -88,7 +104,8 @@ def rank_by(
     Parameters
     ----------
     method : str
-        ``paper`` orders and picks as published; any other measure of the rows picks its first.
+        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain, any other
+        by that measure, and both pick the first.
     rows : sequence of SourceScore
         With that measure.
 
@@ -110,24 +127,27 @@ def rank_by(
     """
     if method == "paper":
         ranked, selected = rank_sources(rows), select_source(rows)
-        first = ranked[0].measures.get(method) if ranked else None
     else:
-        ordered = sorted(rows, key=lambda row: (row.measures[method].badness, row.emd, row.name))
+        by = {row.name: _by(row, method) for row in rows}
+        ordered = sorted(rows, key=lambda row: (by[row.name].badness, row.emd, row.name))
         ranked = tuple(
-            replace(row, rank=None if row.measures[method].value is None else place)
+            replace(row, rank=None if by[row.name].value is None else place)
             for place, row in enumerate(ordered, start=1)
         )
         selected = ranked[0].name if ranked and ranked[0].rank else None
-        first = ranked[0].measures[method] if ranked else None
     return tuple(
-        replace(row, tied=place > 0 and row.rank is not None and _ties(row, first, method))
+        replace(row, tied=place > 0 and row.rank is not None
+                and _by(row, method).reaches(_by(ranked[0], method)))
         for place, row in enumerate(ranked)
     ), selected
 
 
-def _ties(row: SourceScore, first: Measured | None, method: str) -> bool:
-    own = row.measures.get(method)
-    return first is not None and own is not None and own.reaches(first)
+def _by(row: SourceScore, method: str) -> Measured:
+    """What a row is ordered by."""
+    if method == "auto":
+        low, high = row.interval or (None, None)
+        return Measured(row.estimated_gain, "higher", low, high)
+    return row.measures.get(method) or Measured(row.discrepancy, "lower")
 
 
 def _row(row: SourceScore) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.errors import DataError
+from aoi_tl.ranking.auto import choices, estimate
 from aoi_tl.ranking.comparison import (
     Comparison,
     Progress,
@@ -24,6 +26,7 @@ from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
     from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.similarity.signature import Signature
 
 
 def score_sources(
@@ -35,6 +38,8 @@ def score_sources(
     sample: int | Literal["all"] = "all",
     progress: Progress = lambda done, total: None,
     cache: SignatureCache | None = None,
+    detectors: Mapping[str, Path] | None = None,
+    weights: Path | None = None,
 ) -> Ranking:
     """Rank sources for a target, and pick one.
 
@@ -60,6 +65,10 @@ def score_sources(
         Told how many images are done, and of how many.
     cache : SignatureCache, optional
         Where known signatures lie; the user's own unless given.
+    detectors : mapping of str to Path, optional
+        Kept detectors by the name of their source.
+    weights : Path, optional
+        The COCO checkpoint of the measures that compare features.
 
     Returns
     -------
@@ -99,7 +108,8 @@ def score_sources(
         )
     with open_cache(cache) as signatures:
         comparison = Comparison(
-            [target], kept, n_clusters, method, solver, sample, progress, signatures
+            [target], kept, n_clusters, method, solver, sample, progress, signatures, detectors,
+            weights,
         )
         return _rank(comparison, target, kept)
 
@@ -112,6 +122,8 @@ def score_matrix(
     sample: int | Literal["all"] = "all",
     progress: Progress = lambda done, total: None,
     cache: SignatureCache | None = None,
+    detectors: Mapping[str, Path] | None = None,
+    weights: Path | None = None,
 ) -> tuple[Ranking, ...]:
     """Rank, for each dataset as a target, all others as its sources.
 
@@ -119,7 +131,7 @@ def score_matrix(
     ----------
     datasets : sequence of Dataset or Summary
         At least two; one that comes twice is passed over.
-    n_clusters, method, solver, sample, progress, cache
+    n_clusters, method, solver, sample, progress, cache, detectors, weights
         As for `score_sources`; the number of clusters is the same for all.
 
     Returns
@@ -139,7 +151,8 @@ def score_matrix(
         raise DataError(f"expected at least two datasets, got {len(kept)}; name more")
     with open_cache(cache) as signatures:
         comparison = Comparison(
-            kept, kept, n_clusters, method, solver, sample, progress, signatures
+            kept, kept, n_clusters, method, solver, sample, progress, signatures, detectors,
+            weights,
         )
         return tuple(_rank(comparison, target, apart(kept, [target])) for target in kept)
 
@@ -154,11 +167,42 @@ def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> 
         if wanted.unreadable else []
     )
     notes += [comparison.cache.note] if comparison.cache.note else []
-    ranked, picked = rank_by(comparison.method, rows)
-    return Ranking(
-        target.name, comparison.n_clusters, comparison.method, ranked, picked, tuple(notes),
+    return make_ranking(
+        target.name, comparison.n_clusters, comparison.method, rows, tuple(notes),
         {domain.name: domain.signature for domain in (wanted, *found)},
     )
+
+
+def make_ranking(
+    target: str, n_clusters: int, method: str, rows: Sequence[SourceScore],
+    notes: tuple[str, ...] = (), signatures: Mapping[str, Signature] | None = None,
+) -> Ranking:
+    """Order measured sources; with ``auto`` list all that can be done as well.
+
+    Parameters
+    ----------
+    target : str
+        The target's name.
+    n_clusters : int
+        Of the signatures.
+    method : str
+        One of `METHODS`.
+    rows : sequence of SourceScore
+        With the measures of that method.
+    notes : tuple of str
+    signatures : mapping of str to Signature, optional
+        Of the target and the sources, by name.
+
+    Returns
+    -------
+    Ranking
+    """
+    ranked, picked = rank_by(method, rows)
+    listed = choices({
+        row.name: None if row.estimated_gain is None or row.interval is None
+        else (row.estimated_gain, row.interval) for row in ranked
+    }) if method == "auto" else ()
+    return Ranking(target, n_clusters, method, ranked, picked, notes, listed, signatures or {})
 
 
 def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
@@ -176,6 +220,8 @@ def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
         Without a rank.
     """
     measured = {measure.name: measure(target, source) for measure in measures_of(method)}
+    gain, interval = (method == "auto" and estimate(measured)) or (None, None)
     return replace(
-        score_one(target, source), measures=measured, explanation=explain(target, source, measured)
+        score_one(target, source), measures=measured, estimated_gain=gain, interval=interval,
+        explanation=explain(target, source, measured),
     )

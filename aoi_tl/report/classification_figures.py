@@ -211,13 +211,14 @@ def write_figures(tables: RunTables) -> None:
         "classes.png": draw_class_bars(
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
-        "losses.png": draw_losses({
-            arm: tables.needed(f"stages/{arm}-s{seed}/losses.csv") for arm in labels
-        }),
         "confusion.png": draw_confusion(
             *confusion_matrix(tables.needed("confusion.csv"), shown), f"{shown}, all seeds"
         ),
     }
+    losses = {arm: table for arm in labels
+              if (table := tables.table(f"stages/{arm}-s{seed}/losses.csv")) is not None}
+    if losses:  # a frozen arm has none
+        figures["losses.png"] = draw_losses(losses)
     chosen = chosen_samples(tables, f"{shown}-s{seed}")
     if len(chosen):
         figures["samples.png"] = draw_samples(

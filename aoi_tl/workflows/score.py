@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.caches.dataset_cache import read_summaries
 from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.caches.signature_index import SignatureIndex
+from aoi_tl.checkpoints.finding import find_checkpoint
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.data.summary import Summary
+from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.detection import Score
 from aoi_tl.experiment.settings import SettingsFile, validate
 from aoi_tl.files.run_folder import environment, open_run
 from aoi_tl.ranking.comparison import Progress
 from aoi_tl.ranking.indexed import score_index
+from aoi_tl.ranking.measures import looks_through_detectors, measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
+from aoi_tl.transfer.detectors import any_kept, find_kept
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.shelf import sum_up_with_aliases
 
@@ -39,6 +43,7 @@ def run_score(
     resume: bool = False,
     tell: Tell = silent,
     engine: Engine | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Score sources for a target into a run folder.
 
@@ -60,6 +65,8 @@ def run_score(
         Told what is being done.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
+    weights : str, optional
+        The COCO checkpoint of the measures that compare features: a name or a path.
 
     Returns
     -------
@@ -76,7 +83,9 @@ def run_score(
         loaded = sum_up_with_aliases(_different([target, *sources]), aliases, cache)
 
         def rank(progress: Progress) -> list[Ranking]:
-            return [score_sources(loaded[0], loaded[1:], **chosen, progress=progress, cache=cache)]
+            return [score_sources(loaded[0], loaded[1:], **chosen, progress=progress, cache=cache,
+                                  detectors=_kept(loaded[1:], chosen["method"], cache),
+                                  weights=_weights(chosen["method"], weights))]
 
         said = _said_of(loaded, chosen, matrix=False)
         return _run(rank, loaded, said, out, resume, tell)[0].to_dict()
@@ -90,6 +99,7 @@ def run_score_matrix(
     resume: bool = False,
     tell: Tell = silent,
     engine: Engine | None = None,
+    weights: str | None = None,
 ) -> list[dict[str, Any]]:
     """Score every dataset against every other into a run folder.
 
@@ -97,7 +107,7 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, tell, engine
+    out, settings, aliases, resume, tell, engine, weights
         As for `run_score`; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
 
     Returns
@@ -115,7 +125,9 @@ def run_score_matrix(
         loaded = sum_up_with_aliases(_different(datasets), aliases, cache)
 
         def rank(progress: Progress) -> list[Ranking]:
-            return list(score_matrix(loaded, **chosen, progress=progress, cache=cache))
+            return list(score_matrix(loaded, **chosen, progress=progress, cache=cache,
+                                     detectors=_kept(loaded, chosen["method"], cache),
+                                     weights=_weights(chosen["method"], weights)))
 
         said = _said_of(loaded, chosen, matrix=True)
         return [ranking.to_dict() for ranking in _run(rank, loaded, said, out, resume, tell)]
@@ -196,6 +208,33 @@ def _checked(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
     words = {key: int(v) if str(v).isdecimal() else v for key, v in (settings or {}).items()}
     return validate({"score": words}, Asked).score.model_dump(mode="json")
+
+
+def _kept(
+    sources: Sequence[Summary], method: str, cache: SignatureCache
+) -> dict[str, Path]:
+    """The kept detectors of sources, by name, where the method looks through them."""
+    if not looks_through_detectors(method) or not any_kept():
+        return {}
+    found = {}
+    for source in sources:
+        train = load_dataset(source.path, source.aliases).split("train")
+        content = train.fingerprint(cache.contents(train.images).__getitem__)
+        if (detector := find_kept([content])) is not None:
+            found[source.name] = detector
+    return found
+
+
+def _weights(method: str, weights: str | None) -> Path | None:
+    """The checkpoint whose features the method compares; None where it compares none."""
+    if not any(measure.needs == "features" for measure in measures_of(method)):
+        return None
+    if weights is None:
+        raise ExperimentError(
+            f"expected a COCO checkpoint for {method}, which compares its features, got none; name "
+            "one with --weights"
+        )
+    return find_checkpoint(weights, [Path("weights")], {})
 
 
 def _said_of(

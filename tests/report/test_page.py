@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -71,7 +72,7 @@ def test_the_page_is_well_formed_and_its_ids_are_its_own(page: str) -> None:
     assert len(outline.ids) == len(set(outline.ids))
     assert outline.headings.count("h1") == 1
     levels = [int(tag[1]) for tag in outline.headings]
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     for tag, attributes in outline.tags:
         if tag == "img" and "hidden" not in attributes:
             assert attributes.get("alt"), attributes

@@ -1,0 +1,291 @@
+"""The measures that look at the target's labelled images through the source's detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aoi_tl.evaluation.predictions import Predictions, Scorer, box_iou, match_boxes
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.measure import Measure, UndefinedMeasure, Value
+from aoi_tl.transfer.viewing import View
+
+_SAMPLES = 200  # of the bootstrap
+_SURE = 0.25  # the confidence from which a predicted box counts as a find
+_NEIGHBOURS = 5
+
+
+def _zero_shot(target: Domain, source: Domain) -> Value:
+    """MAP50 on the target's labelled training images, same-named classes only."""
+    return _scored(_known_classes(target, source), "map50", "labelled defects as it is")
+
+
+def _zero_shot_f1(target: Domain, source: Domain) -> Value:
+    """The peak of F1 there."""
+    return _scored(_known_classes(target, source), "f1", "")
+
+
+def _class_blind(target: Domain, source: Domain) -> Value:
+    """MAP50 there with all classes taken as one: for label spaces that do not match."""
+    return _scored(predictions_of(target, _seen(target, source), blind=True), "map50",
+                   "labelled defects as it is, whatever it calls them")
+
+
+def _log_me(target: Domain, source: Domain) -> Value:
+    """Log of maximum evidence of a linear model on region features."""
+    return Value(log_me(*regions_of(target, _seen(target, source))))
+
+
+def _h_score(target: Domain, source: Domain) -> Value:
+    """H-score of region features, with a shrunk covariance."""
+    return Value(h_score(*regions_of(target, _seen(target, source))))
+
+
+def _knn(target: Domain, source: Domain) -> Value:
+    """Balanced leave-one-out accuracy of nearest neighbours on region features."""
+    return Value(nearest_neighbours(*regions_of(target, _seen(target, source))))
+
+
+def _energy(target: Domain, source: Domain) -> Value:
+    """Mean negative free energy of the features of the labelled boxes."""
+    from scipy.special import logsumexp
+
+    features = _seen(target, source).regions
+    return Value(float(logsumexp(features, axis=1).mean()))
+
+
+def _seen(target: Domain, source: Domain) -> View:
+    if source.detector is None:
+        raise UndefinedMeasure("no detector of this source is kept")
+    if not target.labelled:
+        raise UndefinedMeasure("the target has no labelled training image")
+    return source.view_of(target)
+
+
+def _known_classes(target: Domain, source: Domain) -> Predictions:
+    view = _seen(target, source)
+    known = {_plain(name) for name in view.names}
+    if not any(_plain(name) in known for name in target.box_classes):
+        raise UndefinedMeasure("its detector knows none of your classes")
+    return predictions_of(target, view)
+
+
+def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictions:
+    """Hold what a detector sees against the labels.
+
+    Parameters
+    ----------
+    target : Domain
+        Whose labelled samples were looked at.
+    view : View
+    blind : bool
+        Take all classes as one; else predictions of classes that the target does not have go.
+
+    Returns
+    -------
+    Predictions
+        Of those samples, in the target's label space.
+    """
+    names = ("defect",) if blind else target.names
+    place = {_plain(name): i for i, name in enumerate(names)}
+    ids = np.array([0 if blind else place.get(_plain(name), -1) for name in view.names])
+    mapped = ids[view.class_id] if len(view.class_id) else view.class_id
+    kept = mapped >= 0
+    image, class_id = view.image[kept], mapped[kept]
+    confidence, box = view.confidence[kept], view.box[kept]
+    truth_image, truth_class, truth_box, correct = [], [], [], np.zeros((len(image), 10), bool)
+    for number, sample in enumerate(target.labelled):
+        centre, half = sample.boxes[:, :2], sample.boxes[:, 2:] / 2
+        boxes = np.hstack([centre - half, centre + half])
+        classes = np.zeros(len(boxes), np.int64) if blind else sample.classes
+        mine = np.flatnonzero(image == number)
+        if blind:
+            mine = _without_doubles(mine, confidence, box)
+        correct[mine] = match_boxes(classes, boxes, class_id[mine], box[mine])
+        truth_image.append(np.full(len(boxes), number))
+        truth_class.append(classes)
+        truth_box.append(boxes)
+    return Predictions(
+        names, tuple(str(sample.image) for sample in target.labelled),
+        np.concatenate(truth_image), np.concatenate(truth_class), np.concatenate(truth_box),
+        image, class_id, confidence, box, correct,
+    )
+
+
+def _without_doubles(
+    rows: NDArray[np.int64], confidence: NDArray[np.float64], box: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The rows but those that say of a place what a more confident row says by another class."""
+    kept: list[int] = []
+    for row in rows[np.argsort(-confidence[rows], kind="stable")].tolist():
+        if not kept or box_iou(box[[row]], box[kept]).max() <= 0.7:
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
+
+
+def _scored(found: Predictions, score: str, words: str) -> Value:
+    """A score of predictions with its interval over images, and how many defects were found."""
+    scorer, n = Scorer(found), len(found.images)
+    times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_SAMPLES)
+    drawn = [getattr(scorer.scores(row), score) for row in times]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    hits = int((found.correct[:, 0] & (found.confidence >= _SURE)).sum())
+    told = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
+    return Value(getattr(scorer.scores(), score), float(low), float(high), told)
+
+
+def regions_of(target: Domain, view: View) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the features of labelled boxes and of background, and their classes.
+
+    Parameters
+    ----------
+    target : Domain
+    view : View
+
+    Returns
+    -------
+    features : float64 array of shape (n, c)
+    classes : int64 array of shape (n,)
+        Background is a class as well.
+
+    Raises
+    ------
+    UndefinedMeasure
+        Where there are fewer than two classes of at least two regions each.
+    """
+    names = sorted(set(target.box_classes))
+    classes = [names.index(name) for name in target.box_classes]
+    classes += [len(names)] * len(view.background)
+    features = np.concatenate([view.regions, view.background])
+    counts = np.bincount(classes)
+    kept = np.isin(classes, np.flatnonzero(counts > 1))
+    if (counts > 1).sum() < 2:
+        raise UndefinedMeasure("expected at least two labelled boxes of a class")
+    return features[kept], np.asarray(classes)[kept]
+
+
+def log_me(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.int64]) -> float:
+    """Give the log of maximum evidence, per sample, averaged over classes against the rest.
+
+    Parameters
+    ----------
+    features : array of shape (n, c)
+    classes : array_like of int, shape (n,)
+
+    Returns
+    -------
+    float
+        Higher: the classes are easier to tell by a linear model on these features.
+
+    References
+    ----------
+    .. [1] You, Liu, Wang, Long. "LogME: Practical Assessment of Pre-trained Models for Transfer
+       Learning." ICML 2021: the fixed-point iteration of alpha and beta.
+    .. [2] Wang et al. "Det-LogME", arXiv 2403.09432: regions of a detector as its samples.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    n, c = features.shape
+    u, s, _ = np.linalg.svd(features, full_matrices=False)
+    square = s**2
+    evidence = []
+    for label in np.unique(classes):
+        y = (np.asarray(classes) == label).astype(np.float64)
+        along = (u.T @ y) ** 2
+        rest = max(float(y @ y - along.sum()), 0.0)
+        alpha, beta = 1.0, 1.0
+        for _ in range(100):
+            t = alpha / beta
+            gamma = float((square / (square + t)).sum())
+            weight = float((square * along / (square + t) ** 2).sum())  # |m|^2
+            residual = float((along * (t / (square + t)) ** 2).sum()) + rest
+            new_alpha = gamma / (weight + 1e-12)
+            new_beta = (n - gamma) / (residual + 1e-12)
+            done = abs(new_alpha / new_beta - t) <= 1e-6 * t
+            alpha, beta = new_alpha, new_beta
+            if done:
+                break
+        t = alpha / beta
+        weight = float((square * along / (square + t) ** 2).sum())
+        residual = float((along * (t / (square + t)) ** 2).sum()) + rest
+        log_determinant = float(np.log(alpha + beta * square).sum()) + (c - len(s)) * np.log(alpha)
+        evidence.append((
+            c * np.log(alpha) + n * np.log(beta) - n * np.log(2 * np.pi)
+            - beta * residual - alpha * weight - log_determinant
+        ) / (2 * n))
+    return float(np.mean(evidence))
+
+
+def h_score(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.int64]) -> float:
+    """Give the trace of (covariance of features)^-1 (covariance of class means).
+
+    Parameters
+    ----------
+    features : array of shape (n, c)
+    classes : array_like of int, shape (n,)
+
+    Returns
+    -------
+    float
+        0 where class means are equal; at most the number of classes less one.
+
+    References
+    ----------
+    .. [1] Bao et al. "An Information-Theoretic Approach to Transferability." ICIP 2019.
+    .. [2] Ibrahim, Ponomareva, Mazumder. "Newer is not always better", ECML 2022: the shrunk
+       covariance (Ledoit and Wolf), without which few samples overestimate it.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    features, classes = np.asarray(features, dtype=np.float64), np.asarray(classes)
+    centred = features - features.mean(axis=0)
+    covariance, shrinkage = ledoit_wolf(centred, assume_centered=True)
+    means = np.zeros_like(centred)
+    for label in np.unique(classes):
+        means[classes == label] = centred[classes == label].mean(axis=0)
+    between = means.T @ means / len(means)
+    return float((1 - shrinkage) * np.trace(np.linalg.pinv(covariance, hermitian=True) @ between))
+
+
+def nearest_neighbours(
+    features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.int64]
+) -> float:
+    """Give the balanced leave-one-out accuracy of nearest neighbours by cosine.
+
+    Parameters
+    ----------
+    features : array of shape (n, c)
+    classes : array_like of int, shape (n,)
+
+    Returns
+    -------
+    float
+        0..1; the mean over classes of the share of their samples that are told right.
+    """
+    features, classes = np.asarray(features, dtype=np.float64), np.asarray(classes)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    alike = (features / np.where(length > 0, length, 1)) @ (
+        features / np.where(length > 0, length, 1)
+    ).T
+    np.fill_diagonal(alike, -np.inf)
+    k = min(_NEIGHBOURS, len(features) - 1)
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :k]
+    votes = np.zeros((len(features), classes.max() + 1))
+    for column in nearest.T:
+        votes[np.arange(len(features)), classes[column]] += 1
+    right = votes.argmax(axis=1) == classes
+    return float(np.mean([right[classes == label].mean() for label in np.unique(classes)]))
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+ZERO_SHOT = Measure("zero-shot", "higher", "detector", _zero_shot)
+ZERO_SHOT_F1 = Measure("zero-shot-f1", "higher", "detector", _zero_shot_f1)
+CLASS_BLIND = Measure("class-blind", "higher", "detector", _class_blind)
+LOG_ME = Measure("logme", "higher", "detector", _log_me)
+H_SCORE = Measure("h-score", "higher", "detector", _h_score)
+KNN = Measure("knn", "higher", "detector", _knn)
+ENERGY = Measure("energy", "higher", "detector", _energy)
