@@ -92,6 +92,7 @@ def keep_appearance(
                 for label, (x, y, w, h) in zip(sample.classes, sample.boxes.round(5).tolist(),
                                                strict=True)
             ]
+    tell("keeping sample pictures", len(seen), len(seen))
     for row, place in zip(images, _places(features), strict=True):
         row |= {"map_x": place[0], "map_y": place[1]} if place else {"map_x": None, "map_y": None}
     for name, rows, columns in (
