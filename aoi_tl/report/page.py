@@ -20,6 +20,7 @@ from aoi_tl.report.sections import (
     ledger,
     likeness,
     matrix,
+    operating,
     repeat,
     runs,
     sources,
@@ -33,7 +34,7 @@ SECTIONS: dict[Kind, tuple[Build, ...]] = {
     "matrix": (answer.build, matrix.build, likeness.build, repeat.build),
     "run": (
         answer.build, sources.build, likeness.build, adaptation.build, ledger.build, arms.build,
-        failures.build, repeat.build,
+        failures.build, operating.build, repeat.build,
     ),
     "classify": (answer.build, arms.build, classified.build, ledger.build, repeat.build),
 }

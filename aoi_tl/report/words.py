@@ -13,6 +13,8 @@ def picked_names(scores: dict[str, Any]) -> list[str]:
     >>> picked_names({"selected": "line-1"}), picked_names({"selected": None})
     (['line-1'], [])
     """
+    if scores.get("choices"):
+        return [str(name) for name in scores["choices"][0]["sources"]]
     chosen = scores.get("selected")
     return [chosen] if isinstance(chosen, str) else [str(name) for name in chosen or []]
 
@@ -63,3 +65,14 @@ def counted(n: int, one: str, many: str = "") -> str:
     ('1 seed', '2 boxes')
     """
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Say a share in percent.
+
+    Examples
+    --------
+    >>> percent(0.01), percent(0.125), percent(1)
+    ('1 %', '12.5 %', '100 %')
+    """
+    return f"{round(100 * share, 1):g} %"

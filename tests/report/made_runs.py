@@ -68,6 +68,7 @@ def make_run(
         {"arm": arm, "seed": seed, "class": name, "instances": n, "ap50": 0.5}
         for arm in ARMS for seed in seeds for name, n in zip(classes, counted, strict=True)
     ]).to_csv(folder / "per_class.csv", index=False)
+    _write_operating(folder, classes, seeds)
     _write_counts(folder, classes, [target, sources[0]])
     pd.DataFrame([{"arm": arm, "seed": seed, "seconds": 61.5} for arm in ARMS for seed in seeds]
                  ).to_csv(folder / "timings.csv", index=False)
@@ -84,6 +85,7 @@ def _write_scores(
     rows: list[dict[str, Any]] = [
         {"name": name, "emd": 5.0 + place, "gini": 0.5, "shared_classes": list(classes),
          "discrepancy": (5.0 + place) * 0.5 / len(classes), "undefined": None, "rank": place + 1,
+         "tied": place == 1,
          "images": 40, "instances": 90 - place % 50, "note": None}
         for place, name in enumerate(sources)
     ]
@@ -181,6 +183,22 @@ def _write_counts(folder: Path, classes: Sequence[str], datasets: Sequence[str])
                  {"dataset": dataset, "class": "gini", "before": 0.4, "subset": 0.4,
                   "balanced": 0.1}]
     pd.DataFrame(rows).to_csv(folder / "counts.csv", index=False)
+
+
+def _write_operating(folder: Path, classes: Sequence[str], seeds: Sequence[int]) -> None:
+    """Leave thresholds of every arm: the image as a whole, which has no good ones, and classes."""
+    chosen = {"counted": "classes of images", "defective": 24, "good": 40, "escaped": 1,
+              "rejected": 9, "is_met": False, "escape": 1 / 24, "escape_at_most": 0.2,
+              "overkill": 9 / 40}
+    pd.DataFrame([
+        {"arm": arm, "seed": seed, "aim": '{"escape": 0.05}', "scope": scope, "class": name,
+         "threshold": threshold, "defective": 10, "good": good, "escape": 0.1, "escape_low": 0.0,
+         "escape_high": 0.4, "overkill": rejected, "overkill_low": rejected,
+         "overkill_high": rejected, **{f"chosen_{key}": value for key, value in chosen.items()}}
+        for arm in ARMS for seed in seeds
+        for scope, name, threshold, good, rejected in (
+            ("image", "", None, 0, None), *(("class", name, 0.25, 4, 0.25) for name in classes))
+    ]).to_csv(folder / "operating.csv", index=False)
 
 
 def _write_words(folder: Path, target: str) -> None:

@@ -63,7 +63,7 @@ def test_every_question_is_answered_in_order(page: str) -> None:
     assert found == [
         "What should I do?", "Which source, and why?", "How alike do they look?",
         "What was changed?", "What moved?", "Did it help?", "Where does it fail?",
-        "Can I repeat it?",
+        "What threshold do I run?", "Can I repeat it?",
     ]
 
 

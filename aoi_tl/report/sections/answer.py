@@ -78,12 +78,12 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
     scores = tables.scores
     assert scores is not None
     rows, picked = {row["name"]: row for row in scores["sources"]}, picked_names(scores)
-    if not picked or not set(picked) & set(rows):
+    choice = (scores.get("choices") or [None])[0]
+    if not picked:
         reasons = sorted({row["undefined"] for row in rows.values() if row.get("undefined")})
-        said["lines"].append(
-            f"Fine-tune the COCO checkpoint on {scores['target']}: the ranking picks no source"
-            + (f" ({'; '.join(reasons)})." if reasons else ".")
-        )
+        why = "no source is expected to help" if choice else "the ranking picks no source" + (
+            f" ({'; '.join(reasons)})" if reasons else "")
+        said["lines"].append(f"Fine-tune the COCO checkpoint on {scores['target']}: {why}.")
     else:
         together = " and ".join(picked) + (" together" if len(picked) > 1 else "")
         said["lines"].append(f"The ranking says: learn from {together} first.")
@@ -91,14 +91,12 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
             said["lines"].append(
                 "Of the three sources with the lowest discrepancy it has the most boxes."
             )
-        for name in picked:
-            row = rows.get(name, {})
-            if row.get("estimated_gain") is not None:
-                said["lines"].append(
-                    f"{name} is expected to gain {gain(row)} over plain fine-tuning."
-                )
-            if row.get("explanation"):
-                said["lines"].append(sentence(row["explanation"]))
+        if choice:
+            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}.")
+        said["lines"] += [
+            sentence(rows[name]["explanation"]) for name in picked
+            if name in rows and rows[name].get("explanation")
+        ]
     if tables.kind == "score":
         said["not_shown"].append(
             "No detector was trained here: whether the pick pays is measured by aoi-tl transfer."
@@ -141,6 +139,11 @@ def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
     if not any(str(name).startswith("boot_") for name in summary.columns):
         said["not_shown"].append(
             "The intervals cover chance in training (seeds), not the choice of test images."
+        )
+    if not tables.has("operating.csv"):
+        said["not_shown"].append(
+            "No thresholds were chosen, so it is not known how many defective images escape and "
+            "how many good ones are rejected: add operate: {escape: 0.01} to the experiment."
         )
     if boxes < _FEW_BOXES:
         said["not_shown"].append(

@@ -148,7 +148,19 @@ def _learning_curves(tables: RunTables) -> dict[str, Any] | None:
         axes.set_ylim(bottom=0)
         legend(axes, len(names))
         return {"chart": chart(figure, "learning-curves", "mAP50 over the number of labelled "
-                               "images; the band is the range of the seeds", means.reset_index())}
+                               "images; the band is the range of the seeds", means.reset_index()),
+                "needs": _needs(tables)}
+
+
+def _needs(tables: RunTables) -> Table | None:
+    found = tables.table("learning_curve.csv")
+    if found is None:
+        return None
+    last = found.columns[-2]
+    return plain_table(
+        f"Mean mAP50 by the number of labelled images; needs: how many an arm needs to reach "
+        f"stock with {last}", found,
+    )
 
 
 def _whole(tables: RunTables) -> str:

@@ -9,7 +9,10 @@ from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
 
 #: Tables of a run that are offered whole, where they are small enough to be carried along.
-_TABLES = ("scores.csv", "arms.csv", "summary.csv", "per_class.csv", "counts.csv", "timings.csv")
+_TABLES = (
+    "scores.csv", "arms.csv", "summary.csv", "learning_curve.csv", "per_class.csv",
+    "operating.csv", "counts.csv", "confusion.csv", "robustness.csv", "timings.csv",
+)
 _MOST_BYTES = 200_000
 
 

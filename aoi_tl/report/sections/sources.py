@@ -33,9 +33,8 @@ def build(tables: RunTables) -> Section | None:
     if scores is None:
         return None
     picked, rows = picked_names(scores), scores["sources"]
-    first = next((row for row in rows if row.get("interval")), None)
     cards = [
-        _card(tables, row, row["name"] in picked, first, 220 if place < _OPEN else 128)
+        _card(tables, row, row["name"] in picked, 220 if place < _OPEN else 128)
         for place, row in enumerate(rows[:_CARDS])
     ]
     return Section("sources", "Which source, and why?", {
@@ -43,13 +42,12 @@ def build(tables: RunTables) -> Section | None:
         "target_pictures": sample_pictures(tables, scores["target"], 220),
         "open": cards[:_OPEN], "more": cards[_OPEN:], "all": len(rows),
         "table": ranking_table(scores), "measures": measures_table(scores),
+        "choices": choices_table(scores),
         "method": scores.get("method", "paper"), "n_clusters": scores.get("n_clusters"),
     })
 
 
-def _card(
-    tables: RunTables, row: dict[str, Any], picked: bool, first: dict[str, Any] | None, side: int
-) -> dict[str, Any]:
+def _card(tables: RunTables, row: dict[str, Any], picked: bool, side: int) -> dict[str, Any]:
     pictures: list[Picture] = sample_pictures(tables, row["name"], side)
     return {
         "name": row["name"], "rank": row["rank"], "picked": picked,
@@ -59,18 +57,30 @@ def _card(
         "instances": row["instances"],
         "gain": gain(row) if row.get("estimated_gain") is not None else None,
         "explanation": sentence(row["explanation"]) if row.get("explanation") else None,
-        "tied": _overlaps(row, first), "pictures": pictures,
+        "tied": row.get("tied", False), "pictures": pictures,
     }
 
 
-def _overlaps(row: dict[str, Any], first: dict[str, Any] | None) -> bool:
-    """Whether a source's interval reaches that of the one ranked first."""
-    if first is None or row is first or not row.get("interval"):
-        return False
-    (low, high), (first_low, first_high) = row["interval"], first["interval"]
-    if None in (low, high, first_low, first_high):
-        return False
-    return bool(low <= first_high and high >= first_low)
+def choices_table(scores: dict[str, Any]) -> Table | None:
+    """Show all that can be done for the target, each with the gain that it is expected to bring.
+
+    Parameters
+    ----------
+    scores : dict
+        The content of ``scores.json``.
+
+    Returns
+    -------
+    Table or None
+        None where the ranking is not by expected gain.
+    """
+    if not scores.get("choices"):
+        return None
+    return Table(
+        "All that can be done, the best first", ("learn from", "expected gain"),
+        tuple((c["name"], "cannot be estimated" if c["estimated_gain"] is None else gain(c))
+              for c in scores["choices"]),
+    )
 
 
 def measures_table(scores: dict[str, Any]) -> Table | None:
