@@ -250,7 +250,8 @@ def chart(figure: Figure, name: str, title: str, data: pandas.DataFrame) -> Char
                  else m[0], svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
+    # Coordinates need two places; what is written on an axis keeps all of its own.
+    svg = re.sub(r"<[^>]*>", lambda m: re.sub(r"(\d+\.\d\d)\d+", r"\1", m[0]), svg)
     svg = re.sub(r"\n\s*", " ", svg)
     points = float(figure.get_figwidth()) * 72
     svg = svg.replace(
