@@ -219,8 +219,9 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
-    check_training(experiment, engine)
     weights = find_weights(experiment)
+    screen_checkpoints(experiment, weights)
+    check_training(experiment, engine)
     check_weights(experiment, weights)
     target, sources, notes = read_data(experiment, tell)
     settings = experiment.model_dump(
@@ -298,6 +299,17 @@ def find_weights(experiment: Experiment) -> Path:
         folders += [experiment.folder, experiment.folder.parent / "weights"]
     registry = next((f / "registry.yaml" for f in folders if (f / "registry.yaml").is_file()), None)
     return find_checkpoint(experiment.weights, folders, read_registry(registry) if registry else {})
+
+
+def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
+    """Refuse what can be seen to be no detector before anything heavy is imported."""
+    from aoi_tl.checkpoints.screening import screen_detector
+
+    if weights.is_file() and not experiment.weights_may_run_code:
+        screen_detector(weights)
+    for source in experiment.sources:
+        if not isinstance(source, str):
+            screen_detector(Path(source.checkpoint))
 
 
 def check_weights(experiment: Experiment, weights: Path) -> None:
