@@ -86,7 +86,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
-    method: Method = "paper",
+    method: Method = "auto",
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
                                                 "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
@@ -104,7 +104,12 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
+    from aoi_tl.workflows.score import (
+        matrix_quantities,
+        run_score,
+        run_score_index,
+        run_score_matrix,
+    )
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "method": method, "solver": solver,
@@ -120,7 +125,7 @@ def score(
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
                              weights)
     if matrix:
-        for quantity in ("discrepancy", "emd", "gini"):
+        for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
     else:
         _show(ranking_table(rows))

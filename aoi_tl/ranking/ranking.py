@@ -104,8 +104,9 @@ def rank_by(
     Parameters
     ----------
     method : str
-        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain, any other
-        by that measure, and both pick the first.
+        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain and picks the
+        first that shares a class with the target; any other orders by that measure and picks the
+        first.
     rows : sequence of SourceScore
         With that measure.
 
@@ -134,7 +135,8 @@ def rank_by(
             replace(row, rank=None if by[row.name].value is None else place)
             for place, row in enumerate(ordered, start=1)
         )
-        selected = ranked[0].name if ranked and ranked[0].rank else None
+        usable = [row for row in ranked if row.rank and (method != "auto" or row.shared_classes)]
+        selected = usable[0].name if usable else None
     return tuple(
         replace(row, tied=place > 0 and row.rank is not None
                 and _by(row, method).reaches(_by(ranked[0], method)))

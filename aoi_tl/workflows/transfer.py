@@ -27,6 +27,7 @@ from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.record import record_experiment
@@ -35,6 +36,7 @@ from aoi_tl.workflows.shelf import read_data
 if TYPE_CHECKING:
     import pandas
 
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.evaluation.predictions import Predictions
 
 
@@ -365,11 +367,26 @@ def rank(
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
             sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
-            cache=cache,
+            cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
     return ranking
+
+
+def _detectors_looked_through(
+    run: RunFolder, experiment: Experiment, sources: Sequence[Dataset], cache: SignatureCache
+) -> dict[str, Path]:
+    """The sources' detectors that are there before the run's first training.
+
+    They are remembered, so that a resumed run ranks as it did before it kept detectors of its own.
+    """
+    known = run.read_json("score_detectors.json")
+    if known is None:
+        found = kept_detectors(sources, experiment.score.method, cache)
+        known = {name: str(file) for name, file in found.items()}
+        run.write_json("score_detectors.json", known)
+    return {name: Path(file) for name, file in known.items() if Path(file).is_file()}
 
 
 def pick_sources(
