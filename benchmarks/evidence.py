@@ -302,7 +302,12 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
             if chain.arm == plan.arm
         ]
     if plan.sources and single:
-        chains = [replace(chain, arm=f"{chain.arm}@{plan.sources[0]}") for chain in chains]
+        # Each source's training lies in a folder of its own, whatever else shares the run folder.
+        chains = [
+            replace(chain, **{name: f"{getattr(chain, name)}@{plan.sources[0]}"
+                              for name in ("arm", "trained_as") if getattr(chain, name)})
+            for chain in chains
+        ]
     [work_] = plan_arms(run, experiment, target, {plan.seed: chains}, weights).works
     train = choose_and_train if work_.chain.candidates else train_and_evaluate
     result = train(replace(work_, threads=1))
