@@ -86,7 +86,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
-    method: Method = "paper",
+    method: Method = "auto",
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
                                                 "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
@@ -104,7 +104,12 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
+    from aoi_tl.workflows.score import (
+        matrix_quantities,
+        run_score,
+        run_score_index,
+        run_score_matrix,
+    )
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "method": method, "solver": solver,
@@ -120,7 +125,7 @@ def score(
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
                              weights)
     if matrix:
-        for quantity in ("discrepancy", "emd", "gini"):
+        for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
     else:
         _show(ranking_table(rows))
@@ -419,23 +424,20 @@ def export_model(
     typer.echo(f"written to {exported.file}")
 
 
-@app.command(epilog="Example: aoi-tl report runs/dc-1")
+@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
+                                               help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The page that puts several runs side by side.")]
+    = Path("runs/comparison.html"),
 ) -> None:
-    """Write a run's page and figures again from its tables."""
-    from aoi_tl.errors import RunError
-    from aoi_tl.files.run_folder import RunFolder
-    from aoi_tl.report.classification import write_classification_page
-    from aoi_tl.report.page import write_page
+    """Write the page of a run again from its tables; of several also one with them side by side."""
+    from aoi_tl.report.page import write_comparison, write_page
 
-    if not folder.is_dir():
-        raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
-    run = RunFolder(folder.absolute())
-    # A classification scores no sources; anything else without its tables is told by write_page.
-    is_classification = (folder / "arms.csv").is_file() and not (folder / "scores.json").is_file()
-    write = write_classification_page if is_classification else write_page
-    typer.echo(f"written to {write(run)}")
+    for folder in runs:
+        typer.echo(f"written to {write_page(folder)}")
+    if len(runs) > 1:
+        typer.echo(f"written to {write_comparison(runs, out)}")
 
 
 # ------------------------------------------------------------------------------------ words out

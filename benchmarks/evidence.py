@@ -41,11 +41,17 @@ DEVELOPMENT = (
 )
 BOARDS = ("group00041", "group12100", "group12300", "group13000", "group20085", "group92000")
 LINES = ("mt-line-a", "mt-line-b", "mt-line-c")
+EXPOSURES = tuple(f"mt-exp{i}" for i in range(1, 7))
 PARTS = ("neu-part-a", "neu-part-b", "neu-part-c")
 #: Datasets that have nothing to do with boards.
 DECOYS = ("neu-det", "kolektor-sdd", "aluminum", "magnetic-tile")
 #: Epochs on a source that is learned alone, 16 unless given: some 1,000 to 4,000 images in all.
-SOURCE_EPOCHS = {"neu-det": 4, "kolektor-sdd": 8, "aluminum": 30, "magnetic-tile": 4}
+SOURCE_EPOCHS = {
+    "neu-det": 4, "kolektor-sdd": 8, "aluminum": 30, "magnetic-tile": 4,
+    **dict.fromkeys(PARTS, 8), **dict.fromkeys(LINES, 30),
+}
+#: What the single sources of NEU parts and tile lines are held against: nothing of theirs.
+STRANGERS = ("group12100", "aluminum")
 TRAIN = {
     "imgsz": 256, "batch": 8, "nbs": 8, "optimizer": "AdamW", "lr0": 0.001, "cos_lr": True,
     "val": False, "workers": 0, "warmup_epochs": 1,
@@ -79,6 +85,8 @@ class Plan:
             "train": dict(self.train), "source_epochs": self.source_epochs if self.sources else 0,
             "target_epochs": TARGET_EPOCHS[self.images], "transfer": dict(self.transfer),
         }
+        if self.arm == "auto":  # since it tries the plain rate too
+            words["auto"] = 2
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -117,20 +125,23 @@ def plans() -> Iterator[Plan]:
     """All rows, the most wanted first."""
     for seed in (0, 1, 2):
         yield from ten_images("deeppcb", BOARDS, seed, 4)
-    yield from one_source(BOARDS)
+    yield from one_source("deeppcb", BOARDS, DECOYS)
+    yield from one_source("neu-parts", PARTS, STRANGERS)
+    yield from one_source("mt-lines", LINES, STRANGERS)
     yield from unrelated(0)
     yield from ten_images("neu-parts", PARTS, 0, 4)
     yield from ten_images("mt-lines", LINES, 0, 20)
     yield from more_images("all", 0, ("stock", "union-soup"))
     yield from other_settings()
-    yield from more_images("all", 0, ("auto",))
     yield from ten_images("neu-parts", PARTS, 1, 4)
+    yield from more_images("all", 0, ("auto",))
     yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
     yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
         yield from ten_images("neu-parts", PARTS, seed, 4)
         yield from ten_images("mt-lines", LINES, seed, 20)
         yield from unrelated(seed)
+    yield from ten_images("mt-exposures", EXPOSURES, 0, 10)
     for target in BOARDS:
         yield Plan("deeppcb", target, 10, "union-soup", (*_others(BOARDS, target), *DECOYS), 0)
     for seed in (1, 2):
@@ -150,11 +161,11 @@ def ten_images(family: str, names: tuple[str, ...], seed: int, epochs: int) -> I
         yield Plan(family, target, 10, "stock-long", _others(names, target), seed, epochs)
 
 
-def one_source(names: tuple[str, ...]) -> Iterator[Plan]:
-    """Each other board, and each dataset of something else, as the only source."""
+def one_source(family: str, names: tuple[str, ...], unrelated: tuple[str, ...]) -> Iterator[Plan]:
+    """Each other dataset of a family, and each of something else, as the only source."""
     for target in names:
-        for source in (*_others(names, target), *DECOYS):
-            yield Plan("deeppcb", target, 10, "chain-soup", (source,), 0,
+        for source in (*_others(names, target), *unrelated):
+            yield Plan(family, target, 10, "chain-soup", (source,), 0,
                        SOURCE_EPOCHS.get(source, 16))
 
 
@@ -291,7 +302,12 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
             if chain.arm == plan.arm
         ]
     if plan.sources and single:
-        chains = [replace(chain, arm=f"{chain.arm}@{plan.sources[0]}") for chain in chains]
+        # Each source's training lies in a folder of its own, whatever else shares the run folder.
+        chains = [
+            replace(chain, **{name: f"{getattr(chain, name)}@{plan.sources[0]}"
+                              for name in ("arm", "trained_as") if getattr(chain, name)})
+            for chain in chains
+        ]
     [work_] = plan_arms(run, experiment, target, {plan.seed: chains}, weights).works
     train = choose_and_train if work_.chain.candidates else train_and_evaluate
     result = train(replace(work_, threads=1))
@@ -328,7 +344,8 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("AOI_TL_CACHE", str(asked.work.absolute() / "cache"))
     there = rows_there()
-    wanted = [plan for plan in plans() if plan.key not in there][: asked.only]
+    once = {plan.key: plan for plan in plans()}
+    wanted = [plan for key, plan in once.items() if key not in there][: asked.only]
     print(f"{len(wanted)} rows to train", flush=True)
     tasks: Any = multiprocessing.Queue()
     for plan in [*wanted, *[None] * asked.jobs]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from evidence import BOARDS, DECOYS, DEVELOPMENT, LINES, PARTS, ROWS, Plan, plans
+from evidence import BOARDS, DECOYS, DEVELOPMENT, EXPOSURES, LINES, PARTS, ROWS, Plan, plans
 
 from aoi_tl.evaluation.bootstrap import Interval, bootstrap_arms
 from aoi_tl.evaluation.predictions import Predictions, read_predictions
@@ -27,7 +27,7 @@ INTERVALS = ROWS.with_name("evidence_intervals.csv")
 PAGE = ROWS.with_name("evidence.md")
 FAMILIES = {
     "deeppcb": "DeepPCB boards", "neu-parts": "NEU-DET parts, three cameras",
-    "mt-lines": "magnetic-tile lines",
+    "mt-lines": "magnetic-tile lines", "mt-exposures": "magnetic-tile exposures",
 }
 ARMS = ("stock", "stock-long", "union", "union-chain", "union-soup", "union-joint", "auto")
 BASELINES = ("stock", "stock-long")
@@ -308,7 +308,7 @@ def main() -> None:
     PAGE.write_text(TEXT.format(
         n=len(table), ten=differences_table(found, "10"),
         ten_targets="\n\n".join(targets_table(table, "10", names)
-                                for names in (BOARDS, PARTS, LINES)),
+                                for names in (BOARDS, PARTS, LINES, EXPOSURES)),
         more="\n\n".join(more), sources=sources_table(table), shelves=shelves_table(table),
         settings=settings_table(table), cost=cost_table(table), words=words,
     ), encoding="utf-8")

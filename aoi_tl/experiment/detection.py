@@ -40,7 +40,7 @@ class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Method = "paper"
+    method: Method = "auto"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 

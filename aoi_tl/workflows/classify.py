@@ -161,7 +161,7 @@ def compare(
     """
     import pandas as pd
 
-    from aoi_tl.report.classification import write_classification_page
+    from aoi_tl.report.page import write_page
 
     apart = {"confusion", "classes", "seconds", "waiting_share"}
     arms = pd.DataFrame([{key: value for key, value in row.items() if key not in apart}
@@ -190,7 +190,7 @@ def compare(
         run.write_table("robustness.csv", pd.concat(wear)[
             ["arm", "seed", "change", "strength", "accuracy"]
         ])
-    write_classification_page(run, experiment.report.samples)
+    write_page(run.path)
     return arms, summary
 
 

@@ -27,6 +27,7 @@ from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.record import record_experiment
@@ -35,6 +36,7 @@ from aoi_tl.workflows.shelf import read_data
 if TYPE_CHECKING:
     import pandas
 
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.evaluation.predictions import Predictions
 
 
@@ -169,6 +171,7 @@ def run_experiments(
             ranking = rank(run, experiment, target, sources, engine, tell)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
+            show_datasets(run, target, sources, ranking, picked, tell)
             weights = trusted_weights(run, experiment, asked.weights)
             chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
             learned = sources_of(chains[experiment.seeds[0]])
@@ -364,11 +367,26 @@ def rank(
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
             sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
-            cache=cache,
+            cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
     return ranking
+
+
+def _detectors_looked_through(
+    run: RunFolder, experiment: Experiment, sources: Sequence[Dataset], cache: SignatureCache
+) -> dict[str, Path]:
+    """The sources' detectors that are there before the run's first training.
+
+    They are remembered, so that a resumed run ranks as it did before it kept detectors of its own.
+    """
+    known = run.read_json("score_detectors.json")
+    if known is None:
+        found = kept_detectors(sources, experiment.score.method, cache)
+        known = {name: str(file) for name, file in found.items()}
+        run.write_json("score_detectors.json", known)
+    return {name: Path(file) for name, file in known.items() if Path(file).is_file()}
 
 
 def pick_sources(
@@ -397,6 +415,20 @@ def pick_sources(
             )
         picked.append(by_name[name])
     return list(dict.fromkeys(picked))
+
+
+def show_datasets(
+    run: RunFolder, target: Dataset, sources: Sequence[Dataset], ranking: Ranking,
+    picked: Sequence[Dataset], tell: Tell,
+) -> None:
+    """Keep what the page shows of the datasets under ``appearance/``; once."""
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if (run.path / "appearance" / "images.csv").is_file():
+        return
+    by_name = {source.name: source for source in sources}
+    ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], tell)
 
 
 def adapt(
@@ -477,7 +509,7 @@ def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
     run.write_table("summary.csv", summary)
     if "images" in summary and "stock" in set(summary["arm"]):
         run.write_table("learning_curve.csv", learning_curve(summary, "map50", "stock"))
-    write_page(run)
+    write_page(run.path)
     return summary
 
 
