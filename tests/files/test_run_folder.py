@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, name: str | None, place: str) -
         with open_run(tmp_path / "r", PRINT, resume=True) as run:
             raise OSError(28, "No space left on device", name and str(run.path / name))
 
-    with pytest.raises(RunError, match=f"{place}, got No space left on device; free the place"):
+    with pytest.raises(RunError, match=f"{place}, got No space left on device; make room"):
         work()
 
 
