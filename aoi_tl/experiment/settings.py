@@ -139,15 +139,40 @@ def validate(
     return experiment
 
 
+#: What several tools call one thing; whichever of them is known here is meant.
+_ONE_THING = (
+    ("lr0", "learning_rate", "lr", "base_lr", "initial_lr", "learningrate"),
+    ("lrf", "final_lr", "min_lr"),
+    ("epochs", "epoch", "num_epochs", "n_epochs", "max_epochs"),
+    ("batch", "batch_size", "batchsize", "bs"),
+    ("imgsz", "image_size", "img_size", "imgsize", "img", "input_size", "size"),
+    ("workers", "num_workers", "n_workers", "worker"),
+    ("optimizer", "optimiser", "optim"),
+    ("weight_decay", "wd", "decay", "l2"),
+    ("warmup_epochs", "warmup"),
+    ("patience", "early_stopping"),
+    ("amp", "fp16", "half_precision", "mixed_precision"),
+    ("fliplr", "hflip", "horizontal_flip"),
+    ("flipud", "vflip", "vertical_flip"),
+    ("device", "gpu", "gpus", "devices"),
+    ("weights", "model", "checkpoint", "pretrained"),
+    ("seeds", "seed"),
+)
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Name the nearest known word, or nothing where none is near.
+    """Name the known word that is meant or nearest, or nothing where none is near.
 
     Examples
     --------
     >>> did_you_mean("epoch", ["epochs", "batch"])
     "; did you mean 'epochs'?"
+    >>> did_you_mean("learning_rate", ["erasing", "lr0"])
+    "; did you mean 'lr0'?"
     """
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    meant = [name for names in _ONE_THING if word.lower() in names
+             for name in names if name in known]
+    near = meant or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

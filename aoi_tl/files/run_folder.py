@@ -90,6 +90,17 @@ class RunFolder:
                 _locks.discard(lock)
 
 
+def folder_name(name: str) -> str:
+    """Give the folder's name for something that a user named.
+
+    Examples
+    --------
+    >>> folder_name("lineA/dataset")
+    'lineA+dataset'
+    """
+    return name.replace("/", "+").replace("\\", "+")
+
+
 def stage_name(arm: str, seed: int, images: object = None) -> str:
     """How the folders of an arm's stages begin.
 
@@ -109,6 +120,7 @@ def stage_name(arm: str, seed: int, images: object = None) -> str:
     >>> stage_name("stock", 0), stage_name("stock", 0, 10)
     ('stock-s0', 'stock-n10-s0')
     """
+    arm = folder_name(arm)  # it may name its source: chain@lineA/dataset
     return f"{arm}-s{seed}" if images in (None, "all") else f"{arm}-n{images}-s{seed}"
 
 

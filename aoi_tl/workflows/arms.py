@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.files.run_folder import RunFolder, file_hash, folder_name
 from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
 from aoi_tl.workflows.progress import Tell
@@ -129,7 +129,7 @@ def plan_arms(
     if not weights.is_file():
         weights = _random_checkpoint(run, experiment, weights, target.names)
     claim, threads = file_hash(run.path / "fingerprint.json"), training_threads()
-    test_data = run.path / "data" / target.name / "data.yaml"
+    test_data = run.path / "data" / folder_name(target.name) / "data.yaml"
     works = tuple(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
         for seed in experiment.seeds for chain in chains[seed]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 METRICS = ("f1", "map50", "map50_95")
+STAGES: tuple[Literal["source", "target"], ...] = ("source", "target")
 BASELINES = ("coco", "stock", "stock-long")
 
 
@@ -221,6 +222,7 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     weights = find_weights(experiment)
     check_weights(experiment, weights)
     target, sources, notes = read_data(experiment, tell)
+    notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
@@ -273,6 +275,22 @@ def check_training(experiment: Experiment, engine: Engine) -> None:
                 raise ExperimentError(f"{experiment.where(*keys, name)}: {error}") from None
 
 
+def ignored_settings(experiment: Experiment) -> list[str]:
+    """Say which training arguments of the experiment Ultralytics will not use."""
+    from aoi_tl.transfer.arguments import ignored_arguments
+
+    found = dict.fromkeys(
+        name for stage in STAGES
+        for name in ignored_arguments(experiment.train.arguments(stage))
+    )
+    if not found:
+        return []
+    return [
+        f"train: Ultralytics ignores {' and '.join(found)} under 'optimizer: auto', and chooses "
+        "the optimizer with its rate and momentum itself; name one, such as 'optimizer: AdamW'"
+    ]
+
+
 def find_weights(experiment: Experiment) -> Path:
     """Find the checkpoint that every chain begins with; an architecture's name stands for itself.
 
@@ -312,8 +330,7 @@ def check_detectors(
     """Refuse given detectors that cannot be used; give the SHA-256 of the others by source."""
     from aoi_tl.transfer.detectors import check_given
 
-    given = {source.data: source.checkpoint for source in experiment.sources
-             if not isinstance(source, str)}
+    given = experiment.checkpoints
     aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
     found = {}
     for source in sources:
