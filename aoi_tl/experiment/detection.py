@@ -10,7 +10,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
@@ -132,6 +141,13 @@ class GivenSource(Settings):
     name: Annotated[str, Field(pattern=r"^\w")] | None = None
 
 
+# Told apart by their form, so that a fault within a mapping is told as such.
+Source = Annotated[
+    Annotated[str, Tag("path")] | Annotated[GivenSource, Tag("mapping")],
+    Discriminator(lambda given: "mapping" if isinstance(given, dict | GivenSource) else "path"),
+]
+
+
 class Train(BaseModel):
     """Ultralytics training arguments; ``source`` and ``target`` override them for one stage."""
 
@@ -176,7 +192,7 @@ class Experiment(BaseExperiment):
     """
 
     target: str
-    sources: Annotated[tuple[str | GivenSource, ...], BeforeValidator(as_tuple)] = Field(
+    sources: Annotated[tuple[Source, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1
     )
     aliases: str | None = None

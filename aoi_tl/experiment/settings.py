@@ -334,6 +334,8 @@ def _wish(fault: Mapping[str, Any]) -> str:
         return f"{sign} {next(iter(context.values()))}"
     if kind == "too_short":
         return f"at least {context['min_length']} of them"
+    if kind == "string_pattern_mismatch":
+        return "text that begins with a letter or digit"
     return _WISHES.get(kind, str(fault["msg"]))
 
 
@@ -365,11 +367,17 @@ def _got(settings: Any, keys: Keys) -> Any:
 
 def _known_keys(schema: type[BaseModel], keys: Keys) -> list[str]:
     for key in keys:
-        annotation = schema.model_fields[str(key)].annotation
-        for member in (annotation, *get_args(annotation)):  # of ``Operate | None``
-            if isinstance(member, type) and issubclass(member, BaseModel):
-                schema = member
+        if isinstance(key, str):
+            schema = _model_in(schema.model_fields[key].annotation) or schema
     return list(schema.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings that an annotation such as ``Operate | None`` or a list of them is about."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(member) for member in get_args(annotation))
+    return next((model for model in found if model), None)
 
 
 def _kind(value: object) -> str:

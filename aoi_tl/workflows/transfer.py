@@ -43,6 +43,11 @@ STAGES: tuple[Literal["source", "target"], ...] = ("source", "target")
 BASELINES = ("coco", "stock", "stock-long")
 
 
+#: What a run may have more of when it is gone on with. The first seed stays: it balances the data.
+GROWS = {"experiment.seeds": True, "experiment.arms": False, "experiment.target_images": False,
+         "data": False, "detectors": False}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to.
@@ -164,7 +169,7 @@ def run_experiments(
         plans: dict[Path, tuple[Ranking, list[Dataset], Arms]] = {}
         for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
-            run = stack.enter_context(open_run(out, asked.fingerprint, resume))
+            run = stack.enter_context(open_run(out, asked.fingerprint, resume, GROWS))
             record_experiment(run, experiment, asked.fingerprint["data"], experiment.weights,
                               asked.fingerprint["weights"], "run")
             ranking = rank(run, experiment, target, sources, engine, tell)
@@ -227,8 +232,6 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
-    if experiment.operate is None:  # as it was in runs of versions that did not know it
-        del settings["operate"]
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
