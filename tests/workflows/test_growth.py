@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from aoi_tl import Experiment, run_experiment
 from aoi_tl.errors import RunError
+from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.transfer.detectors import SourceDetector
+from aoi_tl.workflows.arms import _keep_what_stays
+from aoi_tl.workflows.chain import Chain, Work
 from tests.drawn import draw_dataset
 
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
@@ -33,7 +36,7 @@ def cache(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(shelf: Path, **settings: object) -> Experiment:
     defaults: dict[str, Any] = {
         "target": str(shelf / "new" / "data.yaml"), "sources": [str(shelf / "far" / "data.yaml")],
-        "weights": "yolov8n.yaml", "train": TRAIN, "arms": ["coco", "stock-long", "union"],
+        "weights": "yolov8n.yaml", "train": TRAIN, "arms": ["coco", "union"],
         "seeds": [0], "score": {"n_clusters": 3},
     }
     return Experiment.model_validate({**defaults, **settings})
@@ -46,17 +49,17 @@ def stamps(folder: Path) -> dict[str, int]:
 
 def test_a_run_grows_and_keeps_what_is_trained(shelf: Path, tmp_path: Path) -> None:
     run_experiment(experiment(shelf), tmp_path / "r")
-    before = stamps(tmp_path / "r")
+    before, union = stamps(tmp_path / "r"), tmp_path / "r/stages/union-s0-target/test.json"
+    evaluated = union.stat().st_mtime_ns
     both = [str(shelf / name / "data.yaml") for name in ("near", "far")]
     grown = experiment(shelf, sources=both, seeds=[0, 1])
     found = run_experiment(grown, tmp_path / "r", resume=True)
-    assert len(found.arms) == 3 * 2
+    assert len(found.arms) == 2 * 2
     assert (tmp_path / "r" / "done").is_file()
     after = stamps(tmp_path / "r")
     assert after["coco-s0-target"] == before["coco-s0-target"]
-    # They learn from both sources now, or as long as that takes.
-    assert after["stock-long-s0-target"] > before["stock-long-s0-target"]
-    assert any("stock-long, union: trained anew" in note for note in
+    assert union.stat().st_mtime_ns > evaluated  # it is made of both sources now
+    assert any(note.startswith("union: trained anew") for note in
                json.loads((tmp_path / "r" / "notes.json").read_text()))
     anew = run_experiment(grown, tmp_path / "anew")
     for name in ("arms.csv", "summary.csv", "scores.json"):
@@ -74,7 +77,7 @@ def test_a_run_grows_and_keeps_what_is_trained(shelf: Path, tmp_path: Path) -> N
         ({"train": {**TRAIN, "epochs": 2}}, r"train\.epochs: 1 there, 2 here"),
         ({"train": {**TRAIN, "source": {"epochs": 3}}}, r"train\.source\.epochs: nothing there, 3"),
         ({"seeds": [1, 0]}, r"seeds: \[0\] there, \[1, 0\] here"),
-        ({"arms": ["coco"]}, r'arms: \["coco", "stock-long", "union"\] there, \["coco"\] here'),
+        ({"arms": ["coco"]}, r'arms: \["coco", "union"\] there, \["coco"\] here'),
         ({"sources": ["near"]}, r"data\.far: \w{12}\.\.\. there, nothing here"),
         ({"operate": {"escape": 0.1}}, r"operate\.escape: nothing there, 0\.1 here"),
         ({"train": {**TRAIN, "epochs": 2}, "pick": "far", "overlap": "drop", "device": "cpu",
@@ -102,16 +105,42 @@ def test_any_other_change_is_refused_with_both_values(
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_plan_what_learnt_from_a_source_is_trained_anew(
-    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def work(run: Path, arm: str, **chain: Any) -> Work:
+    folder = run / "stages" / f"{arm}-s0-target"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Work(run, "", experiment(run), Chain(arm, "all", **chain), 0, Path(), Path(), 1)
+
+
+def test_arms_that_mean_something_else_now_are_forgotten(tmp_path: Path) -> None:
+    def detector(*contents: str) -> SourceDetector:
+        return SourceDetector("union", tuple((Path(c), 1) for c in contents), contents, Path("w"))
+
+    run = RunFolder(tmp_path)
+    works = [
+        work(tmp_path, "coco"), work(tmp_path, "method", source="far"),
+        work(tmp_path, "stock-long", longer=2.0),
+        work(tmp_path, "union-soup", detector=detector("a"), trained_as="union-chain"),
+    ]
+    for more in ("union-chain-s0-target", "method-s0-source", "method-s01-target"):
+        (tmp_path / "stages" / more).mkdir()
+    _keep_what_stays(run, works)
+    everything = sorted(folder.name for folder in tmp_path.glob("stages/*"))
+    assert len(everything) == 7
+    _keep_what_stays(run, works)
+    assert sorted(folder.name for folder in tmp_path.glob("stages/*")) == everything
+    grown = [
+        works[0], work(tmp_path, "method", source="near"), work(tmp_path, "stock-long", longer=3.0),
+        work(tmp_path, "union-soup", detector=detector("a", "b"), trained_as="union-chain"),
+    ]
+    _keep_what_stays(run, grown)
+    assert sorted(folder.name for folder in tmp_path.glob("stages/*")) == [
+        "coco-s0-target", "method-s01-target"]
+    assert "method, stock-long, union-soup: trained anew" in run.read_json("notes.json")[0]
+
+
+def test_without_a_plan_what_learnt_from_a_source_is_forgotten(tmp_path: Path) -> None:
     """A run of a version that kept no plan cannot say what its arms learnt from."""
-    run_experiment(experiment(shelf, arms=["coco", "chain"]), tmp_path / "r")
-    (tmp_path / "r" / "plan.json").unlink()
-    before = stamps(tmp_path / "r")
-    found = run_experiment(experiment(shelf, arms=["coco", "chain"]), tmp_path / "r", resume=True)
-    after = stamps(tmp_path / "r")
-    assert after["coco-s0-target"] == before["coco-s0-target"]
-    assert after["chain-s0-target"] > before["chain-s0-target"]
-    assert pd.read_csv(tmp_path / "r" / "arms.csv")["arm"].tolist() == ["coco", "chain"]
-    assert len(found.arms) == 2
+    works = [work(tmp_path, "coco"), work(tmp_path, "method", source="far")]
+    (tmp_path / "arms.csv").touch()
+    _keep_what_stays(RunFolder(tmp_path), works)
+    assert [folder.name for folder in tmp_path.glob("stages/*")] == ["coco-s0-target"]
