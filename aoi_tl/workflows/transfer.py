@@ -326,9 +326,8 @@ def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
 
     if weights.is_file() and not experiment.weights_may_run_code:
         screen_detector(weights)
-    for source in experiment.sources:
-        if not isinstance(source, str):
-            screen_detector(Path(source.checkpoint))
+    for checkpoint in experiment.checkpoints.values():
+        screen_detector(Path(checkpoint))
 
 
 def check_weights(experiment: Experiment, weights: Path) -> None:
