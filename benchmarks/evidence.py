@@ -135,6 +135,8 @@ def plans() -> Iterator[Plan]:
     yield from other_settings()
     yield from ten_images("neu-parts", PARTS, 1, 4)
     yield from more_images("all", 0, ("auto",))
+    for target in BOARDS:
+        yield Plan("deeppcb", target, 10, "auto", DECOYS, 0)
     yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
     yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
