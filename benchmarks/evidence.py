@@ -126,8 +126,6 @@ def plans() -> Iterator[Plan]:
     for seed in (0, 1, 2):
         yield from ten_images("deeppcb", BOARDS, seed, 4)
     yield from one_source("deeppcb", BOARDS, DECOYS)
-    yield from one_source("neu-parts", PARTS, STRANGERS)
-    yield from one_source("mt-lines", LINES, STRANGERS)
     yield from unrelated(0)
     yield from ten_images("neu-parts", PARTS, 0, 4)
     yield from ten_images("mt-lines", LINES, 0, 20)
@@ -135,6 +133,10 @@ def plans() -> Iterator[Plan]:
     yield from other_settings()
     yield from ten_images("neu-parts", PARTS, 1, 4)
     yield from more_images("all", 0, ("auto",))
+    yield from one_source("neu-parts", PARTS, STRANGERS)
+    yield from one_source("mt-lines", LINES, STRANGERS)
+    for target in BOARDS:
+        yield Plan("deeppcb", target, 10, "auto", DECOYS, 0)
     yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
     yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
