@@ -338,12 +338,14 @@ def _trained(
         stage = stage_name(str(row["arm"]), int(row["seed"]), None if images == "all" else images)
         file = folder / "stages" / f"{stage}-target" / "predictions.npz"
         kept = read_predictions(file.read_bytes())
+        # An average shares the training of its plain arm.
+        trained = stage.replace("union-soup", "union-chain").replace("chain-soup", "chain")
         rows.append({
             "family": "", "half": "", "target": target, "images": images, "arm": arm,
             "sources": "+".join(together) if arm.startswith("union") else row["source"],
             "seed": row["seed"], **{name: row[name] for name in ("map50", "map50_95", "f1")},
             "test_images": len(kept.images), "test_boxes": len(kept.truth_class),
-            "seconds": float(timings.get(f"{stage}-target", 0.0)), "settings": settings,
+            "seconds": float(timings[f"{trained}-target"]), "settings": settings,
         })
     return rows
 
