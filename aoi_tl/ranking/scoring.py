@@ -196,7 +196,10 @@ def make_ranking(
         row.name: None if row.estimated_gain is None or row.interval is None
         else (row.estimated_gain, row.interval) for row in ranked
     }) if method == "auto" else ()
-    return Ranking(target.name, n_clusters, method, ranked, picked, notes, listed)
+    return Ranking(
+        target.name, n_clusters, method, ranked, picked, notes, listed,
+        {domain.name: domain.signature for domain in (target, *sources)},
+    )
 
 
 def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:

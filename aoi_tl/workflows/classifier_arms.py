@@ -343,7 +343,7 @@ def _draw_maps(
     import torch
 
     from aoi_tl.classification.attribution import attribution_maps
-    from aoi_tl.report.classification import draw_maps
+    from aoi_tl.report.classification_figures import draw_maps
 
     places = spread_over_classes(draw.target_test.labels, experiment.report.maps)
     if not len(places):

@@ -28,6 +28,8 @@ from aoi_tl.workflows.record import record_experiment
 if TYPE_CHECKING:
     import pandas
 
+#: What a run may have more of when it is gone on with; maps are drawn for the first seed.
+GROWS = {"experiment.seeds": True, "experiment.arms": False}
 BASELINES = {"cdg": ("probe", "plain", "pretrained"),
              "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
 
@@ -109,7 +111,7 @@ def run_classification(
         "data": data,
         **weights,
     }
-    with open_run(out, fingerprint, resume) as run:
+    with open_run(out, fingerprint, resume, GROWS) as run:
         record_experiment(run, experiment, data, experiment.encoder, weights["encoder"],
                           "classify")
         write_counts(run, target, source)
@@ -161,7 +163,7 @@ def compare(
     """
     import pandas as pd
 
-    from aoi_tl.report.classification import write_classification_page
+    from aoi_tl.report.page import write_page
 
     apart = {"confusion", "classes", "seconds", "waiting_share"}
     arms = pd.DataFrame([{key: value for key, value in row.items() if key not in apart}
@@ -190,7 +192,7 @@ def compare(
         run.write_table("robustness.csv", pd.concat(wear)[
             ["arm", "seed", "change", "strength", "accuracy"]
         ])
-    write_classification_page(run, experiment.report.samples)
+    write_page(run.path)
     return arms, summary
 
 

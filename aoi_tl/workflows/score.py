@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
     from aoi_tl.engine import Engine
+    from aoi_tl.files.run_folder import RunFolder
 
 
 def run_score(
@@ -249,8 +250,28 @@ def _run(
         run.write_json(
             "scores.json", [r.to_dict() for r in found] if matrix else found[0].to_dict()
         )
+        _show(run, datasets, found, matrix, tell)
         run.mark_done()
     return found
+
+
+def _show(
+    run: RunFolder, datasets: Sequence[Summary], rankings: Sequence[Ranking], matrix: bool,
+    tell: Tell,
+) -> None:
+    """Keep what the datasets look like, and write the page."""
+    from aoi_tl.report.page import write_page
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if matrix:
+        signatures = {name: own for r in rankings for name, own in r.signatures.items()}
+        keep_appearance(run, None, datasets, signatures, tell=tell)
+    else:
+        by_name, [ranking] = {dataset.name: dataset for dataset in datasets}, rankings
+        ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+        keep_appearance(run, by_name[ranking.target], ranked, ranking.signatures,
+                        [ranking.selected] if ranking.selected else [], tell)
+    write_page(run.path)
 
 
 def matrix_quantities(method: str) -> tuple[str, ...]:
