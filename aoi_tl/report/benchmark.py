@@ -6,7 +6,8 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from aoi_tl.report.figures import PALETTE, canvas
+from aoi_tl.report.charts import PALETTE
+from aoi_tl.report.figures import canvas
 from aoi_tl.report.tables import Table
 
 if TYPE_CHECKING:
