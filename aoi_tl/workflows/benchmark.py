@@ -32,7 +32,7 @@ from aoi_tl.ranking.measure import Direction
 from aoi_tl.ranking.measures import MEASURES
 from aoi_tl.report.benchmark import benchmark_page, draw_gains
 from aoi_tl.workflows.kept import kept_detectors
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.shelf import load_with_aliases
 from aoi_tl.workflows.transfer import find_weights, run_experiments
 
@@ -76,7 +76,7 @@ def run_benchmark(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
     address: str | None = None,
     jobs: int = 1,
 ) -> Benchmarked:
@@ -89,7 +89,7 @@ def run_benchmark(
     out : str or Path
         The run folder: gets ``evidence.csv``, ``measures.csv``, ``pairs.csv``, ``ranking.csv``,
         ``ranking.md``, plots, and under ``targets/`` the run folder of each target.
-    resume, data_root, overrides, tell, address, jobs
+    resume, data_root, overrides, progress, address, jobs
         As for `aoi_tl.workflows.transfer.run_experiment`.
 
     Returns
@@ -106,7 +106,9 @@ def run_benchmark(
     names = [Path(e.target).parent.name for e in experiments]
     with open_run(out, {"benchmark": bench.model_dump(mode="json")}, resume) as run:
         folders = [run.path / "targets" / f"{i}-{name}" for i, name in enumerate(names)]
-        run_experiments(experiments, folders, resume=True, tell=tell, address=address, jobs=jobs)
+        run_experiments(
+            experiments, folders, resume=True, progress=progress, address=address, jobs=jobs
+        )
         evidence, measured = [], read_rows(run.path / "measures.csv")
         for experiment, folder in zip(experiments, folders, strict=True):
             target, *sources = load_with_aliases(
@@ -117,7 +119,7 @@ def run_benchmark(
             done = {(row["target"], row["images"]) for row in measured}
             for images in experiment.target_images:
                 if (target.name, str(images)) not in done:
-                    tell(f"measures for {target.name}", 0, 0)
+                    progress(f"measures for {target.name}", 0, 0)
                     measured += _of_budget(bench, experiment, target, sources, together, images)
                     run.write("measures.csv", as_csv(MEASURED, measured))
         run.write("evidence.csv", as_csv(EVIDENCE, evidence))
