@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
+from aoi_tl.duplicates.parts import Defects, Placement, connected, decide_parts, labelled_evidence
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import read_ordinary
 
@@ -59,7 +60,7 @@ _MayMeet = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two images that show the same ground.
+    """Two images that show the same ground: one part, or one design.
 
     Parameters
     ----------
@@ -86,7 +87,9 @@ class Duplicates:
     copy_of : int64 array of shape (n,)
         The first image with the same bytes; its own position where there is none before it.
     overlaps : tuple of Overlap
-        Between images that are nobody's copy.
+        Between images that are nobody's copy: those of one part.
+    designs : tuple of Overlap
+        The same, of one design on several parts.
     sizes : int64 array of shape (n, 2)
         Height and width in pixels; zeros where an image cannot be read.
     blank : bool array of shape (n,)
@@ -97,19 +100,29 @@ class Duplicates:
     overlaps: tuple[Overlap, ...]
     sizes: NDArray[np.int64]
     blank: NDArray[np.bool_]
+    designs: tuple[Overlap, ...] = ()
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """A number for each image, int64 of shape (n,); equal for whatever hangs together."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
+        """A number for each image, int64 of shape (n,); equal for whatever shows one part."""
+        return connected(self._links(self.overlaps), len(self.copy_of))
 
-        n = len(self.copy_of)
-        rows = np.concatenate([np.arange(n), [pair.first for pair in self.overlaps]])
-        columns = np.concatenate([self.copy_of, [pair.second for pair in self.overlaps]])
-        links = coo_array((np.ones(len(rows), bool), (rows.astype(int), columns.astype(int))),
-                          shape=(n, n))
-        return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+    @cached_property
+    def largest_design(self) -> NDArray[np.int64]:
+        """The images of the design that most images show, on several parts; none: (0,)."""
+        number = connected(self._links((*self.overlaps, *self.designs)), len(self.copy_of))
+        repeated = number[[pair.first for pair in self.designs]]
+        if not len(repeated):
+            return np.zeros(0, np.int64)
+        sizes = np.bincount(number)
+        largest = repeated[sizes[repeated].argmax()]
+        return np.asarray(np.flatnonzero(number == largest), dtype=np.int64)
+
+    def _links(self, pairs: Sequence[Overlap]) -> NDArray[np.int64]:
+        return np.concatenate([
+            np.column_stack([np.arange(len(self.copy_of)), self.copy_of]),
+            np.array([(pair.first, pair.second) for pair in pairs], dtype=np.int64).reshape(-1, 2),
+        ])
 
     def between(
         self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]
@@ -147,6 +160,7 @@ def find_duplicates(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     across: NDArray[np.bool_] | None = None,
+    defects: Sequence[Defects] | None = None,
 ) -> Duplicates:
     """Find equal files, exposure copies and overlapping crops among images.
 
@@ -160,6 +174,9 @@ def find_duplicates(
         Told how many images are read, and of how many.
     across : bool array of shape (n,), optional
         Look only for overlaps of a marked image with one that is not, which is quicker.
+    defects : sequence of Defects, optional
+        What is labelled on each image, to tell one part from several parts of one design; without
+        labels whatever agrees counts as one part.
 
     Returns
     -------
@@ -202,11 +219,22 @@ def find_duplicates(
             if progress is not None:
                 progress(position + 1, len(paths))
     marked = None if across is None else across[firsts]
-    found = _lay_over([paths[first] for first in firsts], described, marked, workers)
-    overlaps = tuple(
-        Overlap(firsts[i], firsts[j], similarity, share) for i, j, similarity, share in found
+    labelled = None if defects is None else [defects[first] for first in firsts]
+    found = _lay_over([paths[first] for first in firsts], described, marked, labelled, workers)
+    pairs = np.array([(firsts[one.first], firsts[one.second]) for one in found], np.int64)
+    pairs = pairs.reshape(-1, 2)
+    part = decide_parts(
+        pairs, np.array([one.similarity for one in found]), [one.one_part for one in found],
+        len(paths),
     )
-    return Duplicates(copy_of, overlaps, sizes, blank)
+    overlaps, designs = (
+        tuple(
+            Overlap(int(pairs[k, 0]), int(pairs[k, 1]), found[k].similarity, found[k].share)
+            for k in np.flatnonzero(part == wanted).tolist()
+        )
+        for wanted in (True, False)
+    )
+    return Duplicates(copy_of, overlaps, sizes, blank, designs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -501,33 +529,44 @@ def _lay_over(
     paths: list[Path],
     described: list[_Description],
     across: NDArray[np.bool_] | None,
+    defects: Sequence[Defects] | None,
     workers: int,
-) -> list[tuple[int, int, float, float]]:
+) -> list[_Agreement]:
     if len(described) < 2:
         return []
     guesses = _guesses(described, across)
     sizes = [max(one.size) for one in described]
     described.clear()
 
-    @lru_cache(maxsize=2048)
-    def structure(position: int, halvings: int) -> NDArray[np.float32]:
+    def read(position: int) -> NDArray[np.float32]:
         grey = _decode(read_ordinary(paths[position], MAX_IMAGE_BYTES))
         if grey is None:
             raise DataError(f"{paths[position]}: expected the image, got another file; try again")
+        return grey
+
+    @lru_cache(maxsize=2048)
+    def structure(position: int, halvings: int) -> NDArray[np.float32]:
+        grey = read(position)
         for _ in range(halvings):
             grey = _halved(grey)
         return _structure(grey)
 
     @lru_cache(maxsize=2048)
     def whole(position: int) -> NDArray[np.float32]:
-        grey = _decode(read_ordinary(paths[position], MAX_IMAGE_BYTES))
-        if grey is None:
-            raise DataError(f"{paths[position]}: expected the image, got another file; try again")
-        return _structure(cv2.resize(grey, (_WHOLE, _WHOLE), interpolation=cv2.INTER_AREA))
+        return _structure(cv2.resize(read(position), (_WHOLE, _WHOLE),
+                                     interpolation=cv2.INTER_AREA))
+
+    @lru_cache(maxsize=1024)
+    def pixels(position: int) -> NDArray[np.uint8]:
+        grey = read(position)
+        while max(grey.shape) > _LONGEST:
+            grey = _halved(grey)
+        return np.asarray(grey.clip(0, 255).astype(np.uint8))
 
     def lay(guess: _Guess) -> _Laid | None:
         if guess.halvings < 0:
-            return _lay(whole(guess.first), _turned(whole(guess.second), guess.turn), 0, 0)
+            return _lay(whole(guess.first), _turned(whole(guess.second), guess.turn), 0, 0,
+                        guess.turn)
         # The coarser size serves as well and costs a quarter.
         more = int(sizes[guess.first] >> guess.halvings >= 2 * _SHORTEST)
         return _lay(
@@ -548,24 +587,50 @@ def _lay_over(
         maps = [_local_map(pixels, _turned(whole(other), others_turn)) for other in others]
         return np.median(maps, axis=0).clip(0, 0.99).astype(np.float32)
 
-    def judge(guess: _Guess) -> tuple[float, float]:
+    def one_part(guess: _Guess, laid: _Laid) -> bool | None:
+        if defects is None or not (
+            len(defects[guess.first].classes) or len(defects[guess.second].classes)
+        ):
+            return None
+        return labelled_evidence(
+            defects[guess.first], defects[guess.second], laid.placement,
+            (pixels(guess.first), _turned(pixels(guess.second), guess.turn)),
+        ).one_part
+
+    def judge(guess: _Guess) -> _Agreement | None:
         laid = lay(guess)
         if laid is None or laid.share < OVERLAP or np.median(laid.local) < SIMILAR:
-            return 0.0, 0.0
+            return None
         ordinary = np.maximum(
             _looked_up(usual(guess.first, 0, guess.turn), laid.in_first),
             _looked_up(usual(guess.second, guess.turn, 0), laid.in_second),
         )
-        excess = (laid.local - ordinary) / (1 - ordinary)
-        return min(float(np.median(excess)), 1.0), laid.share
+        excess = min(float(np.median((laid.local - ordinary) / (1 - ordinary))), 1.0)
+        if excess < SIMILAR:
+            return None
+        return _Agreement(guess.first, guess.second, excess, laid.share, one_part(guess, laid))
 
-    best: dict[tuple[int, int], tuple[float, float]] = {}
+    best: dict[tuple[int, int], _Agreement] = {}
     with ThreadPoolExecutor(workers) as pool:
-        for guess, found in zip(guesses, pool.map(judge, guesses), strict=True):
-            pair = guess.first, guess.second
-            if found[0] >= SIMILAR:
-                best[pair] = max(found, best.get(pair, (0.0, 0.0)))
-    return [(i, j, *found) for (i, j), found in sorted(best.items())]
+        for found in pool.map(judge, guesses):
+            if found is not None:
+                pair = found.first, found.second
+                best[pair] = max(found, best.get(pair, found), key=_Agreement.strength)
+    return [best[pair] for pair in sorted(best)]
+
+
+@dataclass(frozen=True)
+class _Agreement:
+    """How well two images agree, and whether their labels make them one part."""
+
+    first: int
+    second: int
+    similarity: float
+    share: float
+    one_part: bool | None
+
+    def strength(self) -> tuple[bool, float, float]:
+        return self.one_part is True, self.similarity, self.share
 
 
 @dataclass(frozen=True, eq=False)
@@ -576,10 +641,11 @@ class _Laid:
     in_first: NDArray[np.float64]  # (n, 2): row and column as shares of the image
     in_second: NDArray[np.float64]
     share: float
+    placement: Placement
 
 
 def _lay(
-    first: NDArray[np.float32], second: NDArray[np.float32], dx: int, dy: int
+    first: NDArray[np.float32], second: NDArray[np.float32], dx: int, dy: int, turn: int = 0
 ) -> _Laid | None:
     """Lay the second image over the first, its corner at about (dx, dy)."""
     left, top = max(dx, 0), max(dy, 0)
@@ -606,6 +672,11 @@ def _lay(
         np.column_stack([rows + top + down, columns + left + across]) / first.shape,
         np.column_stack([rows + top - dy + _REACH, columns + left - dx + _REACH]) / second.shape,
         min((right - left) * (bottom - top) / min(first.size, second.size), 1.0),
+        Placement(
+            turn, (second.shape[1] / first.shape[1], second.shape[0] / first.shape[0]),
+            ((dx + int(across) - _REACH) / first.shape[1],
+             (dy + int(down) - _REACH) / first.shape[0]),
+        ),
     )
 
 
