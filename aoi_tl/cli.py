@@ -241,7 +241,7 @@ def demo(
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
-        from aoi_tl.workflows.classify_demo import run_classification_demo
+        from aoi_tl.workflows.demo import run_classification_demo
 
         with _progress() as tell:
             found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)
@@ -361,6 +361,57 @@ def export(
     from aoi_tl.formats import export_dataset
 
     typer.echo(f"written to {export_dataset(load_dataset(dataset), format_, out)}")
+
+
+@app.command(epilog="Example: aoi-tl inspect runs/dc-1/exported/method-all-s0.onnx parts/ --out "
+                    "runs/inspect. Exit status: 0 all passed, 1 one or more not.")
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False,
+                                          help="best.pt of a run with 'operate', or what "
+                                               "export-model wrote.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", show_default=False,
+                                                 help="Files, folders or patterns.")],
+    out: Annotated[Path, typer.Option(help="A new folder: verdicts and pictures.")] = Path(
+        "runs/inspect"
+    ),
+) -> None:
+    """Pass or reject images by a detector and its thresholds."""
+    from aoi_tl.workflows.inspect import Verdict, run_inspection
+
+    def say(verdict: Verdict) -> None:
+        boxes = ", ".join(f"{box['class']} {box['confidence']:.2f}" for box in verdict.boxes)
+        typer.echo(f"{verdict.verdict}\t{verdict.image}" + (f"\t{boxes}" if boxes else ""))
+        if verdict.fault:
+            typer.echo(f"note: {verdict.fault}", err=True)
+
+    with _progress() as tell:
+        verdicts = run_inspection(model, images, out, tell, say)
+    kinds = [verdict.verdict for verdict in verdicts]
+    counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
+        ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
+    ) if kind in kinds)
+    typer.echo(f"{counts}; written to {out}")
+    if set(kinds) != {"pass"}:
+        raise typer.Exit(1)
+
+
+@app.command("export-model", epilog="Example: aoi-tl export-model runs/dc-1 --format onnx")
+def export_model(
+    given: Annotated[Path, typer.Argument(metavar="RUN", show_default=False,
+                                          help="A run with 'operate', or one best.pt in it.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
+) -> None:
+    """Write a detector for the line: thresholds, class names and image size inside."""
+    from aoi_tl.workflows.export_model import run_export
+
+    exported = run_export(given, format_)
+    if exported.among > 1:
+        typer.echo(f"Of {exported.among} detectors, {exported.checkpoint} does best on images held "
+                   "out from the choice of thresholds; give another's best.pt to export that.")
+    found = exported.parity
+    typer.echo(f"Largest difference on {found.images} images with {found.boxes} boxes: "
+               f"{found.confidence:.1e} of confidence, {found.shift:.1e} px.")
+    typer.echo(f"written to {exported.file}")
 
 
 @app.command(epilog="Example: aoi-tl report runs/dc-1")

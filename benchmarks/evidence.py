@@ -121,9 +121,12 @@ def plans() -> Iterator[Plan]:
     yield from unrelated(0)
     yield from ten_images("neu-parts", PARTS, 0, 4)
     yield from ten_images("mt-lines", LINES, 0, 20)
-    yield from more_images("all", 0)
+    yield from more_images("all", 0, ("stock", "union-soup"))
     yield from other_settings()
-    yield from more_images(25, 0)
+    yield from more_images("all", 0, ("auto",))
+    yield from ten_images("neu-parts", PARTS, 1, 4)
+    yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
+    yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
         yield from ten_images("neu-parts", PARTS, seed, 4)
         yield from ten_images("mt-lines", LINES, seed, 20)
@@ -131,8 +134,8 @@ def plans() -> Iterator[Plan]:
     for target in BOARDS:
         yield Plan("deeppcb", target, 10, "union-soup", (*_others(BOARDS, target), *DECOYS), 0)
     for seed in (1, 2):
-        yield from more_images("all", seed)
-        yield from more_images(25, seed)
+        yield from more_images("all", seed, ("stock", "auto"))
+        yield from more_images(25, seed, ("stock", "union-soup", "stock-long"))
 
 
 def ten_images(family: str, names: tuple[str, ...], seed: int, epochs: int) -> Iterator[Plan]:
@@ -161,9 +164,9 @@ def unrelated(seed: int) -> Iterator[Plan]:
         yield Plan("deeppcb", target, 10, "union-soup", DECOYS, seed)
 
 
-def more_images(images: int | str, seed: int) -> Iterator[Plan]:
+def more_images(images: int | str, seed: int, arms: tuple[str, ...]) -> Iterator[Plan]:
     """More of the boards' labelled images, up to all."""
-    for arm in ("stock", "union-soup", "stock-long"):
+    for arm in arms:
         for target in BOARDS:
             sources = _others(BOARDS, target) if arm != "stock" else ()
             yield Plan("deeppcb", target, images, arm, sources, seed)
@@ -171,13 +174,15 @@ def more_images(images: int | str, seed: int) -> Iterator[Plan]:
 
 def other_settings() -> Iterator[Plan]:
     """What the settings do, on the development half."""
-    for transfer in ({"soup": 0.3}, {"soup": 0.7}, {"rate": 1.0}, {"rate": 0.1}):
-        for target in (board for board in BOARDS if board in DEVELOPMENT):
-            yield Plan("deeppcb", target, 10, "union-soup", _others(BOARDS, target), 0,
-                       transfer=tuple(transfer.items()))
-    for transfer in ({"share": 0.25}, {"share": 0.75}):
-        for target in (board for board in BOARDS if board in DEVELOPMENT):
-            yield Plan("deeppcb", target, 10, "union-joint", _others(BOARDS, target), 0,
+    chosen = [board for board in BOARDS if board in DEVELOPMENT]
+    asked: tuple[tuple[int | str, str, dict[str, float]], ...] = (
+        ("all", "union-chain", {}), ("all", "union-chain", {"rate": 1.0}),
+        (10, "union-soup", {"soup": 0.3}), (10, "union-soup", {"soup": 0.7}),
+        (10, "union-soup", {"rate": 1.0}), (10, "union-joint", {"share": 0.25}),
+    )
+    for images, arm, transfer in asked:
+        for target in chosen:
+            yield Plan("deeppcb", target, images, arm, _others(BOARDS, target), 0,
                        transfer=tuple(transfer.items()))
 
 
@@ -242,10 +247,11 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
     """Train and test one row through the package's own arms, and append it."""
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.evaluation.predictions import read_predictions
-    from aoi_tl.experiment.detection import Experiment
+    from aoi_tl.experiment.detection import DETECTOR_ARMS, Experiment
     from aoi_tl.files.run_folder import RunFolder
     from aoi_tl.workflows.adapted import AdaptedData
     from aoi_tl.workflows.arms import plan_arms
+    from aoi_tl.workflows.auto import choose_and_train
     from aoi_tl.workflows.chains import chains_of, detectors_of
     from aoi_tl.workflows.training import train_and_evaluate
 
@@ -278,7 +284,7 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
         labelled = (data.whole(target) if plan.images == "all"
                     else data.few(target, plan.images, plan.seed))
         data.whole(target)
-        single = sources[:1] if not plan.arm.startswith(("union", "stock")) else []
+        single = sources[:1] if plan.arm in DETECTOR_ARMS else []
         chains = [
             replace(chain, images=None if plan.images == "all" else plan.images)
             for chain in chains_of(experiment, data, detectors, single, labelled)
@@ -287,7 +293,8 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
     if plan.sources and single:
         chains = [replace(chain, arm=f"{chain.arm}@{plan.sources[0]}") for chain in chains]
     [work_] = plan_arms(run, experiment, target, {plan.seed: chains}, weights).works
-    result = train_and_evaluate(replace(work_, threads=1))
+    train = choose_and_train if work_.chain.candidates else train_and_evaluate
+    result = train(replace(work_, threads=1))
     kept = read_predictions(
         (folder / "stages" / f"{work_.name}-target" / "predictions.npz").read_bytes()
     )

@@ -37,8 +37,7 @@ def every(shelf: Path) -> list[Path]:
 
 @pytest.mark.parametrize("command", [
     "", "score", "transfer", "run", "classify", "demo", "index", "labels", "check", "split",
-    "import", "export",
-    "report",
+    "import", "export", "inspect", "export-model", "report",
 ])
 def test_help_has_an_example(command: str) -> None:
     found = aoi_tl(*([command] if command else []), "--help")

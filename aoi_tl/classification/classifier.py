@@ -12,6 +12,7 @@ import numpy as np
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.classification.batches import BatchStream, Pixels
 from aoi_tl.classification.encoders import Encoder
+from aoi_tl.classification.probe import Probe
 
 if TYPE_CHECKING:
     import torch
@@ -188,3 +189,35 @@ def save_classifier(classifier: Classifier, path: Path, **about: Any) -> None:
         Plain values: the encoder's name, classes, image size.
     """
     save_state({"state": classifier.module.state_dict(), **about}, path)
+
+
+def probe_classifier(encoder: Encoder, probe: Probe) -> Classifier:
+    """Put a probe on its encoder as the head of a classifier.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The one whose features the probe was fitted on.
+    probe : Probe
+        Its standardisation and temperature become part of the head.
+
+    Returns
+    -------
+    Classifier
+        In evaluation mode; without a source. Its probabilities are the probe's.
+    """
+    import torch
+    from torch import nn
+
+    weight = probe.coefficients / probe.sd / probe.temperature
+    head = nn.Linear(encoder.feature_size, len(weight))
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(weight))
+        head.bias.copy_(torch.from_numpy(probe.intercepts / probe.temperature
+                                         - weight @ probe.mean))
+    head.to(next(encoder.module.parameters()).device)
+    classifier = Classifier(
+        encoder.module, nn.ModuleDict({"target": head}), {"target": slice(0, len(weight))}
+    )
+    classifier.module.eval()
+    return classifier

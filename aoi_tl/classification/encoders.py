@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# The names of the papers, and timm's names for them.
+# Short names, as the papers have them, and timm's names for them.
 TIMM_NAMES = {
     "resnet18": "resnet18",
     "resnet50": "resnet50",
@@ -72,6 +72,8 @@ class Encoder:
         What was loaded and what was not.
     map_layer : torch.nn.Module or None
         The last layer that still has a height and a width, for Grad-CAM; None for a transformer.
+    image_size : int
+        Side of the images that its weights were made with, in pixels.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Encoder:
     feature_size: int
     loaded: Loaded
     map_layer: nn.Module | None
+    image_size: int = 224
 
 
 def build_encoder(name: str, weights: str = "hub", seed: int = 0) -> Encoder:
@@ -87,12 +90,14 @@ def build_encoder(name: str, weights: str = "hub", seed: int = 0) -> Encoder:
     Parameters
     ----------
     name : str
-        One of ``TIMM_NAMES``; or an Ultralytics checkpoint (``.pt``), a classifier's or a
-        detector's, of which all but the last layer or the backbone is taken; or the name of an
-        Ultralytics architecture (``yolov8n.yaml``, ``yolo11n-cls.yaml``) for random weights.
+        Any name of timm's (``tf_efficientnet_lite0``, ``resnet18.a1_in1k``) or one of
+        ``TIMM_NAMES``; or an Ultralytics checkpoint (``.pt``), a classifier's or a detector's, of
+        which all but the last layer or the backbone is taken; or the name of an Ultralytics
+        architecture (``yolov8n.yaml``, ``yolo11n-cls.yaml``) for random weights.
     weights : str
-        For timm's encoders: ``hub`` (ImageNet, downloaded once), a local file, or ``random``.
-        A ``.pt`` brings its own weights unless ``random`` is asked.
+        For timm's encoders: ``hub`` (timm's own, downloaded once), a name on the Hugging Face hub
+        (``owner/model``), a local ``.safetensors``, ``.pth`` or ``.pt``, or ``random``. A ``.pt``
+        encoder brings its own weights unless ``random`` is asked.
     seed : int
         Of random weights.
 
@@ -116,24 +121,63 @@ def build_encoder(name: str, weights: str = "hub", seed: int = 0) -> Encoder:
     """
     import torch
 
-    if name in TIMM_NAMES:
-        body, mean, sd, loaded, layer = _timm(name, weights, seed)
-    elif name.endswith((".pt", ".yaml")):
+    layer: nn.Module | None
+    if name.endswith((".pt", ".yaml")):
         body, loaded, layer = _ultralytics(name, weights, seed)
-        mean, sd = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        mean, sd, image_size = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 224
     else:
-        near = difflib.get_close_matches(name, TIMM_NAMES, n=1)
-        raise ExperimentError(
-            f"expected an encoder out of {', '.join(TIMM_NAMES)} or a .pt file, got {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-        )
+        body, loaded, layer = _timm(name, weights, seed)
+        config = body.pretrained_cfg
+        mean, sd, image_size = config["mean"], config["std"], int(config["input_size"][-1])
     module = torch.nn.Sequential(_normalisation(mean, sd), body)
     for parameter in module.parameters():
         parameter.requires_grad_(True)
     module.eval()
-    with torch.no_grad():
-        size = int(module(torch.zeros(1, 3, 64, 64)).shape[1])
-    return Encoder(name, module, size, loaded, layer)
+    features, last = _try_out(module, image_size, layer)
+    if last is None or last.ndim != 4 or last.shape[2] != last.shape[3]:
+        layer = None  # a transformer's tokens, or channels last: no map of features
+    return Encoder(name, module, int(features.shape[1]), loaded, layer, image_size)
+
+
+def _try_out(
+    module: nn.Module, size: int, layer: nn.Module | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Pass one image through; give its features and what came out of a layer."""
+    import torch
+
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_hook(lambda *passed: seen.append(passed[2])) if layer else None
+    try:
+        with torch.no_grad():
+            features = module(torch.zeros(1, 3, size, size))
+    finally:
+        if hook is not None:
+            hook.remove()
+    return features, seen[0] if seen else None
+
+
+def check_image_size(encoder: Encoder, size: int) -> None:
+    """Check that an encoder takes images of a size.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Some transformers take the size that they were made for only.
+    size : int
+        Side in pixels.
+
+    Raises
+    ------
+    ExperimentError
+        When it does not.
+    """
+    try:
+        _try_out(encoder.module, size, None)
+    except (AssertionError, RuntimeError, ValueError):  # each architecture has its own
+        raise ExperimentError(
+            f"expected images of {encoder.image_size} px for the encoder {encoder.name!r}, got "
+            f"{size} px; set train.image_size to {encoder.image_size}"
+        ) from None
 
 
 def _normalisation(mean: Sequence[float], sd: Sequence[float]) -> nn.Module:
@@ -158,37 +202,34 @@ def _normalisation(mean: Sequence[float], sd: Sequence[float]) -> nn.Module:
     return Normalisation()
 
 
-def _timm(
-    name: str, weights: str, seed: int
-) -> tuple[nn.Module, Sequence[float], Sequence[float], Loaded, nn.Module | None]:
-    try:
-        import timm
-    except ModuleNotFoundError:
-        raise ExperimentError(
-            f"expected timm for the encoder {name!r}, got none installed; "
-            "pip install 'aoi-tl[classify]'"
-        ) from None
+def _timm(name: str, weights: str, seed: int) -> tuple[Any, Loaded, nn.Module | None]:
     import torch
 
-    arguments: dict[str, Any] = {"num_classes": 0}
-    if name.startswith("vit"):
-        arguments["dynamic_img_size"] = True  # 224 px is not the only size
+    known = TIMM_NAMES.get(name, name)
+    architecture, _, tag = known.partition(".")
+    _check_name(name, architecture, tag)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body: Any = timm.create_model(TIMM_NAMES[name], pretrained=False, **arguments)
+        body = _create(known)
     own = tuple(body.state_dict())
-    config = body.pretrained_cfg
     if weights == "random":
         loaded = Loaded("random", (), own, ())
-    elif weights == "hub":
+    elif weights == "hub" or _is_hub_name(weights):
+        origin = known if weights == "hub" else f"hf-hub:{weights.removeprefix('hf-hub:')}"
         try:
-            body = timm.create_model(TIMM_NAMES[name], pretrained=True, **arguments)
+            body = _create(origin, pretrained=True)
         except Exception as error:  # whatever the download raises
             raise CheckpointError(
-                f"expected to download the ImageNet weights of {name}, got "
+                f"expected to download the weights {weights!r} of {name}, got "
                 f"{type(error).__name__}; name a local file as weights, or ask for 'random'"
             ) from error
-        loaded = Loaded(str(config["hf_hub_id"]), own, (), (str(config["classifier"]),))
+        config = body.pretrained_cfg
+        if config["architecture"] != architecture:
+            raise CheckpointError(
+                f"expected a checkpoint of {name} at {weights}, got one of another architecture, "
+                f"{config['architecture']}; name that as the encoder"
+            )
+        loaded = Loaded(str(config["hf_hub_id"] or weights), own, (), (str(config["classifier"]),))
     else:
         state = _read_state(Path(weights))
         adapt = getattr(__import__(type(body).__module__, fromlist=["_"]),
@@ -196,11 +237,52 @@ def _timm(
         if adapt is not None:
             state = adapt(state, body)
         loaded = _fill(body, state, name, weights)
-    layer = (
-        None if name.startswith("vit")
-        else body.get_submodule(str(body.feature_info[-1]["module"]))
-    )
-    return body, config["mean"], config["std"], loaded, layer
+    info = getattr(body, "feature_info", None)
+    modules = dict(body.named_modules())
+    layer = modules.get(str(info[-1]["module"])) if isinstance(info, list) and info else None
+    return body, loaded, layer
+
+
+def _check_name(name: str, architecture: str, tag: str) -> None:
+    """Check that timm has an architecture, and weights of that tag where one is named."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise ExperimentError(
+            f"expected timm for the encoder {name!r}, got none installed; "
+            "pip install 'aoi-tl[classify]'"
+        ) from None
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(name, [*TIMM_NAMES, *timm.list_models()], n=1)
+        raise ExperimentError(
+            f"expected the name of an encoder that timm has, or a .pt file, got {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "; timm.list_models() names them all")
+        )
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in known:
+        near = difflib.get_close_matches(tag, known, n=1, cutoff=0) or known[:1]
+        raise ExperimentError(
+            f"expected weights of {architecture} that timm has, got {name!r}"
+            + (f"; did you mean '{architecture}.{near[0]}'?" if near else f"; say {architecture!r}")
+        )
+
+
+def _create(name: str, **arguments: Any) -> Any:
+    """Create a timm model without its head, for any image size where it can be."""
+    import timm
+
+    try:
+        return timm.create_model(name, num_classes=0, dynamic_img_size=True, **arguments)
+    except TypeError:  # no transformer of that kind
+        return timm.create_model(name, num_classes=0, **arguments)
+
+
+def _is_hub_name(weights: str) -> bool:
+    """Say whether this is a name on the Hugging Face hub and no file."""
+    if weights.startswith("hf-hub:"):
+        return True
+    is_file_name = weights.endswith((".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt"))
+    return weights.count("/") == 1 and not is_file_name and not Path(weights).exists()
 
 
 def _read_state(path: Path) -> Mapping[str, torch.Tensor]:

@@ -116,6 +116,49 @@ def read_predictions(content: bytes) -> Predictions:
     return Predictions(tuple(words["names"]), tuple(words["images"]), **arrays)
 
 
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Put predictions on several sets of images behind one another.
+
+    Parameters
+    ----------
+    parts : sequence of Predictions
+        At least one; all with the same class names.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    ValueError
+        If the class names differ.
+
+    Examples
+    --------
+    >>> none = np.zeros(0, np.int64)
+    >>> one = Predictions(("pit",), ("a.png",), none, none, np.zeros((0, 4)), none, none,
+    ...                   np.zeros(0), np.zeros((0, 4)), np.zeros((0, 10), bool))
+    >>> join_predictions([one, one]).images
+    ('a.png', 'a.png')
+    """
+    names = {part.names for part in parts}
+    if len(names) != 1:
+        raise ValueError(f"expected predictions of one list of classes, got {len(names)} lists")
+    begin = np.cumsum([0, *(len(part.images) for part in parts)])
+
+    def joined(name: str) -> NDArray:
+        return np.concatenate([
+            getattr(part, name) + (first if name in ("image", "truth_image") else 0)
+            if name != "correct" else part.correct
+            for part, first in zip(parts, begin, strict=False)
+        ])
+
+    return Predictions(
+        names.pop(), tuple(image for part in parts for image in part.images),
+        **{f.name: joined(f.name) for f in fields(Predictions)[2:]},
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _ClassRows:
     """The predictions of one class, the most confident first."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from aoi_tl.experiment.settings import SettingsFile, as_tuple
+from aoi_tl.experiment.settings import SettingsFile, as_tuple, read_settings
 
 
 class BaseExperiment(SettingsFile):
@@ -74,3 +75,35 @@ class BaseExperiment(SettingsFile):
         if parts[:2] == ("..", "datasets"):
             parts = parts[2:]
         return Path(data_root).expanduser().joinpath(*parts)
+
+
+AnyExperiment = TypeVar("AnyExperiment", bound=BaseExperiment)
+
+
+def as_experiment(
+    given: AnyExperiment | str | Path, schema: type[AnyExperiment], overrides: Sequence[str] = ()
+) -> AnyExperiment:
+    """Read an experiment's file; an experiment stays as it is.
+
+    Parameters
+    ----------
+    given : BaseExperiment, str or Path
+        The experiment, or its YAML file.
+    schema : type
+        The subclass of ``BaseExperiment`` to read it as.
+    overrides : sequence of str
+        ``"train.epochs=3"`` and the like, applied over the file.
+
+    Returns
+    -------
+    BaseExperiment
+        Its paths are as the file has them.
+
+    Raises
+    ------
+    ExperimentError
+        As `read_settings` does.
+    """
+    if isinstance(given, str | Path):
+        return read_settings(given, schema, overrides)
+    return given

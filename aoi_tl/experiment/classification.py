@@ -12,9 +12,10 @@ from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
 from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean
 
+FROZEN = ("nearest-mean", "probe")
 ARMS = {
-    "cdg": ("plain", "pretrained", "multi-task", "cdg"),
-    "two-stage": ("pretraining-only", "fine-tuning-only", "two-stage"),
+    "cdg": (*FROZEN, "plain", "pretrained", "multi-task", "cdg"),
+    "two-stage": (*FROZEN, "pretraining-only", "fine-tuning-only", "two-stage"),
 }
 CHANGES = ("noise", "blur", "brightness", "contrast", "jpeg", "rotation", "fgsm", "pgd")
 
@@ -110,7 +111,7 @@ class ClassificationExperiment(BaseExperiment):
     >>> experiment = ClassificationExperiment(method="cdg", target={"path": "lithium"},
     ...                                       source={"path": "steel"})
     >>> experiment.arms, experiment.train.blocks.source
-    (('plain', 'pretrained', 'multi-task', 'cdg'), 50)
+    (('nearest-mean', 'probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
     """
 
     method: Literal["cdg", "two-stage"]

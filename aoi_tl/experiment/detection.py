@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
@@ -19,11 +19,12 @@ from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean, 
 #: The papers' arms and their baselines; the last three have a stage on the source.
 ARMS = ("scratch", "coco", "stock", "full-source", "subset-source", "method")
 SOURCE_ARMS = ("full-source", "subset-source", "method")
-#: Arms that begin with the detector of one source, and with that of all sources together.
+#: Arms that begin with the detector of one source, and with that of several sources together.
+#: ``auto`` chooses between plain fine-tuning and the latter.
 DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
 UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
 EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
-             *UNION_ARMS)
+             *UNION_ARMS, "auto")
 
 
 #: What an order of sources is by; see `aoi_tl.ranking.measures`.
@@ -94,6 +95,35 @@ class Union(Settings):
     evenness: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class Cost(Settings):
+    """What one passed defective image costs, and one good image rejected, in any unit."""
+
+    escape: Annotated[float, Field(ge=0)]
+    overkill: Annotated[float, Field(ge=0)]
+
+
+class Operate(Settings):
+    """What the confidence thresholds are chosen for: a limit on one rate, or the lowest cost.
+
+    ``escape`` is the share of defective images that are passed, ``overkill`` that of good images
+    that are rejected.
+    """
+
+    escape: Annotated[float, Field(ge=0, lt=1)] | None = None
+    overkill: Annotated[float, Field(ge=0, lt=1)] | None = None
+    cost: Cost | None = None
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Operate:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected one of escape, overkill and cost, got "
+                f"{' and '.join(given) or 'none'}; write such as operate: {{escape: 0.01}}"
+            )
+        return self
+
+
 class LearnedSource(Settings):
     """A source that a detector was trained on already."""
 
@@ -158,6 +188,7 @@ class Experiment(BaseExperiment):
     transfer: Transfer = Transfer()
     union: Union = Union()
     train: Train = Train()
+    operate: Operate | None = None
     target_images: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field(("all",), min_length=1)

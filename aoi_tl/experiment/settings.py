@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
@@ -341,8 +341,9 @@ def _got(settings: Any, keys: Keys) -> Any:
 def _known_keys(schema: type[BaseModel], keys: Keys) -> list[str]:
     for key in keys:
         annotation = schema.model_fields[str(key)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            schema = annotation
+        for member in (annotation, *get_args(annotation)):  # of ``Operate | None``
+            if isinstance(member, type) and issubclass(member, BaseModel):
+                schema = member
     return list(schema.model_fields)
 
 

@@ -225,11 +225,14 @@ def write_classification_page(run: RunFolder, n_samples: int = 20) -> Path:
         "classes.png": draw_class_bars(
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
-        "losses.png": draw_losses({
-            arm: pd.read_csv(run.path / f"stages/{arm}-s{seed}/losses.csv") for arm in labels
-        }),
         "confusion.png": draw_confusion(*_confusion(run, shown)),
     }
+    losses = {
+        arm: pd.read_csv(file) for arm in labels
+        if (file := run.path / f"stages/{arm}-s{seed}/losses.csv").is_file()
+    }
+    if losses:  # a frozen arm has none
+        figures["losses.png"] = draw_losses(losses)
     if n_samples:
         figures["samples.png"] = _sample_grid(run, shown, seed, n_samples)
     for name, png in figures.items():

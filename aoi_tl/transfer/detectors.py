@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.cache_folder import cache_folder
@@ -85,7 +86,7 @@ class KeptDetector:
     Attributes
     ----------
     checkpoint : Path
-        Its weights, with the joint label space of its sources.
+        Its weights, with the class names of its sources.
     seconds : float
         How long its training took; 0 where the user gave it.
     reused : bool
@@ -120,7 +121,6 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
         If the checkpoint, the data or the cache folder cannot be used.
     """
     if detector.checkpoint is not None:
-        check_classes(detector)
         return KeptDetector(detector.checkpoint, 0.0, reused=True)
     folder = detector.folder
     best, described = folder / "best.pt", folder / "detector.json"
@@ -152,38 +152,53 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
     return KeptDetector(best, trained.seconds, reused=False)
 
 
-def check_classes(detector: SourceDetector) -> None:
-    """Refuse a given detector whose classes are not those of its dataset.
+def check_given(
+    checkpoint: Path, dataset: Dataset, start: Path, aliases: Mapping[str, str]
+) -> None:
+    """Refuse a given detector that cannot stand for its dataset.
 
     Parameters
     ----------
-    detector : SourceDetector
-        With a checkpoint.
+    checkpoint : Path
+        The detector.
+    dataset : Dataset
+        What it was trained on, aliases applied.
+    start : Path
+        The experiment's checkpoint.
+    aliases : mapping of str to str
+        Common class names, by the detector's own.
 
     Raises
     ------
     CheckpointError
-        If it cannot be used, is of another architecture than the experiment's weights, or has
-        other classes than its dataset.
+        If it cannot be opened, is of another architecture than `start`, does not know a class of
+        the dataset, or two of its classes become one.
     """
-    assert detector.checkpoint is not None
-    model = load_checkpoint(detector.checkpoint)
-    names = {str(name) for name in model.names.values()}
-    wanted = {name for file, _ in detector.data for name in load_dataset(file).label_space}
-    if not wanted <= names:
+    model = load_checkpoint(checkpoint)
+    own = [str(name) for name in model.names.values()]
+    names = [aliases.get(name, name) for name in own]
+    missing = [name for name in dataset.label_space if name not in names]
+    if missing:
         raise CheckpointError(
-            f"expected a detector of the classes of {detector.name} "
-            f"({', '.join(sorted(wanted))}), got {detector.checkpoint} with "
-            f"{', '.join(sorted(names))}; name its own dataset, or map the names with aliases"
+            f"expected a detector of the classes of {dataset.name}, got {checkpoint} without "
+            f"{', '.join(missing)} (it has {', '.join(names)}); name the dataset that it was "
+            "trained on, or map the names with aliases"
         )
-    if detector.start.is_file():
-        ours, theirs = load_checkpoint(detector.start).yaml, model.yaml
-        if [ours.get(k) for k in ("backbone", "head")] != [theirs.get(k) for k in
-                                                          ("backbone", "head")]:
-            raise CheckpointError(
-                f"expected a detector of the same architecture as {detector.start.name}, got "
-                f"{detector.checkpoint}, another one; choose weights of its architecture"
-            )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise CheckpointError(
+            f"expected classes that stay apart under the aliases, got two of {checkpoint} that "
+            f"become {twice!r}; leave out 'checkpoint', so that the source is learned anew"
+        )
+    if not start.is_file():
+        return
+    ours, theirs = load_checkpoint(start).yaml, model.yaml
+    parts = ("backbone", "head")
+    if [ours.get(part) for part in parts] != [theirs.get(part) for part in parts]:
+        raise CheckpointError(
+            f"expected a detector of the same architecture as {start.name}, got {checkpoint} of "
+            "another one; choose 'weights' of its architecture"
+        )
 
 
 def any_kept() -> bool:

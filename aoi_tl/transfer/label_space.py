@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aoi_tl.errors import CheckpointError
@@ -58,6 +58,32 @@ def express(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
             if is_class_layer(tensor, len(new.model)):
                 value[unknown] = SILENT if tensor.endswith("bias") else 0.0
     save_checkpoint(new, out)
+    return out
+
+
+def rename_classes(checkpoint: Path, aliases: Mapping[str, str], out: Path) -> Path:
+    """Write a detector whose classes have other names; no tensor changes.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A detector.
+    aliases : mapping of str to str
+        New names by the old ones; others stay.
+    out : Path
+        The new checkpoint.
+
+    Returns
+    -------
+    Path
+        `out`, or `checkpoint` itself where no name changes.
+    """
+    model = load_checkpoint(checkpoint)
+    names = {i: aliases.get(str(name), str(name)) for i, name in model.names.items()}
+    if names == dict(model.names):
+        return checkpoint
+    model.names = names
+    save_checkpoint(model, out)
     return out
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from aoi_tl.adaptation.balance import balance
 from aoi_tl.adaptation.few_labels import nested_subsets
@@ -63,6 +67,7 @@ class AdaptedData:
     label_space: tuple[str, ...]
     tell: Callable[[str, int, int], None]
     made: dict[tuple[str, Step], Prepared] = field(default_factory=dict)
+    held_out: set[str] = field(default_factory=set)
 
     def whole(self, dataset: Dataset) -> Prepared:
         """Give a dataset as it came."""
@@ -73,6 +78,30 @@ class AdaptedData:
         return self._once(f"{dataset.name}-n{size}-s{seed}", "before", lambda folder: (
             nested_subsets(dataset, self._sizes, seed)[size]
         ))
+
+    def folds(self, labelled: Prepared, number: int) -> tuple[Prepared, ...]:
+        """Give a dataset as often as said, each time with another part of its images held out.
+
+        The held-out training images are the test split of what is given. Images with boxes are
+        dealt out first, class by class, so that the parts are alike.
+        """
+        dataset = labelled.dataset
+        train = dataset.split("train").samples
+        order = np.random.default_rng(self.experiment.seeds[0]).permutation(len(train))
+        part = dict(zip(
+            sorted(order.tolist(), key=lambda i: (-len(train[i].classes), *train[i].classes[:1])),
+            itertools.cycle(range(number)), strict=False,
+        ))
+        found = []
+        for held_out in range(number):
+            samples = [replace(sample, split="test" if part[i] == held_out else "train")
+                       for i, sample in enumerate(train)]
+            whole = replace(dataset, samples=(*samples, *dataset.split("val").samples))
+            found.append(self._once(
+                f"{labelled.origin}-fold{held_out}", "before", partial(_given, whole)
+            ))
+        self.held_out |= {prepared.origin for prepared in found}
+        return tuple(found)
 
     @property
     def _sizes(self) -> list[int]:
@@ -118,6 +147,8 @@ class AdaptedData:
 
         rows: list[dict[str, object]] = []
         for origin in dict.fromkeys(origin for origin, _ in self.made):
+            if origin in self.held_out:
+                continue
             trains = {
                 step: prepared.dataset.split("train")
                 for (name, step), prepared in self.made.items() if name == origin
@@ -136,3 +167,7 @@ class AdaptedData:
         columns = ["dataset", "class", "before", "subset", "balanced"]
         table = pd.DataFrame(rows, dtype=object).reindex(columns=columns)
         return table.where(table.notna(), "")
+
+
+def _given(dataset: Dataset, folder: Path) -> Dataset:
+    return dataset

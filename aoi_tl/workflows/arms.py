@@ -16,6 +16,7 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
 from aoi_tl.workflows.progress import Tell
 from aoi_tl.workflows.training import finished, train_and_evaluate
@@ -31,7 +32,8 @@ class Arms:
     Attributes
     ----------
     run : RunFolder
-        Gets ``arms.csv``, ``per_class.csv`` and ``timings.csv``.
+        Gets ``arms.csv``, ``per_class.csv``, ``timings.csv``, and ``operating.csv`` where
+        thresholds are wanted.
     works : tuple of Work
         In the order of the tables' rows.
     results : dict
@@ -55,7 +57,11 @@ class Arms:
     def tasks(self) -> list[Task]:
         """Give a task for each work that is not done."""
         return [
-            Task(f"{work.run}/stages/{work.name}", train_and_evaluate, (work,), *asks(work))
+            Task(
+                f"{work.run}/stages/{work.name}",
+                choose_and_train if work.chain.candidates else train_and_evaluate, (work,),
+                *asks(work),
+            )
             for work in self.works if work.name not in self.results
         ]
 
@@ -70,6 +76,7 @@ class Arms:
 
         rows: list[dict[str, Any]] = []
         per_class: list[dict[str, Any]] = []
+        operating: list[dict[str, Any]] = []
         timings: dict[str, dict[str, Any]] = {}
         for work in self.works:
             if (found := self.results.get(work.name)) is None:
@@ -80,11 +87,14 @@ class Arms:
             rows.append({**key, **found["scores"], "source": work.chain.source or "",
                          "notes": found["notes"]})
             per_class += [{**key, **classes} for classes in found["classes"]]
+            operating += [{**key, **line} for line in found.get("operating", ())]
             timings |= {row["stage"]: row for row in found["timings"]}  # stages may be shared
         for name, lines in (
             ("arms", rows), ("per_class", per_class), ("timings", list(timings.values())),
         ):
             self.run.write_table(f"{name}.csv", pd.DataFrame(lines))
+        if operating:
+            self.run.write_table("operating.csv", pd.DataFrame(operating))
         return pd.DataFrame(rows)
 
 
@@ -124,7 +134,7 @@ def plan_arms(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
         for seed in experiment.seeds for chain in chains[seed]
     )
-    left = {work.name: finished(work) for work in works}
+    left = {work.name: finished(chosen(work) or work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
 
 

@@ -37,6 +37,16 @@ class Chain:
         Whether it ends with the average of the source's and the fine-tuned weights.
     longer : float
         How many times the target's epochs it trains for.
+    trained_as : str
+        The arm whose training it shares: an average is made of what the plain chain trained. Its
+        own unless given.
+    candidates : tuple of Chain
+        For the arm ``auto``: what it chooses among.
+    labelled : Path or None
+        The target's labelled images that thresholds are chosen on; None where none are wanted.
+    folds : tuple of Path
+        Where they are too few to validate on: the target's data without a part of its training
+        images, which is its test split; trained on once more for each part.
     """
 
     arm: str
@@ -49,6 +59,10 @@ class Chain:
     mixed: bool = False
     averaged: bool = False
     longer: float = 1.0
+    trained_as: str = ""
+    candidates: tuple[Chain, ...] = ()
+    labelled: Path | None = None
+    folds: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,8 @@ class Work:
         The target's ``data.yaml`` in the run folder.
     threads : int
         Threads of a training on CPU.
+    notes : tuple of str
+        What is known of it before it begins.
     """
 
     run: Path
@@ -81,6 +97,7 @@ class Work:
     checkpoint: Path
     test_data: Path
     threads: int
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,7 +106,6 @@ class Work:
 
     @property
     def tuned(self) -> str:
-        """How the folder begins that holds its training: an average shares the plain chain's."""
-        arm = self.chain.arm.replace("-soup", "-chain").replace("chain-chain", "chain")
-        return stage_name(arm if self.chain.averaged else self.chain.arm, self.seed,
-                          self.chain.images)
+        """How the folder begins that holds its training."""
+        chain = self.chain
+        return stage_name(chain.trained_as or chain.arm, self.seed, chain.images)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.labels import load_aliases
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
@@ -49,10 +50,16 @@ def chains_of(
     for arm in experiment.arms:
         if arm == "stock-long":
             continue
+        if arm == "auto":
+            chains.append(_auto(detectors["union"], labelled))
+            continue
         if arm in UNION_ARMS:
             chains.append(_from_detector(arm, arm, detectors["union"], labelled))
             continue
         if arm in DETECTOR_ARMS:
+            if arm == "zero-shot":
+                for source in picked:
+                    _check_source(source, source, data)
             chains += [
                 _from_detector(arm, _named(arm, source, picked), detectors[source.name], labelled)
                 for source in picked
@@ -69,7 +76,7 @@ def chains_of(
             learned_first = data.whole(source)
             if method != "full-source":
                 learned_first = data.subset(learned_first)
-                _check_source(learned_first.dataset, source)
+                _check_source(learned_first.dataset, source, data)
             if method == "method":
                 learned_first = data.balanced(learned_first)
             chains.append(Chain(
@@ -89,11 +96,25 @@ def _named(arm: str, source: Dataset, picked: Sequence[Dataset]) -> str:
 
 
 def _from_detector(arm: str, name: str, detector: SourceDetector, labelled: Prepared) -> Chain:
+    averaged = arm.endswith("soup")
+    # chain-soup shares the training of chain, union-soup that of union-chain.
+    plain = name.replace(arm, "chain" if arm == "chain-soup" else "union-chain")
     return Chain(
         name, "all", detector.name,
         target_data=None if arm in ("zero-shot", "union") else labelled.dataset.path,
-        detector=detector, mixed=arm.endswith("joint"), averaged=arm.endswith("soup"),
+        detector=detector, mixed=arm.endswith("joint"), averaged=averaged,
+        trained_as=plain if averaged else "",
     )
+
+
+def _auto(union: SourceDetector, labelled: Prepared) -> Chain:
+    """Choose between plain fine-tuning and the union, at any weight of the fine-tuned tensors."""
+    data = labelled.dataset.path
+    return Chain("auto", "all", union.name, target_data=data, detector=union, candidates=(
+        Chain("stock", "stock", target_data=data),
+        *(_from_detector(arm, arm, union, labelled)
+          for arm in ("union", "union-soup", "union-chain")),
+    ))
 
 
 def _times_longer(
@@ -130,11 +151,25 @@ def source_detectors(
     weights: Path,
 ) -> dict[str, SourceDetector]:
     """Say how each source's detector comes about, and that of the best together (``union``)."""
-    if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS}:
+    if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS, "auto"}:
         return {}
     best = [row.name for row in ranking.sources][: experiment.union.best]
     together = [source for source in sources if source.name in best]
-    return detectors_of(experiment, data, sources, together, weights, experiment.seeds[0])
+    # What shares no class with the target is no part of a union, unless nothing else is there.
+    shared = [source for source in together if _shares(source, data)]
+    if "union" in experiment.arms and not shared:
+        raise ExperimentError(
+            f"{experiment.where('arms')}: expected a source that shares a class with the target "
+            f"({', '.join(data.label_space)}) for the arm union, which does not train, got none; "
+            "map class names with aliases, or leave union out"
+        )
+    return detectors_of(
+        experiment, data, sources, shared or together, weights, experiment.seeds[0]
+    )
+
+
+def _shares(source: Dataset, data: AdaptedData) -> bool:
+    return bool(set(source.split("train").label_space) & set(data.label_space))
 
 
 def detectors_of(
@@ -172,7 +207,7 @@ def detectors_of(
     from aoi_tl.transfer.detectors import SourceDetector
     from aoi_tl.transfer.mixing import joint_names, source_times
 
-    given = {s.data: Path(s.checkpoint) for s in experiment.sources if not isinstance(s, str)}
+    given = _given_detectors(experiment, data, sources)
     arguments = experiment.train.arguments("source")
     with SignatureCache() as cache:
         contents = {
@@ -185,11 +220,11 @@ def detectors_of(
     found = {
         source.name: SourceDetector(
             source.name, ((files[source.name], 1),), (contents[source.name],), weights, arguments,
-            seed, given.get(str(source.path)),
+            seed, given.get(source.name),
         )
         for source in sources
     }
-    if set(experiment.arms) & set(UNION_ARMS):
+    if set(experiment.arms) & {*UNION_ARMS, "auto"}:
         joint_names(together)  # refused before anything is trained
         times = source_times(
             [len(source.split("train").samples) for source in together], experiment.union.evenness
@@ -201,8 +236,24 @@ def detectors_of(
     return found
 
 
-def _check_source(subset: Dataset, source: Dataset) -> None:
-    if not subset.split("train").instances:
+def _given_detectors(
+    experiment: Experiment, data: AdaptedData, sources: Sequence[Dataset]
+) -> dict[str, Path]:
+    """Give the detectors that exist already, their classes under the common names."""
+    from aoi_tl.transfer.label_space import rename_classes
+
+    given = {s.data: Path(s.checkpoint) for s in experiment.sources if not isinstance(s, str)}
+    aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
+    return {
+        source.name: rename_classes(
+            given[str(source.path)], aliases, data.run.path / "weights" / f"{source.name}.pt"
+        )
+        for source in sources if str(source.path) in given
+    }
+
+
+def _check_source(learned: Dataset, source: Dataset, data: AdaptedData) -> None:
+    if not _shares(learned, data):
         raise DataError(
             f"{source.path}: expected boxes of the target's classes in its train split, got none; "
             "choose another source under 'pick', or map class names with aliases"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from aoi_tl.classification import cdg, two_stage
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import class_weights, oversampled_counts
+from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import ClassificationScores, score_predictions
 from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
@@ -124,7 +126,6 @@ def train_arm(
         build_classifier,
         predict,
         recalibrate,
-        save_classifier,
     )
     from aoi_tl.classification.encoders import build_encoder
     from aoi_tl.classification.robustness import adversarial_training
@@ -132,11 +133,7 @@ def train_arm(
 
     settings, stage = experiment.train, f"stages/{arm}-s{draw.seed}"
     encoder = build_encoder(experiment.encoder, experiment.weights, draw.seed)
-    run.write_json(f"{stage}/ledger.json", {
-        "encoder": encoder.name, "features": encoder.feature_size,
-        "origin": encoder.loaded.origin, "loaded": list(encoder.loaded.loaded),
-        "initialised": list(encoder.loaded.initialised), "left_out": list(encoder.loaded.unused),
-    })
+    write_ledger(run, stage, encoder)
     classifier = build_classifier(
         encoder, len(draw.target.classes), len(draw.source.classes),
         "shared" if experiment.method == "two-stage" else settings.head, draw.seed,
@@ -164,9 +161,6 @@ def train_arm(
     if settings.statistics == "target" and set(steps) != {"source"}:
         recalibrate(classifier, streams["target"])
     chances = predict(classifier, draw.target_test)
-    scores = score_predictions(
-        draw.target_test.labels, chances.argmax(axis=1), draw.target.classes
-    )
     run.write_table(f"{stage}/losses.csv", pd.DataFrame(
         {"step": history.step, "domain": history.domain, "loss": history.loss}
     ))
@@ -175,28 +169,102 @@ def train_arm(
         run.write_table(f"{stage}/cycles.csv", pd.DataFrame([
             vars(loss) for loss in cdg.cycle_losses(history, length, settings.alpha, settings.beta)
         ]))
-    tested = draw.target.split("test")
-    run.write_table(f"{stage}/predictions.csv", pd.DataFrame({
-        "image": [str(image) for image in tested.images],
-        "class": [tested.classes[label] for label in tested.labels],
-        "predicted": [tested.classes[label] for label in chances.argmax(axis=1)],
-        "probability": chances.max(axis=1).round(6),
-    }))
-    save_classifier(
-        classifier, run.path / stage / "model.pt", encoder=experiment.encoder, arm=arm,
-        classes=list(draw.target.classes), source_classes=list(draw.source.classes),
-        image_size=settings.image_size,
-    )
-    _measure_wear(run, experiment, draw, classifier, stage, tell)
-    if draw.seed == experiment.seeds[0]:
-        _draw_maps(run, experiment, draw, classifier, encoder, stage)
-    run.write_json(f"{stage}/result.json", {
-        **result_row(experiment, scores, arm, draw.seed, steps),
-        "confusion": scores.confusion.tolist(), "classes": list(scores.classes),
-        "seconds": round(time.perf_counter() - started, 3),
-        "waiting_share": round(history.waiting_share, 4),
-    })
+    keep_tested(run, experiment, draw, arm, Tested(
+        classifier, encoder, chances, steps, started, history.waiting_share,
+        list(draw.source.classes),
+    ), tell)
     checkpoint.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A classifier that has been trained and tested.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        With the heads of ``source_classes`` and of the target's classes.
+    encoder : Encoder
+        What it is built on.
+    chances : ndarray of shape (n, classes)
+        Probabilities of the target's test images.
+    steps : sequence of {"source", "target", "joint"}
+        What was spent on it.
+    started : float
+        When its training began, as `time.perf_counter` has it.
+    waiting_share : float
+        Share of the training spent on waiting for images.
+    source_classes : list of str
+        None where the source took no part.
+    """
+
+    classifier: Classifier
+    encoder: Encoder
+    chances: np.ndarray
+    steps: Sequence[Step]
+    started: float
+    waiting_share: float
+    source_classes: list[str]
+
+
+def keep_tested(
+    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tested: Tested,
+    tell: Tell,
+) -> None:
+    """Write what a trained classifier said and what it is; ``result.json`` comes last.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets ``predictions.csv``, ``probabilities.csv``, ``robustness.csv``, ``model.pt``, maps of
+        the first seed, and ``result.json`` in ``stages/<arm>-s<seed>/``.
+    experiment, draw, arm
+        What was trained, and on what.
+    tested : Tested
+        The classifier and its probabilities.
+    tell : callable
+        Told how far it is.
+    """
+    import pandas as pd
+
+    from aoi_tl.classification.classifier import save_classifier
+
+    stage, given = f"stages/{arm}-s{draw.seed}", tested.chances.argmax(axis=1)
+    scores = score_predictions(draw.target_test.labels, given, draw.target.classes)
+    images = draw.target.split("test")
+    run.write_table(f"{stage}/predictions.csv", pd.DataFrame({
+        "image": [str(image) for image in images.images],
+        "class": [images.classes[label] for label in images.labels],
+        "predicted": [images.classes[label] for label in given],
+        "probability": tested.chances.max(axis=1).round(6),
+    }))
+    run.write_table(f"{stage}/probabilities.csv", pd.DataFrame(
+        tested.chances.round(6), columns=list(images.classes)
+    ))
+    save_classifier(
+        tested.classifier, run.path / stage / "model.pt", encoder=experiment.encoder, arm=arm,
+        classes=list(draw.target.classes), source_classes=tested.source_classes,
+        image_size=experiment.train.image_size,
+    )
+    _measure_wear(run, experiment, draw, tested.classifier, stage, tell)
+    if draw.seed == experiment.seeds[0]:
+        _draw_maps(run, experiment, draw, tested.classifier, tested.encoder, stage)
+    run.write_json(f"{stage}/result.json", {
+        **result_row(experiment, scores, arm, draw.seed, tested.steps),
+        "ece": measure_reliability(tested.chances, draw.target_test.labels).error,
+        "confusion": scores.confusion.tolist(), "classes": list(scores.classes),
+        "seconds": round(time.perf_counter() - tested.started, 3),
+        "waiting_share": round(tested.waiting_share, 4),
+    })
+
+
+def write_ledger(run: RunFolder, stage: str, encoder: Encoder) -> None:
+    """Write which tensors of an encoder were loaded, and from where, to ``ledger.json``."""
+    run.write_json(f"{stage}/ledger.json", {
+        "encoder": encoder.name, "features": encoder.feature_size,
+        "origin": encoder.loaded.origin, "loaded": list(encoder.loaded.loaded),
+        "initialised": list(encoder.loaded.initialised), "left_out": list(encoder.loaded.unused),
+    })
 
 
 def result_row(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.experiment.classification import ClassificationExperiment, locate_images
-from aoi_tl.experiment.settings import read_settings
-from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run
+from aoi_tl.experiment.base import as_experiment
+from aoi_tl.experiment.classification import FROZEN, ClassificationExperiment, locate_images
+from aoi_tl.files.run_folder import RunFolder, file_hash, open_run
 from aoi_tl.workflows.classifier_arms import train_arm
 from aoi_tl.workflows.domains import (
     check_named_classes,
@@ -21,12 +21,15 @@ from aoi_tl.workflows.domains import (
     read_domains,
     trust_encoder,
 )
+from aoi_tl.workflows.probe_arm import probe_arm
 from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.record import record_experiment
 
 if TYPE_CHECKING:
     import pandas
 
-BASELINES = {"cdg": ("plain", "pretrained"), "two-stage": ("pretraining-only", "fine-tuning-only")}
+BASELINES = {"cdg": ("probe", "plain", "pretrained"),
+             "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,7 @@ def run_classification(
     >>> outcome = run_classification("experiments/lithium-cdg.yaml",
     ...                              "runs/lithium")  # doctest: +SKIP
     """
-    if not isinstance(experiment, ClassificationExperiment):
-        experiment = read_settings(experiment, ClassificationExperiment, overrides)
+    experiment = as_experiment(experiment, ClassificationExperiment, overrides)
     experiment = find_encoder(locate_images(experiment, data_root))
     target, source = read_domains(experiment)
     check_named_classes(experiment, target)
@@ -98,16 +100,19 @@ def run_classification(
         key: file_hash(Path(value)) if Path(value).is_file() else value
         for key, value in (("encoder", experiment.encoder), ("weights", experiment.weights))
     }
+    data = {"target": target.fingerprint(), "source": source.fingerprint()}
     fingerprint = {
         "experiment": experiment.model_dump(
             mode="json", exclude={"encoder": True, "weights": True, "report": True,
                                   "target": {"path"}, "source": {"path"}}
         ),
-        "data": {"target": target.fingerprint(), "source": source.fingerprint()},
+        "data": data,
         **weights,
     }
     with open_run(out, fingerprint, resume) as run:
-        record(run, experiment, fingerprint, target, source)
+        record_experiment(run, experiment, data, experiment.encoder, weights["encoder"],
+                          "classify")
+        write_counts(run, target, source)
         experiment = trust_encoder(run, experiment)
         rows = []
         for seed in experiment.seeds:
@@ -116,31 +121,17 @@ def run_classification(
                 tell("decoding images", 0, 1)
                 draw = draw_seed(run, experiment, target, source, seed)
                 for arm in missing:
-                    train_arm(run, experiment, draw, arm, tell)
+                    (probe_arm if arm in FROZEN else train_arm)(run, experiment, draw, arm, tell)
             rows += [_read_stage(run, arm, seed) for arm in experiment.arms]
         arms, summary = compare(run, experiment, rows)
         run.mark_done()
     return ClassificationOutcome(run.path, arms, summary)
 
 
-def record(
-    run: RunFolder, experiment: ClassificationExperiment, fingerprint: Mapping[str, Any],
-    target: ImageSet, source: ImageSet,
-) -> None:
-    """Write down the resolved experiment, the counts, and all that a repetition needs."""
+def write_counts(run: RunFolder, target: ImageSet, source: ImageSet) -> None:
+    """Write ``counts.csv``: the images of every class in every split of both domains."""
     import pandas as pd
-    import yaml
 
-    resolved = experiment.model_dump(mode="json")
-    run.write("experiment.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    run.write_json(
-        "environment.json",
-        environment(
-            device=experiment.device, seeds=list(experiment.seeds), data=fingerprint["data"],
-            weights={"name": experiment.encoder, "sha256": fingerprint["encoder"]},
-            repeat="aoi-tl classify experiment.yaml --out ANOTHER_FOLDER",
-        ),
-    )
     run.write_table("counts.csv", pd.DataFrame([
         {"domain": domain, "class": name, "split": split, "images": count}
         for domain, images in (("target", target), ("source", source))

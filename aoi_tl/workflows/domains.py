@@ -53,9 +53,10 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
     Raises
     ------
     CheckpointError, ExperimentError
-        When there is no such encoder, or its weights are of another architecture.
+        When there is no such encoder, its weights are of another architecture, or it does not
+        take images of the size that is asked for.
     """
-    from aoi_tl.classification.encoders import build_encoder
+    from aoi_tl.classification.encoders import build_encoder, check_image_size
 
     if experiment.encoder.endswith(".pt"):
         from aoi_tl.checkpoints.finding import find_checkpoint
@@ -63,7 +64,9 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
         found = find_checkpoint(experiment.encoder, [Path("weights")])
         experiment = experiment.model_copy(update={"encoder": str(found)})
     if not experiment.weights_may_run_code:
-        build_encoder(experiment.encoder, experiment.weights)
+        check_image_size(
+            build_encoder(experiment.encoder, experiment.weights), experiment.train.image_size
+        )
     return experiment
 
 
@@ -91,14 +94,17 @@ def trust_encoder(
     """
     if not experiment.weights_may_run_code:
         return experiment
+    from aoi_tl.checkpoints.trusted import rebuild_trusted, rebuild_trusted_state
     from aoi_tl.classification.encoders import build_encoder
-    from aoi_tl.classification.trusted import rebuild_trusted_encoder, rebuild_trusted_state
 
     made = {}
-    for key, rebuild in (("encoder", rebuild_trusted_encoder), ("weights", rebuild_trusted_state)):
-        file = Path(getattr(experiment, key))
-        if file.is_file():
-            made[key] = str(rebuild(file, run.path / f"weights/trusted-{key}-{file.stem}.pt"))
+    encoder, weights = Path(experiment.encoder), Path(experiment.weights)
+    if encoder.is_file():
+        clean = run.path / f"weights/trusted-encoder-{encoder.stem}.pt"
+        made["encoder"] = str(rebuild_trusted(encoder, clean, ("classify", "detect")))
+    if weights.is_file():
+        clean = run.path / f"weights/trusted-weights-{weights.stem}.pt"
+        made["weights"] = str(rebuild_trusted_state(weights, clean))
     trusted = experiment.model_copy(update=made)
     build_encoder(trusted.encoder, trusted.weights)
     return trusted

@@ -16,6 +16,7 @@ from aoi_tl.engine import granted_gpus
 from aoi_tl.errors import EngineError
 from aoi_tl.files.run_folder import RunFolder, file_hash
 from aoi_tl.workflows.chain import Work
+from aoi_tl.workflows.operating import set_thresholds
 
 if TYPE_CHECKING:
     from aoi_tl.transfer.chain import Stage
@@ -46,27 +47,48 @@ def train_and_evaluate(work: Work) -> dict[str, Any]:
         When this machine does not see the run's files.
     """
     from aoi_tl.transfer.arguments import training_threads
-    from aoi_tl.transfer.chain import train_stage
 
     check_sight(work)
     run = RunFolder(work.run)
     device = granted_gpus() or work.experiment.device
     work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
     training_threads(work.threads)
-    start, notes = begin_with(run, work), []
     with run.alone(f"stages/.{work.tuned}.lock"):
-        best = start
-        for stage in stages_of(work):
-            if work.chain.mixed and not stage.data.is_file():
-                mix_data(work, stage.data)
-            trained = train_stage(replace(stage, start=best), resume=True)
-            best = trained.best
-            notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
+        tested, notes = train(run, work)
+        if run.read_json(f"stages/{work.name}-target/test.json") is None:
+            evaluate(run, work, tested, "; ".join(notes))
         if finished(work) is None:
-            evaluate(run, work, end_with(run, work, start, best), "; ".join(notes))
+            set_thresholds(run, work, tested, lambda fold: train(run, fold)[0])
     result = finished(work)
     assert result is not None
     return result
+
+
+def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
+    """Train the stages of a work, or take them as they are.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets the stages' folders.
+    work : Work
+
+    Returns
+    -------
+    tuple of Path and list of str
+        The checkpoint to test, and what changed the protocol on the way.
+    """
+    from aoi_tl.transfer.chain import train_stage
+
+    best = start = begin_with(run, work)
+    notes = list(work.notes)
+    for stage in stages_of(work):
+        if work.chain.mixed and not stage.data.is_file():
+            mix_data(work, stage.data)
+        trained = train_stage(replace(stage, start=best), resume=True)
+        best = trained.best
+        notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
+    return end_with(run, work, start, best), notes
 
 
 def begin_with(run: RunFolder, work: Work) -> Path:
@@ -186,12 +208,18 @@ def finished(work: Work) -> dict[str, Any] | None:
     -------
     dict or None
         ``scores``, ``classes`` and ``notes`` as in the target stage's ``test.json``, and
-        ``timings`` of the stages; None where it has not been evaluated.
+        ``timings`` of the stages; ``operating`` as in ``operating.json`` where thresholds are
+        wanted. None where it has not been evaluated.
     """
-    run = RunFolder(work.run)
-    found = run.read_json(f"stages/{work.name}-target/test.json")
+    run, folder = RunFolder(work.run), f"stages/{work.name}-target"
+    found = run.read_json(f"{folder}/test.json")
     if found is None or "notes" not in found:
         return None
+    if work.chain.labelled is not None:
+        operating = run.read_json(f"{folder}/operating.json")
+        if operating is None:
+            return None
+        found = {**found, "operating": operating}
     timings = [
         {"stage": stage.folder.name, "seconds": done["seconds"], "epochs": done["epochs"]}
         for stage in stages_of(work) if (done := run.read_json(f"stages/{stage.folder.name}/done"))
@@ -241,7 +269,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
         if chain.detector is not None:
             arguments |= gentle(arguments, experiment.transfer.rate, data)
         if chain.mixed:
-            data = work.run / "data" / f"{work.name}-mix" / "data.yaml"
+            data = work.run / "data" / f"{work.tuned}-mix" / "data.yaml"
             # The mosaic is closed for the same share of the training as in plain fine-tuning.
             closed = arguments.get("close_mosaic", 10) / arguments["epochs"]
             arguments |= {"epochs": JOINT_EPOCHS, "close_mosaic": round(JOINT_EPOCHS * closed)}

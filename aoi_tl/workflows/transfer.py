@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.labels import load_aliases
 from aoi_tl.engine import Engine, LocalEngine, open_engine
 from aoi_tl.errors import ExperimentError
+from aoi_tl.experiment.base import as_experiment
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
     SOURCE_ARMS,
     Experiment,
     locate,
 )
-from aoi_tl.experiment.settings import apply_override, did_you_mean, read_settings, validate
-from aoi_tl.files.run_folder import RunFolder, environment, file_hash, open_run, stage_name
+from aoi_tl.experiment.settings import apply_override, did_you_mean, validate
+from aoi_tl.files.run_folder import RunFolder, file_hash, open_run, stage_name
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_sources
 from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors
+from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
@@ -151,9 +155,8 @@ def run_experiments(
         For settings, data, checkpoints or folders that cannot be used.
     """
     located = [
-        locate(e if isinstance(e, Experiment) else read_settings(e, Experiment, overrides),
-               data_root)
-        for e in experiments
+        locate(as_experiment(experiment, Experiment, overrides), data_root)
+        for experiment in experiments
     ]
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(_one_engine(located), address, jobs))
@@ -161,7 +164,8 @@ def run_experiments(
         for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
             run = stack.enter_context(open_run(out, asked.fingerprint, resume))
-            record(run, experiment, asked.fingerprint)
+            record_experiment(run, experiment, asked.fingerprint["data"], experiment.weights,
+                              asked.fingerprint["weights"], "run")
             ranking = rank(run, experiment, target, sources, engine, tell)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
@@ -221,16 +225,21 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
+    if experiment.operate is None:  # as it was in runs of versions that did not know it
+        del settings["operate"]
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
             for dataset in (target, *sources)
         }
-    return Asked(experiment, weights, target, sources, notes, {
+    fingerprint = {
         "experiment": settings,
         "data": data,
         "weights": file_hash(weights) if weights.is_file() else f"random {weights}",
-    })
+    }
+    if detectors := check_detectors(experiment, sources, weights):
+        fingerprint["detectors"] = detectors
+    return Asked(experiment, weights, target, sources, notes, fingerprint)
 
 
 def _one_engine(experiments: Sequence[Experiment]) -> str:
@@ -297,31 +306,30 @@ def check_weights(experiment: Experiment, weights: Path) -> None:
         load_checkpoint(weights)
 
 
+def check_detectors(
+    experiment: Experiment, sources: Sequence[Dataset], weights: Path
+) -> dict[str, str]:
+    """Refuse given detectors that cannot be used; give the SHA-256 of the others by source."""
+    from aoi_tl.transfer.detectors import check_given
+
+    given = {source.data: source.checkpoint for source in experiment.sources
+             if not isinstance(source, str)}
+    aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
+    found = {}
+    for source in sources:
+        if (checkpoint := given.get(str(source.path))) is not None:
+            check_given(Path(checkpoint), source, weights, aliases)
+            found[source.name] = file_hash(Path(checkpoint))
+    return found
+
+
 def trusted_weights(run: RunFolder, experiment: Experiment, weights: Path) -> Path:
     """Give the checkpoint itself, or its tensors alone where the user let it run code."""
-    from aoi_tl.transfer.trusted import rebuild_trusted
+    from aoi_tl.checkpoints.trusted import rebuild_trusted
 
     if not (weights.is_file() and experiment.weights_may_run_code):
         return weights
     return rebuild_trusted(weights, run.path / "weights" / f"trusted-{weights.stem}.pt")
-
-
-def record(run: RunFolder, experiment: Experiment, fingerprint: Mapping[str, Any]) -> None:
-    """Write down the resolved experiment and all that a repetition needs."""
-    import yaml
-
-    resolved = experiment.model_dump(mode="json")
-    run.write("experiment.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-    run.write_json(
-        "environment.json",
-        environment(
-            device=experiment.device,
-            seeds=list(experiment.seeds),
-            data=fingerprint["data"],
-            weights={"name": experiment.weights, "sha256": fingerprint["weights"]},
-            repeat="aoi-tl run experiment.yaml --out ANOTHER_FOLDER",
-        ),
-    )
 
 
 # ------------------------------------------------------------------------- score, pick and adapt
@@ -420,16 +428,14 @@ def adapt(
     """
     data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
     detectors = source_detectors(experiment, ranking, data, sources, weights)
-    chains = {
-        seed: [
-            replace(chain, images=None if size == "all" else size)
-            for size in experiment.target_images
-            for chain in chains_of(experiment, data, detectors, picked, (
-                data.whole(target) if size == "all" else data.few(target, size, seed)
-            ))
-        ]
-        for seed in experiment.seeds
-    }
+    chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
+    for seed, found in chains.items():
+        for size in experiment.target_images:
+            labelled = data.whole(target) if size == "all" else data.few(target, size, seed)
+            planned = chains_of(experiment, data, detectors, picked, labelled)
+            if experiment.operate is not None:
+                planned = with_thresholds(planned, data, labelled)
+            found += [replace(chain, images=None if size == "all" else size) for chain in planned]
     run.write_table("counts.csv", data.counts())
     return chains
 

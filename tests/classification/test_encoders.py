@@ -2,11 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
+import timm.data
 import torch
+from PIL import Image
 
-from aoi_tl.classification.encoders import TIMM_NAMES, build_encoder, read_ultralytics
+from aoi_tl.classification.encoders import (
+    TIMM_NAMES,
+    build_encoder,
+    check_image_size,
+    read_ultralytics,
+)
 from aoi_tl.errors import CheckpointError, ExperimentError
 
 SIZES = {"resnet18": 512, "resnet50": 2048, "mobilenetv2": 1280, "vit": 768, "vit-tiny": 192,
@@ -32,6 +40,66 @@ def test_means_and_deviations_are_taken_off_inside() -> None:
     sd = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(encoder.module(image), body((image - mean) / sd))
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet18.a1_in1k", "vit_tiny_patch16_224"]
+)
+def test_any_timm_name_gives_the_features_of_its_own_pipeline(name: str) -> None:
+    """Size, mean and deviation are timm's: from the same file, the same features."""
+    encoder = build_encoder(name, "random", seed=3)
+    config = timm.data.resolve_data_config({}, model=encoder.module[1])
+    assert encoder.image_size == config["input_size"][-1]
+    image = np.random.default_rng(0).integers(0, 256, (encoder.image_size,) * 2 + (3,), np.uint8)
+    # An image of the right size is neither resized nor cut.
+    transform = timm.data.create_transform(**{**config, "crop_pct": 1.0})
+    with torch.no_grad():
+        expected = encoder.module[1](transform(Image.fromarray(image))[None])
+        found = encoder.module(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_tag_that_timm_does_not_have_and_a_name_near_another() -> None:
+    with pytest.raises(ExperimentError, match=r"did you mean 'resnet18.a1_in1k'"):
+        build_encoder("resnet18.a1_in1q", "random")
+    with pytest.raises(ExperimentError, match=r"did you mean 'tf_efficientnet_lite0'"):
+        build_encoder("tf_efficientnet_light0", "random")
+
+
+def test_an_encoder_of_one_image_size() -> None:
+    encoder = build_encoder("mixer_s32_224", "random")
+    check_image_size(encoder, 224)
+    with pytest.raises(ExperimentError, match=r"set train\.image_size to 224"):
+        check_image_size(encoder, 96)
+    assert encoder.map_layer is None
+
+
+def test_safetensors_and_weights_of_another_architecture(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = timm.create_model("resnet18", pretrained=False)
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    encoder = build_encoder("resnet18.a1_in1k", str(tmp_path / "mine.safetensors"))
+    assert encoder.loaded.initialised == ()
+    with pytest.raises(CheckpointError, match=r"tf_efficientnet_lite0 at .*another architecture"):
+        build_encoder("tf_efficientnet_lite0", str(tmp_path / "mine.safetensors"))
+
+
+def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, create = [], timm.create_model
+
+    def download(name: str, **arguments: object) -> object:
+        if not arguments.get("pretrained"):
+            return create(name, **arguments)
+        asked.append(name)
+        return create("resnet18", **{**arguments, "pretrained": False})
+
+    monkeypatch.setattr(timm, "create_model", download)
+    encoder = build_encoder("resnet18", "somebody/resnet18-tiles")
+    assert set(asked) == {"hf-hub:somebody/resnet18-tiles"}
+    assert encoder.loaded.initialised == ()
+    with pytest.raises(CheckpointError, match="another architecture, resnet18"):
+        build_encoder("resnet34", "somebody/resnet18-tiles")
 
 
 def test_random_weights_follow_the_seed_and_leave_chance_alone() -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aoi_tl.classification import cdg, robustness, two_stage
+from aoi_tl.classification import cdg, probe, robustness, two_stage
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.classification import (
     ARMS,
     CHANGES,
+    FROZEN,
     ClassificationExperiment,
     locate_images,
 )
@@ -21,7 +22,8 @@ LEAST = {"method": "cdg", "target": {"path": "t"}, "source": {"path": "s"}}
 
 
 def test_names_are_those_of_the_rooms() -> None:
-    assert {"cdg": cdg.ARMS, "two-stage": two_stage.ARMS} == ARMS
+    assert probe.ARMS == FROZEN
+    assert {"cdg": (*FROZEN, *cdg.ARMS), "two-stage": (*FROZEN, *two_stage.ARMS)} == ARMS
     assert tuple(robustness.STRENGTHS) == CHANGES
 
 
@@ -34,9 +36,9 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_arms_follow_the_method() -> None:
-    assert validate(LEAST, ClassificationExperiment).arms == cdg.ARMS
+    assert validate(LEAST, ClassificationExperiment).arms == (*FROZEN, *cdg.ARMS)
     assert validate({**LEAST, "method": "two-stage"}, ClassificationExperiment).arms == (
-        two_stage.ARMS)
+        *FROZEN, *two_stage.ARMS)
     assert validate({**LEAST, "arms": ["cdg", "plain", "cdg"]}, ClassificationExperiment).arms == (
         "cdg", "plain")
 

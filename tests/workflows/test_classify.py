@@ -10,6 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from aoi_tl.classification.batches import cache_pixels
+from aoi_tl.classification.classifier import Classifier, build_classifier, predict
+from aoi_tl.classification.encoders import build_encoder
+from aoi_tl.classification.features import VIEWS, compute_features
+from aoi_tl.classification.folders import read_image_folders
+from aoi_tl.classification.probe import fit_probe
 from aoi_tl.data.images import read_image
 from aoi_tl.errors import AoiTlError, CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.experiment.classification import ClassificationExperiment
@@ -69,10 +75,13 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
 def test_every_arm_and_seed_has_a_row_and_the_same_budget(finished: Path) -> None:
     arms = pd.read_csv(finished / "arms.csv")
     assert list(zip(arms["arm"], arms["seed"], strict=True)) == [
-        (arm, seed) for seed in (0, 1) for arm in ("plain", "pretrained", "multi-task", "cdg")
+        (arm, seed) for seed in (0, 1)
+        for arm in ("nearest-mean", "probe", "plain", "pretrained", "multi-task", "cdg")
     ]
+    frozen = arms["arm"].isin(["nearest-mean", "probe"])
+    assert set(arms[frozen]["steps"]) == {0}
     # 16 source images are 4 batches: two cycles of 3 source and 2 target steps.
-    assert set(arms["steps"]) == {10}
+    assert set(arms[~frozen]["steps"]) == {10}
     by_arm = arms.set_index("arm")[["target_steps", "source_steps"]]
     assert by_arm.loc["cdg"].iloc[0].tolist() == [4, 6]
     assert by_arm.loc["plain"].iloc[0].tolist() == [10, 0]
@@ -89,6 +98,42 @@ def test_accuracy_follows_from_the_predictions_and_the_confusion(finished: Path)
         assert (found["class"] == found["predicted"]).mean() == pytest.approx(row["accuracy"])
         counted = confusion[(confusion["arm"] == arm) & (confusion["seed"] == seed)]
         assert counted["images"].sum() == 5
+
+
+def test_a_frozen_arm_keeps_what_it_chose_and_says_the_same_again(
+    finished: Path, data: Path
+) -> None:
+    for arm in ("probe", "nearest-mean"):
+        stage = finished / f"stages/{arm}-s1"
+        chosen = json.loads((stage / "probe.json").read_text())
+        assert (chosen["images"], chosen["views"]) == (5, 10)
+        assert chosen["held_out"] == 3  # of the three No Defect; the others have one image
+        kept = torch.load(stage / "model.pt", weights_only=True)
+        module = build_encoder(kept["encoder"], "random", 1).module
+        head = torch.nn.Linear(256, 3)
+        classifier = Classifier(module, torch.nn.ModuleDict({"target": head}),
+                                {"target": slice(0, 3)})
+        classifier.module.load_state_dict(kept["state"])
+        table = pd.read_csv(finished / "stages" / f"{arm}-s1" / "predictions.csv")
+        pixels = cache_pixels(read_image_folders(data / "lithium").split("test"), 32)
+        chances = predict(classifier, pixels)
+        np.testing.assert_allclose(chances.max(axis=1), table["probability"], atol=1e-4)
+
+
+def test_no_test_image_is_in_any_fit(data: Path, tmp_path: Path, monkeypatch) -> None:
+    """What a frozen arm is fitted on are the training images alone, in their own order."""
+    import aoi_tl.workflows.probe_arm as room
+
+    seen = []
+    monkeypatch.setitem(room.FITS, "probe", lambda features, labels, *rest: (
+        seen.append((features, labels)), fit_probe(features, labels, *rest))[1])
+    run_classification(cdg_experiment(data, arms=["probe"]), tmp_path / "run")
+    [(features, labels)] = seen
+    images = read_image_folders(data / "lithium").split("train")
+    pixels = cache_pixels(images, 32)
+    expected = compute_features(build_encoder("yolov8n.yaml", "random").module, pixels, VIEWS)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    np.testing.assert_array_equal(labels, images.labels)
 
 
 def test_losses_of_cdg_come_in_blocks(finished: Path) -> None:
@@ -118,7 +163,7 @@ def test_finished_run_is_not_trained_again_and_another_is_refused(
     before = {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")}
     again = run_classification(cdg_experiment(data, seeds=[0, 1]), finished, resume=True)
     assert {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")} == before
-    assert len(again.arms) == 8
+    assert len(again.arms) == 12
     with pytest.raises(RunError, match="expected a new run folder"):
         run_classification(cdg_experiment(data, seeds=[0, 1]), finished)
     with pytest.raises(RunError, match="differs in experiment"):
@@ -143,11 +188,6 @@ def test_broken_off_run_ends_with_the_same_arms(
 
 
 def test_kept_model_can_be_read_and_gives_the_same_classes(finished: Path, data: Path) -> None:
-    from aoi_tl.classification.batches import cache_pixels
-    from aoi_tl.classification.classifier import build_classifier, predict
-    from aoi_tl.classification.encoders import build_encoder
-    from aoi_tl.classification.folders import read_image_folders
-
     kept = torch.load(finished / "stages/cdg-s0/model.pt", weights_only=True)
     classifier = build_classifier(
         build_encoder(kept["encoder"], "random"), len(kept["classes"]), len(kept["source_classes"])
@@ -173,8 +213,10 @@ def test_two_stage_on_drawn_cathodes(data: Path, tmp_path: Path, imbalance: dict
         ClassificationExperiment,
     )
     outcome = run_classification(experiment, tmp_path / "run")
-    assert outcome.arms["arm"].tolist() == ["pretraining-only", "fine-tuning-only", "two-stage"]
-    assert outcome.arms["steps"].nunique() == 1
+    assert outcome.arms["arm"].tolist() == [
+        "nearest-mean", "probe", "pretraining-only", "fine-tuning-only", "two-stage"
+    ]
+    assert outcome.arms["steps"].iloc[2:].nunique() == 1
     assert outcome.arms["shifted_f1"].between(0, 1).all()
     assert {"accuracy", "macro_f1", "shifted_f1"} <= set(outcome.summary["metric"])
     # 12 source images, or 18 or 15 with the oversampled class; 3 target images, or 5 or 4.

@@ -7,7 +7,7 @@ import pytest
 from aoi_tl.classification.folders import read_image_folders
 from aoi_tl.errors import CheckpointError
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS
-from aoi_tl.workflows.classify_demo import run_classification_demo
+from aoi_tl.workflows.demo import run_classification_demo
 
 QUICK = ["train.epochs=1", "train.image_size=32", "train.batch=4", "train.blocks.source=45",
          "train.blocks.target=1", "seeds=[0]", "arms=[cdg]", "report.robustness=[]",

@@ -1,0 +1,217 @@
+"""The arm ``auto``: choose how to train by the target's labelled images, never by its test split.
+
+Where labelled images are enough, the candidates are compared by cross-validation. Where they are
+few, the arm that was best on other targets is taken, unless the source detector finds nothing of
+the target's defects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aoi_tl.adaptation.few_labels import nested_subsets
+from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.yolo.read import load_dataset
+from aoi_tl.data.yolo.write import write_dataset
+from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.workflows.chain import Chain, Work
+from aoi_tl.workflows.training import train_and_evaluate
+
+#: Labelled images with boxes from which on the candidates are cross-validated, in two folds.
+ENOUGH = 20
+#: What the source detector must find (mAP50) on a few labelled images to be worth learning from.
+FINDS_SOMETHING = 0.05
+#: Weights of the fine-tuned tensors that are tried in cross-validation; ``union`` is 0, the plain
+#: chain 1.
+SOUPS = (0.25, 0.5, 0.75)
+#: The arm that was best on other targets (``benchmarks/results/evidence.md``).
+DEFAULT = "union-soup"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What ``auto`` came to.
+
+    Attributes
+    ----------
+    arm : str
+        The arm that it trains.
+    soup : float
+        The weight of the fine-tuned tensors, where the arm averages.
+    why : str
+        The reason in one sentence.
+    scores : dict of str to float
+        mAP50 of what was tried on labelled images that it had not learned from.
+    """
+
+    arm: str
+    soup: float
+    why: str
+    scores: dict[str, float]
+
+
+def choose_and_train(work: Work) -> dict[str, Any]:
+    """Choose an arm, train and evaluate it: the task of a worker.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has candidates.
+
+    Returns
+    -------
+    dict
+        As `aoi_tl.workflows.training.finished` gives it.
+    """
+    run = RunFolder(work.run)
+    if chosen(work) is None:
+        choice = choose(work)
+        run.write_json(f"stages/{work.name}-target/choice.json", choice.__dict__)
+    found = chosen(work)
+    assert found is not None
+    return train_and_evaluate(found)
+
+
+def chosen(work: Work) -> Work | None:
+    """Give the work that ``auto`` chose.
+
+    Parameters
+    ----------
+    work : Work
+
+    Returns
+    -------
+    Work or None
+        `work` itself where there is nothing to choose; None where it has not been chosen.
+    """
+    if not work.chain.candidates:
+        return work
+    kept = RunFolder(work.run).read_json(f"stages/{work.name}-target/choice.json")
+    if kept is None:
+        return None
+    [candidate] = [c for c in work.chain.candidates if c.arm == kept["arm"]]
+    return replace(
+        _with_soup(work, kept["soup"]),
+        chain=replace(
+            candidate, arm=work.chain.arm, images=work.chain.images,
+            trained_as=candidate.trained_as or candidate.arm,
+        ),
+        notes=(f"auto: {kept['why']}",),
+    )
+
+
+def choose(work: Work) -> Choice:
+    """Choose an arm on the labelled images of the target's train split.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has candidates and the target's labelled images.
+
+    Returns
+    -------
+    Choice
+    """
+    assert work.chain.target_data is not None
+    assert work.chain.detector is not None
+    labelled = load_dataset(work.chain.target_data).split("train")
+    soup = work.experiment.transfer.soup
+    learned = {name for file, _ in work.chain.detector.data
+               for name in load_dataset(file).split("train").label_space}
+    if not learned & set(labelled.label_space):
+        return Choice("stock", soup, "no source shares a class with the target, so the COCO "
+                      "checkpoint is fine-tuned", {})
+    shown = sum(1 for sample in labelled.samples if len(sample.classes))
+    if shown >= ENOUGH:
+        return cross_validate(work, labelled)
+    data = _held_out(work, "labelled", labelled, labelled)
+    found = _tried(work, "union", data, soup, 1.0)
+    if found < FINDS_SOMETHING:
+        return Choice(
+            "stock", soup, f"the sources' detector does not find the defects of {shown} labelled "
+            f"images (mAP50 {found:.3f}), so the COCO checkpoint is fine-tuned", {"union": found},
+        )
+    return Choice(
+        DEFAULT, soup, f"{DEFAULT}, the best on other targets: {shown} labelled images are too few "
+        f"to compare (the sources' detector finds mAP50 {found:.3f} on them)", {"union": found},
+    )
+
+
+def cross_validate(work: Work, labelled: Dataset) -> Choice:
+    """Compare the candidates on two folds of the labelled images.
+
+    Each fold's trainings take as many steps as one on all labelled images.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has candidates.
+    labelled : Dataset
+        The labelled images.
+
+    Returns
+    -------
+    Choice
+        The candidate of the highest mean mAP50; the default among equals.
+    """
+    n = len(labelled.samples)
+    half = nested_subsets(labelled, [n // 2], work.seed)[n // 2]
+    inside = {sample.image for sample in half.samples}
+    other = replace(labelled, samples=tuple(
+        sample for sample in labelled.samples if sample.image not in inside
+    ))
+    soups = {"union": (0.0,), "union-soup": SOUPS}
+    tried: dict[tuple[str, float], list[float]] = {}
+    for fold, (train, held_out) in enumerate(((half, other), (other, half))):
+        data = _held_out(work, f"fold{fold}", train, held_out)
+        for candidate in work.chain.candidates:
+            for soup in soups.get(candidate.arm, (1.0,)):
+                found = _tried(work, candidate.arm, data, soup, n / len(train.samples))
+                tried.setdefault((candidate.arm, soup), []).append(found)
+    means = {key: float(np.mean(found)) for key, found in tried.items()}
+    default = (DEFAULT, work.experiment.transfer.soup)
+    arm, soup = max(means, key=lambda key: (means[key], key == default))
+    scores = {f"{a} {s:g}" if a == "union-soup" else a: round(mean, 5)
+              for (a, s), mean in means.items()}
+    weight = f" with weight {soup:g}" if arm == "union-soup" else ""
+    return Choice(
+        arm, soup if arm == "union-soup" else work.experiment.transfer.soup,
+        f"{arm}{weight}, the best of {len(means)} in cross-validation on {n} labelled images "
+        f"(mAP50 {means[arm, soup]:.3f}; stock {means['stock', 1.0]:.3f})", scores,
+    )
+
+
+def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
+    """Write labelled images as a dataset of which some are held out to test on."""
+    folder = work.run / "data" / f"{work.name}-{name}"
+    if (folder / "data.yaml").is_file():
+        return folder / "data.yaml"
+    samples = [replace(sample, split="train") for sample in train.samples]
+    samples += [replace(sample, split="test") for sample in test.samples]
+    return write_dataset(replace(train, samples=tuple(samples)), folder)
+
+
+def _tried(work: Work, arm: str, data: Path, soup: float, longer: float) -> float:
+    """Give the mAP50 that a candidate reaches on held-out labelled images."""
+    [candidate] = [c for c in work.chain.candidates if c.arm == arm]
+    place = data.parent.name
+    name = f"{place}-{arm}" + (f"-{soup:g}" if candidate.averaged else "")
+    chain: Chain = replace(
+        candidate, arm=name, trained_as=f"{place}-{candidate.trained_as or candidate.arm}",
+        target_data=data if candidate.target_data else None, longer=longer, labelled=None, folds=(),
+    )
+    trial = replace(_with_soup(work, soup), chain=chain, test_data=data)
+    return float(train_and_evaluate(trial)["scores"]["map50"])
+
+
+def _with_soup(work: Work, soup: float) -> Work:
+    experiment = work.experiment
+    if not 0 < soup < 1 or soup == experiment.transfer.soup:
+        return work
+    return replace(work, experiment=experiment.model_copy(
+        update={"transfer": experiment.transfer.model_copy(update={"soup": soup})}
+    ))

@@ -1,0 +1,64 @@
+"""An arm whose encoder stays frozen: features once, a linear classifier on them, its test."""
+
+from __future__ import annotations
+
+import time
+
+from aoi_tl.classification.features import AS_IT_IS, VIEWS, cache_features
+from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
+from aoi_tl.experiment.classification import ClassificationExperiment
+from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.workflows.classifier_arms import Tested, device_name, keep_tested, write_ledger
+from aoi_tl.workflows.domains import Draw
+from aoi_tl.workflows.progress import Tell
+
+FITS = {"probe": fit_probe, "nearest-mean": fit_nearest_mean}
+#: Training images above which every image is seen as it is alone: changes teach little then.
+MOST_VIEWED = 200
+
+
+def probe_arm(
+    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tell: Tell
+) -> None:
+    """Fit one frozen arm on one seed's images, test it, and keep all of it as one stage.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets ``stages/<arm>-s<seed>/`` as a trained arm leaves it, but for losses, and
+        ``probe.json`` with what was chosen on held-out training images.
+    experiment : ClassificationExperiment
+        Names the encoder.
+    draw : Draw
+        On what.
+    arm : str
+        ``probe`` or ``nearest-mean``.
+    tell : callable
+        Told how far it is.
+    """
+    from aoi_tl.classification.classifier import probe_classifier
+    from aoi_tl.classification.encoders import build_encoder
+
+    stage, cache = f"stages/{arm}-s{draw.seed}", run.path / "cache"
+    encoder = build_encoder(experiment.encoder, experiment.weights, draw.seed)
+    write_ledger(run, stage, encoder)
+    encoder.module.to(device_name(experiment.device))
+    views = VIEWS if len(draw.target_train) <= MOST_VIEWED else AS_IT_IS
+    total = len(draw.target_train) * len(views) + len(draw.target_test)
+
+    def told(done: int) -> None:
+        tell(f"{arm}, seed {draw.seed}", done, total)
+
+    # Both arms see the same images, and all seeds the same test images: each is computed once.
+    tested = cache_features(encoder.module, draw.target_test, cache, progress=told)
+    features = cache_features(encoder.module, draw.target_train, cache, views, progress=told)
+    started = time.perf_counter()
+    probe = FITS[arm](features, draw.target_train.labels, len(draw.target.classes), draw.seed)
+    run.write_json(f"{stage}/probe.json", {
+        "strength": probe.strength, "temperature": probe.temperature, "held_out": probe.held_out,
+        "images": len(features), "views": len(views), "features": features.shape[-1],
+    })
+    keep_tested(run, experiment, draw, arm, Tested(
+        probe_classifier(encoder, probe), encoder, probe.probabilities(tested[:, 0]), (), started,
+        0.0, [],
+    ), tell)
