@@ -12,6 +12,8 @@ import pytest
 
 from tests.drawn import draw_dataset, tree_hash
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from aoi_tl.ranking.auto import Choice
+from aoi_tl.ranking.choices import Choice
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 

@@ -212,6 +212,57 @@ def verdicts(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -
     ]
 
 
+def verdicts_over_targets(
+    summaries: Sequence[pandas.DataFrame], metric: str, baselines: Sequence[str]
+) -> list[str]:
+    """Say for every arm how it differs from each baseline on several targets together.
+
+    Parameters
+    ----------
+    summaries : sequence of DataFrame
+        One for each target, as for `verdicts`.
+    metric : str
+        Which of its metrics.
+    baselines : sequence of str
+        The last comes first.
+
+    Returns
+    -------
+    list of str
+        A sentence for each arm, baseline and number of labelled images that two targets or more
+        have an interval of.
+    """
+    import pandas as pd
+
+    from aoi_tl.evaluation.bootstrap import Interval
+    from aoi_tl.evaluation.comparison import wider_interval
+    from aoi_tl.evaluation.targets import over_targets
+
+    rows = pd.concat(summaries, ignore_index=True)
+    rows = rows[rows["metric"] == metric]
+    groups = [(None, rows)] if "images" not in rows else list(
+        rows.groupby(rows["images"].astype(str), sort=False)
+    )
+    said = []
+    for images, part in groups:
+        for baseline in reversed(baselines):
+            for arm in dict.fromkeys(part["arm"]):
+                key = f"minus_{baseline}"
+                if arm in baselines or key not in part:
+                    continue
+                found = [
+                    Interval(row[key], *wider_interval(row, key))
+                    for _, row in part[part["arm"] == arm].iterrows() if not math.isnan(row[key])
+                ]
+                found = [one for one in found if not math.isnan(one.low)]
+                if len(found) > 1:
+                    name = METRIC_NAMES.get(metric, metric)
+                    with_images = f"With {images} labelled images: " if images else ""
+                    said.append(f"{with_images}{arm} minus {baseline}, {name}: "
+                                f"{over_targets(found)}.")
+    return said
+
+
 def _number(value: float, sign: str = "") -> str:
     return "" if math.isnan(value) else f"{value:{sign}.3f}"
 

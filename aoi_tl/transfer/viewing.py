@@ -108,6 +108,40 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
     )
 
 
+def pool_views(views: Sequence[View]) -> View:
+    """Lay what several detectors see in the same images together.
+
+    Parameters
+    ----------
+    views : sequence of View
+        At least one, of the same images.
+
+    Returns
+    -------
+    View
+        Of boxes of one class that overlap only the most confident stays, as within one detector.
+        Without features: those of different detectors have nothing in common.
+    """
+    import torch
+    from torchvision.ops import batched_nms
+
+    names = tuple(dict.fromkeys(name for view in views for name in view.names))
+    image = np.concatenate([view.image for view in views])
+    class_id = np.concatenate([
+        np.array([names.index(name) for name in view.names], dtype=np.int64)[view.class_id]
+        for view in views
+    ])
+    confidence = np.concatenate([view.confidence for view in views])
+    box = np.concatenate([view.box for view in views])
+    kept = np.sort(batched_nms(
+        torch.from_numpy(box), torch.from_numpy(confidence),
+        torch.from_numpy(image * len(names) + class_id), _IOU,
+    ).numpy())
+    nothing = np.empty((0, 0))
+    return View(names, image[kept], class_id[kept], confidence[kept], box[kept], nothing, nothing,
+                nothing)
+
+
 def _fit(image: Path, size: int) -> tuple[Any, NDArray[np.float64]]:
     """An image as a padded square tensor; its width and height in that square."""
     import cv2

@@ -5,7 +5,14 @@ import pytest
 
 from aoi_tl.evaluation.bootstrap import Interval
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.report.tables import arms_table, matrix_table, ranking_table, verdict, verdicts
+from aoi_tl.report.tables import (
+    arms_table,
+    matrix_table,
+    ranking_table,
+    verdict,
+    verdicts,
+    verdicts_over_targets,
+)
 
 SCORES = {
     "target": "dc-1", "n_clusters": 5, "method": "paper", "selected": "lc-101",
@@ -99,6 +106,24 @@ def test_each_number_of_labelled_images_has_its_own_verdict() -> None:
     assert said[0].startswith("With 10 labelled images: chain is better")
     assert said[1].startswith("With all labelled images: No difference")
     assert arms_table(pd.concat(parts), "map50", ["stock"]).headings[:2] == ("arm", "images")
+
+
+def test_several_targets_are_summed_up_where_they_have_intervals() -> None:
+    def target(gain: float) -> pd.DataFrame:
+        values = [(arm, seed, v + seed / 100) for seed in range(4)
+                  for arm, v in (("stock", 0.1), ("auto", 0.1 + gain))]
+        return summarise(rows(*values), ["map50"], ["stock"])
+
+    [said] = verdicts_over_targets([target(0.2), target(0.4)], "map50", ["stock", "stock-long"])
+    assert said == ("auto minus stock, mAP50: +0.300 [+0.200, +0.400] over 2 targets: 2 won, "
+                    "0 not told apart, 0 lost.")
+    one_seed = summarise(rows(("stock", 0, 0.1), ("auto", 0, 0.9)), ["map50"], ["stock"])
+    assert verdicts_over_targets([one_seed, one_seed], "map50", ["stock"]) == []
+    budgets = [pd.concat([target(g).assign(images="10"), target(0.0).assign(images="all")])
+               for g in (0.2, 0.3)]
+    said10, said_all = verdicts_over_targets(budgets, "map50", ["stock"])
+    assert said10.startswith("With 10 labelled images: auto minus stock, mAP50: +0.250")
+    assert "0 won, 2 not told apart" in said_all
 
 
 def test_arms_without_a_common_seed() -> None:

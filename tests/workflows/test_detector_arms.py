@@ -16,6 +16,8 @@ from aoi_tl.errors import AoiTlError
 from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from tests.drawn import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 2, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0, "source": {"epochs": 1}}
 ARMS = ("stock", "stock-long", "zero-shot", "chain", "chain-soup", "joint", "union", "union-soup",
         "union-chain", "union-joint", "auto")
