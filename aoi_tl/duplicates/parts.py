@@ -1,33 +1,42 @@
 """Whether images that agree show one part, or several parts of one design.
 
 Inspection images show one design on thousands of parts: what agrees all over is the design, and
-what makes a part is its own. Where defects are labelled, they decide: on one part the pixels of
-each labelled box agree as its surroundings do, on another part the defect is missing. Where no
-defect is labelled on the common ground, the other pairs of the design decide: if its labelled
-parts mostly differ, a pair shows one part only if it agrees far beyond them.
+what makes a part is its own. Where defects are labelled, they decide: on one part both images look
+alike in each labelled box, on two parts the defect is missing in one of them. Pairs of which the
+labels say nothing follow what the labels say of the other pairs that hang together with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-#: Mean correlation of the labelled boxes from which on they show one part, whatever their labels.
-#: DeepPCB's different copies reach 0.88, its re-encoded, relit, cropped or resized ones 0.95.
-AGREE = 0.9
-#: The same where the labels coincide; different copies whose labels do by chance reach 0.62.
-AGREE_WHERE_LABELLED = 0.7
-#: Of a pair without labels: how far beyond the different parts of its design it has to agree.
-BEYOND = 0.5
+from aoi_tl.duplicates.agreement import Agreement
+from aoi_tl.duplicates.placement import Placement, corners
+from aoi_tl.duplicates.structure import halved, turned
 
+#: Up to here two windows are alike. The unlikeness of two windows is the largest difference that a
+#: shift by one pixel does not explain, in standard deviations of the windows. Copies of DeepPCB
+#: images (re-encoded, relit, shifted, cropped) reach 0.4 in their labelled boxes.
+ALIKE = 0.5
+#: From here on they differ. The labelled boxes of different copies of a panel begin at 1.2.
+UNLIKE = 1.0
+
+_TIMES, _NOISE = 2.0, 0.1  # a box differs only if it does so much more than its surroundings
+_LEAST_SHARE = 0.5  # of the smaller image: less ground without a defect does not make one part
 _INSIDE = 0.9  # a box counts that lies on the common ground with this share of its area
 _SAME_PLACE = 0.4  # intersection over union
-_FEWEST, _REACH = 12, 4  # pixels: the least box, and how far off its place may be
-_FLAT = 2.0  # grey levels: a box that varies less holds nothing
+_LONGEST = 1024  # pixels: longer images are halved until they fit
+_REACH = 8  # pixels: how far off a placement may be
+_SMALLEST, _CONTEXT = 5, 12  # pixels: the least box, and how much around it belongs to its window
+_FLAT = 2.0  # grey levels: a window that varies less holds nothing
+_AROUND = 8  # x 8 windows at most stand for the surroundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,75 +55,75 @@ class Defects:
     boxes: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How a second image lies over a first.
+def decide_parts(
+    agreements: Sequence[Agreement],
+    defects: Sequence[Defects],
+    read: Callable[[int], NDArray[np.float32]],
+    workers: int = 2,
+) -> NDArray[np.bool_]:
+    """Tell pairs of one part from pairs of one design.
 
     Parameters
     ----------
-    turn : int
-        How it is mirrored and turned before: 4 swaps its axes, then 2 mirrors it upside down, then
-        1 mirrors it left to right.
-    scale, shift : pair of float
-        A point of the turned image lies at ``scale * (x, y) + shift`` of the first, all as shares
-        of width and height.
+    agreements : sequence of Agreement
+        Pairs of images that agree.
+    defects : sequence of Defects
+        What is labelled on each image.
+    read : callable
+        Gives the grey pixels of an image by its number.
+    workers : int
+        Threads.
+
+    Returns
+    -------
+    bool array of shape (len(agreements),)
+        Whether each pair shows one part. Pairs that hang together show one part, all of them,
+        unless more of them are shown by their labels to differ than to be one. Then a pair that
+        the labels say nothing about has to look alike all over, on half of the smaller image at
+        least.
     """
+    @lru_cache(maxsize=512)
+    def pixels(position: int) -> NDArray[np.float32]:
+        grey = read(position)
+        while max(grey.shape) > _LONGEST:
+            grey = halved(grey)
+        return grey
 
-    turn: int = 0
-    scale: tuple[float, float] = (1.0, 1.0)
-    shift: tuple[float, float] = (0.0, 0.0)
+    def both(pair: Agreement) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return pixels(pair.first), turned(pixels(pair.second), pair.placement.turn)
 
-    def placed(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring boxes of the second image, (n, 4), to where they lie in the first."""
-        x, y, width, height = np.asarray(boxes, dtype=float).reshape(-1, 4).T
-        if self.turn & 4:
-            x, y, width, height = y, x, height, width
-        y = 1 - y if self.turn & 2 else y
-        x = 1 - x if self.turn & 1 else x
-        (across, down), (right, below) = self.scale, self.shift
-        return np.column_stack([
-            x * across + right, y * down + below, width * across, height * down
-        ])
+    def evidence(pair: Agreement) -> bool | None:
+        first, second = defects[pair.first], defects[pair.second]
+        if not len(first.classes) + len(second.classes):
+            return None
+        return labels_show_one_part(first, second, pair.placement, both(pair))
 
-    @property
-    def ground(self) -> NDArray[np.float64]:
-        """Left, top, right and bottom of the common ground, as shares of the first image."""
-        whole = _corners(self.placed(np.array([[0.5, 0.5, 1.0, 1.0]])))[0]
-        return np.concatenate([np.maximum(whole[:2], 0), np.minimum(whole[2:], 1)])
+    def seamless(pair: Agreement) -> bool:
+        return pair.share >= _LEAST_SHARE and look_alike(pair.placement, both(pair))
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the labelled boxes on the common ground of two images say.
-
-    Parameters
-    ----------
-    boxes : int
-        How many lie there, of either image.
-    coincide : bool
-        Whether most of them are labelled on both, in one class and place.
-    agreement : float
-        Mean correlation of their pixels, up to 1; NaN where none holds anything to correlate.
-    """
-
-    boxes: int
-    coincide: bool
-    agreement: float
-
-    @property
-    def one_part(self) -> bool | None:
-        """Whether they show one part; None where they do not say."""
-        if not self.boxes or np.isnan(self.agreement):
-            return True if self.coincide else None
-        return self.agreement >= (AGREE_WHERE_LABELLED if self.coincide else AGREE)
+    with ThreadPoolExecutor(workers) as pool:
+        shown = list(pool.map(evidence, agreements))
+        part = np.ones(len(agreements), np.bool_)
+        number = connected(np.array([(one.first, one.second) for one in agreements]), len(defects))
+        together = number[[one.first for one in agreements]]
+        differ, same = (
+            np.bincount(together, [one is wanted for one in shown], minlength=len(defects))
+            for wanted in (False, True)
+        )
+        repeated = np.flatnonzero((differ > same)[together]).tolist()
+        alike = pool.map(
+            lambda k: seamless(agreements[k]) if shown[k] is None else bool(shown[k]), repeated
+        )
+        part[repeated] = list(alike)
+    return part
 
 
-def labelled_evidence(
+def labels_show_one_part(
     first: Defects,
     second: Defects,
     placement: Placement,
-    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-) -> Evidence:
+    pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> bool | None:
     """Compare two images where either has a labelled defect.
 
     Parameters
@@ -122,93 +131,165 @@ def labelled_evidence(
     first, second : Defects
     placement : Placement
         Of the second image over the first.
-    pixels : two uint8 arrays of shape (height, width)
+    pixels : two float32 arrays of shape (height, width)
         The first image, and the second mirrored and turned by ``placement.turn``.
 
     Returns
     -------
-    Evidence
+    bool or None
+        None where no defect is labelled on the common ground, or nothing can be told there.
 
     Examples
     --------
     >>> scratch = Defects(np.array([0]), np.array([[0.5, 0.5, 0.2, 0.2]]))
     >>> none = Defects(np.zeros(0, int), np.zeros((0, 4)))
-    >>> design = np.add.outer(np.arange(100), np.arange(100)).astype(np.uint8)
+    >>> design = np.add.outer(np.arange(100), np.arange(100)).astype(np.float32)
     >>> marked = design.copy()
     >>> marked[42:58, 48:52] = 255
-    >>> labelled_evidence(scratch, none, Placement(), (marked, design)).one_part
+    >>> labels_show_one_part(scratch, none, Placement(), (marked, design))
     False
-    >>> labelled_evidence(scratch, none, Placement(), (marked, marked)).one_part
+    >>> labels_show_one_part(scratch, none, Placement(), (marked, marked))
     True
     """
     ground = placement.ground
-    ours, theirs = _corners(first.boxes), _corners(placement.placed(second.boxes))
+    ours, theirs = corners(first.boxes), corners(placement.placed(second.boxes))
     here, there = _inside(ours, ground), _inside(theirs, ground)
     ours, theirs = ours[here], theirs[there]
-    if not len(ours) + len(theirs):
-        return Evidence(0, False, float("nan"))
+    laid = _lay(placement, pixels) if len(ours) + len(theirs) else None
+    if laid is None:
+        return None
     same = (_overlap(ours, theirs) >= _SAME_PLACE) & (
         first.classes[here][:, None] == second.classes[there]
     )
-    met = min(int(same.any(axis=1).sum()), int(same.any(axis=0).sum())) if same.size else 0
-    coincide = 2 * met > max(len(ours), len(theirs))
-    found = [
-        value for box in np.concatenate([ours, theirs])
-        if (value := _correlation(box, ground, placement, *pixels)) is not None
-    ]
-    return Evidence(len(ours) + len(theirs), coincide,
-                    float(np.mean(found)) if found else float("nan"))
+    met = min(same.any(axis=1).sum(), same.any(axis=0).sum())
+    coincide = bool(2 * met > max(len(ours), len(theirs)))
+    size = np.tile(pixels[0].shape[::-1], 2)
+    windows = (np.concatenate([ours, theirs]) * size - np.tile(laid.corner, 2)).round().astype(int)
+    values = laid.unlikeness(windows)
+    if not len(values):
+        return True if coincide else None
+    unlikeness = float(np.median(values))
+    if unlikeness <= ALIKE or (coincide and unlikeness < UNLIKE):
+        return True
+    if coincide or unlikeness < UNLIKE:
+        return None
+    around = laid.unlikeness(laid.windows_beside(windows))
+    usual = float(np.median(around)) if len(around) else 0.0
+    return False if unlikeness >= _TIMES * (usual + _NOISE) else None
 
 
-def decide_parts(
-    pairs: NDArray[np.int64],
-    similarity: NDArray[np.float64],
-    shown: Sequence[bool | None],
-    n: int,
-) -> NDArray[np.bool_]:
-    """Tell pairs of one part from pairs of one design.
+def look_alike(
+    placement: Placement, pixels: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> bool:
+    """Whether two images look alike all over their common ground; as ``labels_show_one_part``."""
+    laid = _lay(placement, pixels)
+    if laid is None:
+        return False
+    difference = _difference(laid.first, laid.second)
+    return difference is not None and float(difference.max()) <= ALIKE
 
-    Parameters
-    ----------
-    pairs : int64 array of shape (p, 2)
-        Images that agree, by number.
-    similarity : float array of shape (p,)
-        How well each pair agrees, up to 1.
-    shown : sequence of bool or None
-        What the labelled defects of each pair say: one part, several, or nothing.
-    n : int
-        How many images there are.
 
-    Returns
-    -------
-    bool array of shape (p,)
-        Whether each pair shows one part. A pair without evidence does, unless most pairs with
-        evidence that hang together with it do not; then it has to agree ``BEYOND`` those, counted
-        from their upper decile to 1.
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """The common ground of two images, without what is wide, and where it lies in the first."""
 
-    Examples
-    --------
-    >>> pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
-    >>> decide_parts(pairs, np.array([0.9, 0.9, 0.9, 0.99]), [False, False, None, None], 5).tolist()
-    [False, False, False, True]
-    >>> decide_parts(pairs, np.array([0.9, 0.9, 0.9, 0.99]), [True, None, None, None], 5).tolist()
-    [True, True, True, True]
+    first: NDArray[np.float32]  # (height, width)
+    second: NDArray[np.float32]
+    corner: tuple[int, int]  # x, y
+
+    def unlikeness(self, windows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of each window (left, top, right, bottom) that is large enough and holds anything."""
+        height, width = self.first.shape
+        found = []
+        for left, top, right, bottom in windows.tolist():
+            if min(right - left, bottom - top) < _SMALLEST:
+                continue
+            x, y = max(left - _CONTEXT, 0), max(top - _CONTEXT, 0)
+            there = slice(y, min(bottom + _CONTEXT, height)), slice(x, min(right + _CONTEXT, width))
+            difference = _difference(self.first[there], self.second[there])
+            if difference is None:
+                continue
+            inner = difference[max(top - 2 - y, 0) : bottom + 2 - y,
+                               max(left - 2 - x, 0) : right + 2 - x]
+            if inner.size:
+                found.append(float(inner.max()))
+        return np.array(found)
+
+    def windows_beside(self, boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A grid of windows as large as the boxes usually are, clear of all of them, (n, 4)."""
+        height, width = self.first.shape
+        size = int(np.clip(np.median(boxes[:, 2:] - boxes[:, :2]), 16, 64))
+        lefts, tops = (
+            np.arange(0, length - size + 1, max(size, length // _AROUND))
+            for length in (width, height)
+        )
+        corner = np.stack(np.meshgrid(lefts, tops), axis=-1).reshape(-1, 2)
+        grid = np.concatenate([corner, corner + size], axis=1)
+        meets = (grid[:, None, :2] < boxes[:, 2:]) & (boxes[:, :2] < grid[:, None, 2:])
+        return grid[~np.all(meets, axis=2).any(axis=1)]
+
+
+def _lay(
+    placement: Placement, pixels: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> _Laid | None:
+    """Lay the second image over the first to the pixel; None where they hardly meet."""
+    first, second = pixels
+    size = np.array(first.shape[::-1], dtype=float)
+    left, top, right, bottom = (placement.ground * np.tile(size, 2)).round().astype(int)
+    scale = np.array(placement.scale) * size / second.shape[::-1]
+    offset = np.array(placement.shift) * size + (scale - 1) / 2 - (left, top)
+    there = cv2.warpAffine(
+        second, np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]]),
+        (int(right - left), int(bottom - top)), flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    here = np.ascontiguousarray(first[top + _REACH : bottom - _REACH,
+                                      left + _REACH : right - _REACH])
+    if min(here.shape) < 2 * _REACH:
+        return None
+    scores = cv2.matchTemplate(there, here, cv2.TM_CCOEFF_NORMED)
+    down, across = np.unravel_index(int(np.nan_to_num(scores).argmax()), scores.shape)
+    there = there[down : down + here.shape[0], across : across + here.shape[1]]
+    there = np.asarray(there, dtype=np.float32)
+    return _Laid(_level(here), _level(there), (int(left) + _REACH, int(top) + _REACH))
+
+
+def _level(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 0.8)
+    return np.asarray(smooth - cv2.blur(smooth, (64, 64), borderType=cv2.BORDER_REFLECT))
+
+
+def _difference(
+    first: NDArray[np.float32], second: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """What a shift by one pixel does not explain, in standard deviations; None where all is flat.
+
+    A pixel is explained that lies between the darkest and the brightest of its neighbours in the
+    other image.
     """
-    known = np.array([value is not None for value in shown], dtype=bool)
-    part = np.array([value is not False for value in shown], dtype=bool)
-    design = connected(pairs, n)[pairs[:, 0]] if len(pairs) else np.zeros(0, np.int64)
-    for number in np.unique(design[known & ~part]):
-        own = design == number
-        differ = own & known & ~part
-        if differ.sum() <= (own & known & part).sum():
-            continue
-        usual = float(np.quantile(similarity[differ], 0.9))
-        part[own & ~known] = similarity[own & ~known] >= usual + BEYOND * (1 - usual)
-    return part
+    spread = first.std(), second.std()
+    if max(spread) < _FLAT:
+        return None
+    one, other = (
+        (pixels - pixels.mean()) / max(by, _FLAT / 2)
+        for pixels, by in zip((first, second), spread, strict=True)
+    )
+    kernel = np.ones((3, 3), np.uint8)
+    beyond = [
+        np.maximum(a - cv2.dilate(b, kernel), cv2.erode(b, kernel) - a)
+        for a, b in ((one, other), (other, one))
+    ]
+    return np.asarray(cv2.blur(np.maximum(np.maximum(*beyond), 0), (3, 3)))
 
 
 def connected(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Give each of n images a number, equal for whatever hangs together by pairs."""
+    """Give each of n images a number, equal for whatever hangs together by pairs.
+
+    Examples
+    --------
+    >>> connected(np.array([[0, 2]]), 3).tolist()
+    [0, 1, 0]
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -217,21 +298,15 @@ def connected(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+def _area(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.clip(box[..., 2:] - box[..., :2], 0, None).prod(axis=-1))
 
 
-def _area(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.clip(corners[..., 2:] - corners[..., :2], 0, None).prod(axis=-1))
-
-
-def _inside(corners: NDArray[np.float64], ground: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _inside(boxes: NDArray[np.float64], ground: NDArray[np.float64]) -> NDArray[np.bool_]:
     cut = np.concatenate([
-        np.maximum(corners[:, :2], ground[:2]), np.minimum(corners[:, 2:], ground[2:])
+        np.maximum(boxes[:, :2], ground[:2]), np.minimum(boxes[:, 2:], ground[2:])
     ], axis=1)
-    return np.asarray((_area(corners) > 0) & (_area(cut) >= _INSIDE * _area(corners)))
+    return np.asarray((_area(boxes) > 0) & (_area(cut) >= _INSIDE * _area(boxes)))
 
 
 def _overlap(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,36 +316,3 @@ def _overlap(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[
         np.minimum(ours[:, None, 2:], theirs[None, :, 2:]),
     ], axis=2))
     return np.asarray(both / (_area(ours)[:, None] + _area(theirs)[None] - both))
-
-
-def _correlation(
-    box: NDArray[np.float64],
-    ground: NDArray[np.float64],
-    placement: Placement,
-    first: NDArray[np.uint8],
-    second: NDArray[np.uint8],
-) -> float | None:
-    """Correlate the pixels of a box at the best small shift; None where there is nothing in it."""
-    size = np.array(first.shape[::-1], dtype=float)
-    low, high = np.split(box * np.tile(size, 2), 2)
-    centre, half = (low + high) / 2, np.maximum(high - low, _FEWEST) / 2
-    left_top, right_bottom = np.split(ground * np.tile(size, 2), 2)
-    low = np.maximum(centre - half, left_top + _REACH).round().astype(int)
-    high = np.minimum(centre + half, right_bottom - _REACH).round().astype(int)
-    if (high - low < _FEWEST // 2).any():
-        return None
-    # The second image's pixels there, with a margin to move in.
-    scale = np.array(placement.scale) * size / second.shape[::-1]
-    offset = np.array(placement.shift) * size - (low - _REACH) + (scale - 1) / 2
-    width, height = high - low + 2 * _REACH
-    around = cv2.warpAffine(
-        second, np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]]),
-        (int(width), int(height)), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
-    ).astype(np.float32)
-    inner = first[low[1] : high[1], low[0] : high[0]].astype(np.float32)
-    ours, theirs = float(inner.std()), float(around[_REACH:-_REACH, _REACH:-_REACH].std())
-    if max(ours, theirs) < _FLAT:
-        return None
-    if min(ours, theirs) < _FLAT / 2:
-        return 0.0
-    return float(np.nan_to_num(cv2.matchTemplate(around, inner, cv2.TM_CCOEFF_NORMED)).max())
