@@ -205,7 +205,9 @@ def find_duplicates(
     found = lay_over(guesses, [paths[first] for first in firsts], longest, read, workers)
     one_part = np.ones(len(found), np.bool_)
     if defects is not None:
-        one_part = decide_parts(found, [defects[first] for first in firsts], read, workers)
+        folders = np.unique([str(paths[first].parent) for first in firsts], return_inverse=True)[1]
+        one_part = decide_parts(found, [defects[first] for first in firsts], folders, read,
+                                workers)
 
     def overlap(one: Agreement) -> Overlap:
         return Overlap(firsts[one.first], firsts[one.second], one.similarity, one.share)

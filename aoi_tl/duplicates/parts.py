@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,6 +59,7 @@ class Defects:
 def decide_parts(
     agreements: Sequence[Agreement],
     defects: Sequence[Defects],
+    folders: NDArray[np.int64],
     read: Callable[[int], NDArray[np.float32]],
     workers: int = 2,
 ) -> NDArray[np.bool_]:
@@ -69,6 +71,8 @@ def decide_parts(
         Pairs of images that agree.
     defects : sequence of Defects
         What is labelled on each image.
+    folders : int64 array of shape (len(defects),)
+        A number for each image, equal for images of one folder.
     read : callable
         Gives the grey pixels of an image by its number.
     workers : int
@@ -78,7 +82,8 @@ def decide_parts(
     -------
     bool array of shape (len(agreements),)
         Whether each pair shows one part. Pairs that hang together show one part, all of them,
-        unless more of them are shown by their labels to differ than to be one. Then a pair that
+        unless more of them are shown by their labels to differ than to be one; where the labels
+        say nothing of any of them, the pairs of their folder count. If they differ, a pair that
         the labels say nothing about has to look alike all over, on half of the smaller image at
         least.
     """
@@ -105,12 +110,14 @@ def decide_parts(
         shown = list(pool.map(evidence, agreements))
         part = np.ones(len(agreements), np.bool_)
         number = connected(np.array([(one.first, one.second) for one in agreements]), len(defects))
-        together = number[[one.first for one in agreements]]
-        differ, same = (
-            np.bincount(together, [one is wanted for one in shown], minlength=len(defects))
-            for wanted in (False, True)
-        )
-        repeated = np.flatnonzero((differ > same)[together]).tolist()
+        first = [one.first for one in agreements]
+        sign = np.array([0 if one is None else 1 if one else -1 for one in shown], dtype=int)
+        balance = [
+            np.bincount(of, sign, minlength=len(defects))[of] for of in (number[first],
+                                                                         folders[first])
+        ]
+        known = np.bincount(number[first], np.abs(sign), minlength=len(defects))[number[first]] > 0
+        repeated = np.flatnonzero(np.where(known, *balance) < 0).tolist()
         alike = pool.map(
             lambda k: seamless(agreements[k]) if shown[k] is None else bool(shown[k]), repeated
         )
@@ -250,11 +257,10 @@ def _lay(
     scores = cv2.matchTemplate(there, here, cv2.TM_CCOEFF_NORMED)
     down, across = np.unravel_index(int(np.nan_to_num(scores).argmax()), scores.shape)
     there = there[down : down + here.shape[0], across : across + here.shape[1]]
-    there = np.asarray(there, dtype=np.float32)
     return _Laid(_level(here), _level(there), (int(left) + _REACH, int(top) + _REACH))
 
 
-def _level(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _level(pixels: NDArray[Any]) -> NDArray[np.float32]:
     smooth = cv2.GaussianBlur(pixels, (0, 0), 0.8)
     return np.asarray(smooth - cv2.blur(smooth, (64, 64), borderType=cv2.BORDER_REFLECT))
 
