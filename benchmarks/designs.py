@@ -109,10 +109,10 @@ def boards() -> None:
             max(map(numbers.count, set(numbers))))
     head("target", "source images that `run` refuses", "... that it doubts")
     for name, dataset in groups.items():
-        others = [one for other, one in groups.items() if other != name]
-        found = [pair for one in unseen_images_in(dataset, others) for pair in one]
-        sure = sum(likeness >= CERTAIN for *_, likeness in found)
-        row(f"{name}, from the five others", sure, len(found) - sure)
+        if name != "92000":  # of which 1 of 120 images used to be refused
+            (found,) = unseen_images_in(dataset, [groups["92000"]])
+            sure = sum(likeness >= CERTAIN for *_, likeness in found)
+            row(f"{name}, from 92000", sure, len(found) - sure)
         own = replace(dataset, path=dataset.path.with_name("old.yaml"), samples=tuple(
             replace(sample, split="train") for sample in dataset.split("train").samples))
         (found,) = unseen_images_in(dataset, [own])
