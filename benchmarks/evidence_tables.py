@@ -104,10 +104,12 @@ def differences_table(found: pd.DataFrame, images: str) -> str:
     lines = ["| family | half | arm | minus stock | minus stock-long | won / not told apart / lost "
              "against stock-long |", "|---|---|---|---|---|---|"]
     kept = found[(found["images"] == images) & (found["metric"] == "map50")]
-    for family, name in FAMILIES.items():
+    groups = {name: [family] for family, name in FAMILIES.items()}
+    groups["boards and NEU-DET parts together"] = ["deeppcb", "neu-parts"]
+    for name, families in groups.items():
         for half in ("development", "reported", "all targets"):
             for arm in ARMS:
-                part = kept[(kept["family"] == family) & (kept["arm"] == arm)]
+                part = kept[kept["family"].isin(families) & (kept["arm"] == arm)]
                 if half != "all targets":
                     part = part[part["target"].map(half_of) == half]
                 cells = {}
