@@ -204,6 +204,38 @@ def run(
     _write_json(json_file, shown if len(shown) > 1 else shown[0])
 
 
+@app.command(epilog="Example: aoi-tl benchmark experiments/demo-benchmark.yaml --data-root "
+                    "datasets/demo --out runs/benchmark")
+def benchmark(
+    bench: Annotated[Path, typer.Argument(metavar="BENCH.yaml", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
+                                                  "otherwise.")] = None,
+    set_: Set = None,
+    data_root: DataRoot = None,
+    resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
+    jobs: Jobs = 1,
+    json_file: Json = None,
+) -> None:
+    """Learn whether the ranking pays on your shelf: train from every source, compare the orders."""
+    from aoi_tl.report.benchmark import agreement_table, calibration_table
+    from aoi_tl.workflows.benchmark import run_benchmark
+
+    with _progress() as progress:
+        found = run_benchmark(
+            bench, out or Path("runs") / bench.stem, resume=resume, data_root=data_root,
+            overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
+        )
+    _show(agreement_table(found.agreement))
+    _show(calibration_table(found.calibration))
+    _write_json(json_file, {
+        "agreement": json.loads(found.agreement.to_json(orient="records")),
+        "calibration": found.calibration,
+    })
+    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
+
+
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
 def classify(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)],

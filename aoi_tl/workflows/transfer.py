@@ -490,6 +490,7 @@ def adapt(
         training images than asked for.
     """
     data = AdaptedData(run, experiment, target.split("train", "val").label_space, progress)
+    data.whole(target)  # every arm is evaluated on its test split, however few images it sees
     detectors = source_detectors(experiment, ranking, data, sources, weights)
     chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
     for seed, found in chains.items():
