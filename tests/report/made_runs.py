@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,87 @@ def _write_words(folder: Path, target: str) -> None:
         "machine": {"system": "Linux", "architecture": "x86_64"}, "data": {target: "ab12"},
         "repeat": "aoi-tl run experiment.yaml --out ANOTHER_FOLDER",
     }))
+
+
+def make_classification(folder: Path, classes: Sequence[str] = ("good", "dent", "stain")) -> Path:
+    """Leave what ``aoi-tl classify`` would: two seeds of a trained and of a frozen arm."""
+    chance = np.random.default_rng(1)
+    images = folder / "images"
+    images.mkdir(parents=True)
+    files = [images / f"{number:02d}.png" for number in range(12)]
+    for file in files:
+        write_image(file, _ground(chance))
+    truth = np.arange(len(files)) % len(classes)
+    arms, confusion, worn = [], [], []
+    for seed in (0, 1):
+        for arm, skill in (("pretrained", 0.4), ("probe", 0.6), ("cdg", 0.8)):
+            stage = folder / "stages" / f"{arm}-s{seed}"
+            stage.mkdir(parents=True)
+            right = chance.random(len(files)) < skill
+            given = np.where(right, truth, (truth + 1) % len(classes))
+            pd.DataFrame({
+                "image": [str(file) for file in files], "class": [classes[k] for k in truth],
+                "predicted": [classes[k] for k in given],
+                "probability": chance.uniform(0.4, 1, len(files)).round(3),
+            }).to_csv(stage / "predictions.csv", index=False)
+            if arm != "probe":
+                pd.DataFrame([
+                    {"step": step, "domain": domain, "loss": 1 / (1 + step)}
+                    for step in range(20) for domain in ("source", "target")
+                ]).to_csv(stage / "losses.csv", index=False)
+            if seed == 0:
+                write_image(stage / "maps.png", np.hstack([_ground(chance)] * 4))
+            (stage / "ledger.json").write_text(json.dumps({
+                "encoder": "tiny", "features": 64, "origin": "random", "loaded": [],
+                "initialised": ["layer.weight"], "left_out": [],
+            }))
+            arms.append({
+                "arm": arm, "seed": seed, "accuracy": float((given == truth).mean()),
+                "balanced_accuracy": float((given == truth).mean()), "majority_share": 0.34,
+                **{f"accuracy {name}": float((given == truth)[truth == k].mean())
+                   for k, name in enumerate(classes)},
+            })
+            confusion += [
+                {"arm": arm, "seed": seed, "class": name, "predicted": other,
+                 "images": int(((truth == i) & (given == j)).sum())}
+                for i, name in enumerate(classes) for j, other in enumerate(classes)
+            ]
+            worn += [{"arm": arm, "seed": seed, "change": "noise", "strength": s, "accuracy": 0.5}
+                     for s in (0.02, 0.1)]
+    table = pd.DataFrame(arms)
+    table.to_csv(folder / "arms.csv", index=False)
+    summarise(table, ["accuracy", "balanced_accuracy"], ["pretrained"]).to_csv(
+        folder / "summary.csv", index=False)
+    pd.DataFrame(confusion).to_csv(folder / "confusion.csv", index=False)
+    pd.DataFrame(worn).to_csv(folder / "robustness.csv", index=False)
+    pd.DataFrame([
+        {"domain": "target", "class": name, "split": "test", "images": int((truth == k).sum())}
+        for k, name in enumerate(classes)
+    ]).to_csv(folder / "counts.csv", index=False)
+    table[["arm", "seed"]].assign(seconds=12.5).to_csv(folder / "timings.csv", index=False)
+    _write_words(folder, "surfaces")
+    return folder
+
+
+def make_score(folder: Path, run: Path) -> Path:
+    """Leave what ``aoi-tl score`` would, from a made run."""
+    folder.mkdir(parents=True)
+    shutil.copy(run / "scores.json", folder)
+    shutil.copytree(run / "appearance", folder / "appearance")
+    return folder
+
+
+def make_matrix(folder: Path, run: Path) -> Path:
+    """Leave what ``aoi-tl score --matrix`` would, from a made run."""
+    make_score(folder, run)
+    scores = json.loads((run / "scores.json").read_text("utf-8"))
+    [first, *_] = scores["sources"]
+    names = [scores["target"], *(row["name"] for row in scores["sources"])]
+    (folder / "scores.json").write_text(json.dumps([
+        {**scores, "target": target, "selected": names[not place], "sources": [
+            {**first, "name": name, "emd": 5.0 + abs(place - other), "rank": other + 1,
+             "discrepancy": None if other == len(names) - 1 else float(abs(place - other))}
+            for other, name in enumerate(names) if name != target]}
+        for place, target in enumerate(names)
+    ]), "utf-8")
+    return folder

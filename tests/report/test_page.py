@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +12,7 @@ from aoi_tl.errors import RunError
 from aoi_tl.report.page import SECTIONS, write_comparison, write_page
 from aoi_tl.report.run_tables import RunTables
 from tests.one_line import one_line
-from tests.report.made_runs import make_run
+from tests.report.made_runs import make_classification, make_matrix, make_run, make_score
 
 HOSTILE = "<script>alert(1)</script>"
 HOLLOW = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
@@ -133,16 +132,20 @@ def test_a_run_of_before_this_page_is_shown_too(tmp_path: Path) -> None:
     assert "How alike do they look?" not in page
 
 
-def test_a_score_and_a_matrix_have_their_own_sections(run: Path, tmp_path: Path) -> None:
-    scores = json.loads((run / "scores.json").read_text("utf-8"))
-    (tmp_path / "scores.json").write_text(json.dumps(scores), "utf-8")
-    assert RunTables(tmp_path).kind == "score"
-    assert "No detector was trained here" in write_page(tmp_path).read_text("utf-8")
-    other = {**scores, "target": "near", "sources": [{**scores["sources"][0], "name": "new"}]}
-    (tmp_path / "scores.json").write_text(json.dumps([scores, other]), "utf-8")
-    assert RunTables(tmp_path).kind == "matrix"
-    assert "Which pairs are close?" in write_page(tmp_path).read_text("utf-8")
-    assert set(SECTIONS) == {"score", "matrix", "run", "classify"}
+def test_every_kind_of_run_has_its_own_sections(run: Path, tmp_path: Path) -> None:
+    said = {
+        "score": "No detector was trained here", "matrix": "Which pairs are close?",
+        "classify": "What moved?",
+    }
+    folders = {
+        "score": make_score(tmp_path / "score", run),
+        "matrix": make_matrix(tmp_path / "matrix", run),
+        "classify": make_classification(tmp_path / "classify"),
+    }
+    for kind, folder in folders.items():
+        assert RunTables(folder).kind == kind
+        assert said[kind] in write_page(folder).read_text("utf-8")
+    assert set(SECTIONS) == {"run", *folders}
 
 
 def test_numbers_of_labelled_images_are_told_apart(tmp_path: Path) -> None:
