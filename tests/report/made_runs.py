@@ -28,16 +28,17 @@ def make_run(
     boxes: int = 2,
     seeds: Sequence[int] = (0, 1),
     target: str = "new",
+    side: int = SIDE,
 ) -> Path:
     """Leave what ``aoi-tl run`` would: ``boxes`` true boxes in each of ``images`` test images."""
     chance = np.random.default_rng(0)
     _write_scores(folder, classes, sources, target, chance)
-    _write_appearance(folder, classes, [target, *sources], chance)
+    _write_appearance(folder, classes, [target, *sources], chance, side)
     tests = folder / "data" / target / "images" / "test"
     tests.mkdir(parents=True)
     names = tuple(f"t{number:05d}.png" for number in range(images))
     for name in names[:200]:
-        write_image(tests / name, _ground(chance))
+        write_image(tests / name, _ground(chance, side))
     truth = _truth(len(classes), images, boxes, chance)
     arms = []
     for seed in seeds:
@@ -100,7 +101,8 @@ def _write_scores(
 
 
 def _write_appearance(
-    folder: Path, classes: Sequence[str], datasets: Sequence[str], chance: np.random.Generator
+    folder: Path, classes: Sequence[str], datasets: Sequence[str], chance: np.random.Generator,
+    side: int,
 ) -> None:
     place = folder / "appearance"
     place.mkdir()
@@ -109,7 +111,7 @@ def _write_appearance(
         mapped = 12 if number < 4 else 4
         for image in range(mapped):
             picture = f"{number:03d}-{len(images):05d}"
-            (place / f"{picture}.webp").write_bytes(as_webp(_ground(chance), 70))
+            (place / f"{picture}.webp").write_bytes(as_webp(_ground(chance, min(side, 240)), 70))
             images.append({"picture": picture, "dataset": dataset, "image": f"{image}.png",
                            "split": "train", "sample": int(image < 4),
                            "map_x": chance.normal(number), "map_y": chance.normal()})
@@ -128,9 +130,10 @@ def _write_appearance(
         pd.DataFrame(rows).to_csv(place / f"{name}.csv", index=False)
 
 
-def _ground(chance: np.random.Generator) -> np.ndarray:
-    image = chance.normal(chance.integers(80, 180), 6, (SIDE, SIDE)).clip(0, 255).astype(np.uint8)
-    image[20:34, 12:40] = 20
+def _ground(chance: np.random.Generator, side: int = SIDE) -> np.ndarray:
+    """Draw a dark defect on a grained surface."""
+    image = chance.normal(chance.integers(80, 180), 20, (side, side)).clip(0, 255).astype(np.uint8)
+    image[side * 5 // 16: side // 2, side // 5: side * 5 // 8] = 20
     return image
 
 
