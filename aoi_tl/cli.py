@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from aoi_tl.errors import AoiTlError, ExperimentError
 
@@ -298,7 +301,16 @@ def labels(
     typer.echo(format_aliases(proposals), nl=False)
 
 
-@app.command(epilog="Example: aoi-tl check new/data.yaml shelf/*/data.yaml")
+class FailOn(StrEnum):
+    """The least grave finding that makes `check` end with status 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+@app.command(epilog="Example: aoi-tl check new/data.yaml shelf/*/data.yaml. Exit status: 0 no "
+                    "errors, 1 one or more.")
 def check(
     datasets: Annotated[list[Path], typer.Argument(metavar="DATA.yaml...", show_default=False)],
     out: Annotated[Path, typer.Option(help="Gets a check.json for each dataset.")] = Path(
@@ -306,6 +318,7 @@ def check(
     ),
     pixels: Annotated[bool, typer.Option(help="Read the images too, for broken ones and "
                                               "copies.")] = True,
+    fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
     json_file: Json = None,
 ) -> None:
     """Look for faults in labels and images, and for copies within and across datasets."""
@@ -317,14 +330,30 @@ def check(
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
     typer.echo(f"written to {out}")
+    grave = {FailOn.ERROR: {"error"}, FailOn.WARNING: {"error", "warning"}, FailOn.NEVER: set()}
+    if any(f.severity in grave[fail_on] for found in checked for f in found.findings):
+        raise typer.Exit(1)
 
 
-@app.command(epilog="Example: aoi-tl split raw/data.yaml --out raw-split --groups parts.csv")
+class _SplitCommand(TyperCommand):
+    """Lets three words stand for the shares, as well as one with commas."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--shares" in args:
+            first = args.index("--shares") + 1
+            given = list(itertools.takewhile(_is_number, args[first:]))
+            if given:
+                args = [*args[:first], ",".join(given), *args[first + len(given):]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_SplitCommand,
+             epilog="Example: aoi-tl split raw/data.yaml --out raw-split --groups parts.csv")
 def split(
     dataset: Annotated[Path, typer.Argument(metavar="DATA.yaml", show_default=False)],
     out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
-    shares: Annotated[tuple[float, float, float], typer.Option(
-        help="Of train, val and test; they sum to 1.")] = (0.6, 0.2, 0.2),
+    shares: Annotated[str, typer.Option(metavar="TRAIN,VAL,TEST",
+                                        help="They sum to 1.")] = "0.6,0.2,0.2",
     groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; without "
                                                      "it copies are found.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
@@ -332,8 +361,14 @@ def split(
     """Split a dataset anew, keeping what shows the same part together."""
     from aoi_tl.workflows.check import run_split
 
+    wanted = [float(part) for part in shares.split(",") if _is_number(part)]
+    if len(wanted) != 3 or len(wanted) != shares.count(",") + 1:
+        raise ExperimentError(
+            f"--shares: expected three numbers for train, val and test, such as 0.6,0.2,0.2, got "
+            f"{shares!r}"
+        )
     with _progress() as tell:
-        file, table = run_split(dataset, out, shares, groups, seed, tell)
+        file, table = run_split(dataset, out, wanted, groups, seed, tell)
     _show(table)
     typer.echo(f"written to {file}")
 
@@ -530,6 +565,13 @@ def _say_notes(folder: Path) -> None:
 
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
     return [*(set_ or []), *([f"engine={engine}"] if engine else [])]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _number(words: str) -> int | str:

@@ -125,6 +125,7 @@ def test_an_address_without_a_cluster_is_one_line() -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.alone
 def test_ray_without_an_address_is_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

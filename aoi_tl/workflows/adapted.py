@@ -19,7 +19,7 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.files.run_folder import RunFolder, folder_name
 from aoi_tl.similarity.gini import gini
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class AdaptedData:
 
     def _once(self, origin: str, step: Step, make: Callable[[Path], Dataset]) -> Prepared:
         if (origin, step) not in self.made:
-            name = origin if step == "before" else f"{origin}-{step}"
+            name = folder_name(origin if step == "before" else f"{origin}-{step}")
             file = self.run.path / "data" / name / "data.yaml"
             if not file.is_file():
                 self.tell(f"writing {name}", 0, 0)

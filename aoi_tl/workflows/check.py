@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.faults import (
     KINDS,
     Entry,
@@ -38,7 +40,7 @@ class Checked:
     Parameters
     ----------
     name : str
-        Of the dataset; numbered where two have one name.
+        Of the dataset; with as much of its path as tells it from others of the name.
     path : Path
         Its YAML.
     images, boxes : int
@@ -131,27 +133,24 @@ def run_check(
     tuple of Checked
         In the order of ``paths``. Nothing is refused: faults are findings.
     """
-    from aoi_tl.files.run_folder import write_atomically
+    from aoi_tl.files.run_folder import folder_name, write_atomically
 
+    files = list({os.path.abspath(path): Path(path) for path in paths}.values())
     inspections: list[Inspection] = []
-    for number, path in enumerate(dict.fromkeys(Path(path) for path in paths)):
-        tell("reading labels", number, len(paths))
-        inspections.append(inspect_dataset(path))
+    for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
+        tell("reading labels", number, len(files))
+        inspections.append(replace(inspect_dataset(path), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
         shelf = _Shelf(inspections, workers, tell)
         for number in range(len(inspections)):
             found[number] += shelf.findings(number)
     checked: list[Checked] = []
-    taken: dict[str, int] = defaultdict(int)
     for inspection, findings in zip(inspections, found, strict=True):
-        taken[inspection.name] += 1
-        again = taken[inspection.name]
-        name = inspection.name if again == 1 else f"{inspection.name}-{again}"
         kinds = list(KINDS)
         findings.sort(key=lambda f: (_GRAVITY.index(f.severity), kinds.index(f.kind)))
         checked.append(Checked(
-            name, inspection.path, len(inspection.entries),
+            inspection.name, inspection.path, len(inspection.entries),
             sum(len(entry.classes) for entry in inspection.entries), tuple(findings),
         ))
     if out is not None:
@@ -159,7 +158,7 @@ def run_check(
 
         for one in checked:
             text = json.dumps(one.to_json(), indent=2, ensure_ascii=False) + "\n"
-            write_atomically(Path(out) / one.name / "check.json",
+            write_atomically(Path(out) / folder_name(one.name) / "check.json",
                              text.encode("utf-8", "backslashreplace"))
     return tuple(checked)
 
@@ -354,8 +353,6 @@ def run_split(
     DataError
         The dataset or the groups cannot be used, or there are fewer groups than splits.
     """
-    from dataclasses import replace
-
     from aoi_tl.data.splitting import read_groups, split_by_group
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.data.yolo.write import write_dataset

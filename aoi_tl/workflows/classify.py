@@ -28,6 +28,8 @@ from aoi_tl.workflows.record import record_experiment
 if TYPE_CHECKING:
     import pandas
 
+#: What a run may have more of when it is gone on with; maps are drawn for the first seed.
+GROWS = {"experiment.seeds": True, "experiment.arms": False}
 BASELINES = {"cdg": ("probe", "plain", "pretrained"),
              "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
 
@@ -109,7 +111,7 @@ def run_classification(
         "data": data,
         **weights,
     }
-    with open_run(out, fingerprint, resume) as run:
+    with open_run(out, fingerprint, resume, GROWS) as run:
         record_experiment(run, experiment, data, experiment.encoder, weights["encoder"],
                           "classify")
         write_counts(run, target, source)

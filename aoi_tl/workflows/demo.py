@@ -62,7 +62,7 @@ def run_demo(
         "sources": tuple(str(f) for f in drawn if f.parent.name != chosen),
     })
     weights, notes = _weights_or_random(
-        experiment.weights, "COCO weights", "its 'coco' and 'stock' arms know nothing of COCO"
+        experiment.weights, "COCO weights", "no arm knows anything of COCO"
     )
     if notes:
         experiment = experiment.model_copy(update={"weights": weights})

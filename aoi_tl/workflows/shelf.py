@@ -12,6 +12,7 @@ from pathlib import Path
 from aoi_tl.caches.dataset_cache import read_summaries
 from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
 from aoi_tl.data.summary import Summary
@@ -20,7 +21,7 @@ from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError, ExperimentError, RunError
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.cache_folder import cache_folder
-from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.files.run_folder import folder_name, write_atomically
 from aoi_tl.workflows.check import unseen_images_in
 from aoi_tl.workflows.progress import Tell, silent
 
@@ -53,14 +54,17 @@ def read_data(
         When a dataset cannot be read or used.
     """
     target, *sources = load_with_aliases(
-        [experiment.target, *experiment.source_files], experiment.aliases
+        [experiment.target, *experiment.source_files], experiment.aliases,
+        [None, *experiment.source_names],
     )
     names = [target.name, *(source.name for source in sources)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    folders = [folder_name(name) for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True)
+                  if folders.count(folder) > 1), None)
     if twice:
         raise ExperimentError(
             f"{experiment.where('sources')}: expected datasets of different names, got {twice!r} "
-            "twice; rename one's YAML or folder"
+            "twice; give a source another one, such as {data: ..., name: line-2}"
         )
     notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
     for split, why in (("train", "to train on"), ("test", "to evaluate the arms on")):
@@ -78,9 +82,14 @@ def read_data(
     return target, kept, [*notes, *told]
 
 
-def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -> list[Dataset]:
-    """Load datasets and bring their class names under common ones."""
-    datasets = [load_dataset(path) for path in paths]
+def load_with_aliases(
+    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = ()
+) -> list[Dataset]:
+    """Load datasets, tell their names apart, and bring their class names under common ones."""
+    datasets = [
+        replace(load_dataset(path), name=name)
+        for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
+    ]
     if aliases is None:
         return datasets
     common = load_aliases(aliases)
@@ -91,8 +100,10 @@ def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -
 def sum_up_with_aliases(
     paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache
 ) -> list[Summary]:
-    """Sum up datasets under common class names; what did not change is looked up."""
-    return read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
+    """Sum up datasets as `load_with_aliases` loads them; what did not change is looked up."""
+    found = read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
+    names = distinct_names([Path(path) for path in paths])
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
 def without_overlap(

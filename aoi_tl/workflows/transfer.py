@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 
 
 METRICS = ("f1", "map50", "map50_95")
+STAGES: tuple[Literal["source", "target"], ...] = ("source", "target")
 BASELINES = ("coco", "stock", "stock-long")
+
+
+#: What a run may have more of when it is gone on with. The first seed stays: it balances the data.
+GROWS = {"experiment.seeds": True, "experiment.arms": False, "experiment.target_images": False,
+         "data": False, "detectors": False}
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def run_experiments(
         plans: dict[Path, tuple[Ranking, tuple[str, ...], Arms]] = {}
         for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
-            run = stack.enter_context(open_run(out, asked.fingerprint, resume))
+            run = stack.enter_context(open_run(out, asked.fingerprint, resume, GROWS))
             record_experiment(run, experiment, asked.fingerprint["data"], experiment.weights,
                               asked.fingerprint["weights"], "run")
             ranking = rank(run, experiment, target, sources, engine, tell)
@@ -225,12 +231,11 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     check_training(experiment, engine)
     check_weights(experiment, weights)
     target, sources, notes = read_data(experiment, tell)
+    notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
-    if experiment.operate is None:  # as it was in runs of versions that did not know it
-        del settings["operate"]
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
@@ -277,6 +282,22 @@ def check_training(experiment: Experiment, engine: Engine) -> None:
                 raise ExperimentError(f"{experiment.where(*keys, name)}: {error}") from None
 
 
+def ignored_settings(experiment: Experiment) -> list[str]:
+    """Say which training arguments of the experiment Ultralytics will not use."""
+    from aoi_tl.transfer.arguments import ignored_arguments
+
+    found = dict.fromkeys(
+        name for stage in STAGES
+        for name in ignored_arguments(experiment.train.arguments(stage))
+    )
+    if not found:
+        return []
+    return [
+        f"train: Ultralytics ignores {' and '.join(found)} under 'optimizer: auto', and chooses "
+        "the optimizer with its rate and momentum itself; name one, such as 'optimizer: AdamW'"
+    ]
+
+
 def find_weights(experiment: Experiment) -> Path:
     """Find the checkpoint that every chain begins with; an architecture's name stands for itself.
 
@@ -308,9 +329,8 @@ def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
 
     if weights.is_file() and not experiment.weights_may_run_code:
         screen_detector(weights)
-    for source in experiment.sources:
-        if not isinstance(source, str):
-            screen_detector(Path(source.checkpoint))
+    for checkpoint in experiment.checkpoints.values():
+        screen_detector(Path(checkpoint))
 
 
 def check_weights(experiment: Experiment, weights: Path) -> None:
@@ -327,8 +347,7 @@ def check_detectors(
     """Refuse given detectors that cannot be used; give the SHA-256 of the others by source."""
     from aoi_tl.transfer.detectors import check_given
 
-    given = {source.data: source.checkpoint for source in experiment.sources
-             if not isinstance(source, str)}
+    given = experiment.checkpoints
     aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
     found = {}
     for source in sources:

@@ -37,10 +37,46 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
         pass
     other = {**PRINT, "experiment": {"epochs": 5}}
     with (
-        pytest.raises(RunError, match=r"differs in experiment .*3.*there.*5.*here"),
+        pytest.raises(RunError, match=r"differs in epochs: 3 there, 5 here;"),
         open_run(tmp_path / "r", other, resume=True),
     ):
         pass
+
+
+GROWS = {"seeds": True, "arms": False, "data": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({"seeds": [0, 1, 2]}, ""),
+        ({"arms": ["b", "c", "a"], "data": {"t": "x", "s": "y", "new": "z"}}, ""),
+        ({"seeds": [1, 0]}, r"seeds: \[0, 1\] there, \[1, 0\] here"),
+        ({"seeds": [0]}, r"seeds: \[0, 1\] there, \[0\] here"),
+        ({"arms": ["b"]}, "arms: .* there"),
+        ({"data": {"t": "x"}}, 'data.s: "y" there, nothing here'),
+        ({"data": {"t": "x", "s": "other"}}, 'data.s: "y" there, "other" here'),
+        ({"weights": "w"}, 'weights: nothing there, "w" here'),
+        ({"weights": None}, ""),
+    ],
+)
+def test_what_may_grow_grows_and_nothing_else(
+    tmp_path: Path, change: dict[str, object], refused: str
+) -> None:
+    before = {"seeds": [0, 1], "arms": ["a", "b"], "data": {"t": "x", "s": "y"}}
+    with open_run(tmp_path / "r", before, may_grow=GROWS) as run:
+        run.mark_done()
+    if refused:
+        with (
+            pytest.raises(RunError, match=refused),
+            open_run(tmp_path / "r", {**before, **change}, resume=True, may_grow=GROWS),
+        ):
+            pass
+        change = {}
+    with open_run(tmp_path / "r", {**before, **change}, resume=True, may_grow=GROWS) as run:
+        grown = any(change.values())
+        assert run.is_done is not grown
+        assert run.read_json("fingerprint.json") == {**before, **(change if grown else {})}
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
