@@ -102,7 +102,8 @@ def test_every_section_shows_and_nothing_leaves_the_file(
         assert page.locator(f"#{section} h2").is_visible()
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
-    page.wait_for_function("[...document.images].every(i => i.hidden || i.naturalWidth > 0)")
+    page.evaluate("""() => Promise.all(  // an image that cannot be decoded fails it
+        [...document.images].filter(i => !i.hidden).map(i => i.decode())).then(Boolean)""")
     sizes = page.eval_on_selector_all(
         ".chart svg", "all => all.map(s => s.getBoundingClientRect()).map(r => r.width * r.height)"
     )
@@ -193,7 +194,7 @@ def test_the_gallery_is_filtered_and_sorted(opened: Open) -> None:
     page = opened("run").page
     page.locator("#gallery-controls").scroll_into_view_if_needed()
     cards = page.locator("#gallery > li")
-    page.wait_for_function("document.querySelectorAll('#gallery > li').length > 0")
+    cards.first.wait_for()
 
     def shown(name: str) -> list[str]:
         return [str(card.get_attribute(f"data-{name}")) for card in cards.all()]
@@ -220,7 +221,7 @@ def test_the_experiment_can_be_copied(opened: Open) -> None:
     page = opened("run").page
     button = page.locator("#repeat .copy").first
     button.click()
-    page.wait_for_function("document.querySelector('#repeat .copy').innerText.includes('Copied')")
+    button.get_by_text("Copied").wait_for()
 
 
 def test_a_chart_gives_its_numbers(opened: Open) -> None:
@@ -236,3 +237,20 @@ def test_it_prints(opened: Open) -> None:
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
     assert page.locator("#gallery > li").count() > 0  # drawn though nobody scrolled there
+
+
+@pytest.mark.slow
+def test_a_large_run_is_sampled_and_says_so(browser: Browser, tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run", [f"class {k}" for k in range(500)], [f"source {k}" for k in range(100)],
+        images=200, boxes=100,
+    )
+    file = write_page(run)
+    assert file.stat().st_size < 8e6
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert "A sample: 60 of the" in page.locator("#failures").inner_text()
+    assert page.locator("#sources .card").count() == 100
+    page.close()
