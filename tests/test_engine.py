@@ -18,7 +18,7 @@ def square(number: int) -> int:
 
 
 def refuse() -> None:
-    raise DataError("expected so, got otherwise; mend it")
+    raise DataError("expected so, got otherwise; correct it")
 
 
 def die_once(folder: Path, number: int) -> int:
@@ -48,7 +48,7 @@ def test_every_task_is_given_with_its_result(jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_of_a_task_is_raised_as_it_is(jobs: int) -> None:
-    with pytest.raises(DataError, match=r"^expected so, got otherwise; mend it$"):
+    with pytest.raises(DataError, match=r"^expected so, got otherwise; correct it$"):
         list(LocalEngine(jobs).run([Task("refuse", refuse)]))
 
 

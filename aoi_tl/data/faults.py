@@ -1,4 +1,4 @@
-"""What is wrong with one dataset on disk: found, counted and named, with nothing refused."""
+"""Faults of a dataset on disk: found, counted and named; nothing is refused."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image that a dataset names, with whatever could be read of its labels."""
+    """One image that a dataset names, with what could be read of its labels."""
 
     image: Path
     split: str

@@ -16,7 +16,7 @@ from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.summary import Summary
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.ranking.comparison import read_labelled
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def keep_appearance(
     sources: Sequence[Dataset | Summary],
     signatures: Mapping[str, Signature],
     picked: Iterable[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> None:
     """Keep what the page of a comparison shows of its datasets.
 
@@ -53,7 +53,7 @@ def keep_appearance(
         Of the datasets, by name.
     picked : iterable of str
         Names of the sources that the ranking picks: they are on the map.
-    tell : callable
+    progress : callable
         Progress callback.
     """
     import pandas as pd
@@ -69,7 +69,7 @@ def keep_appearance(
     labels: list[dict[str, Any]] = []
     features: list[NDArray[np.float64] | None] = []
     for done, dataset in enumerate(seen):
-        tell("keeping sample pictures", done, len(seen))
+        progress("keeping sample pictures", done, len(seen))
         looked_at = read_labelled(dataset, LOOKED_AT)
         boxes += _box_rows(dataset, looked_at)
         cards = set(map(id, _telling(looked_at, SAMPLES)))
@@ -92,7 +92,7 @@ def keep_appearance(
                 for label, (x, y, w, h) in zip(sample.classes, sample.boxes.round(5).tolist(),
                                                strict=True)
             ]
-    tell("keeping sample pictures", len(seen), len(seen))
+    progress("keeping sample pictures", len(seen), len(seen))
     for row, place in zip(images, _places(features), strict=True):
         row |= {"map_x": place[0], "map_y": place[1]} if place else {"map_x": None, "map_y": None}
     for name, rows, columns in (

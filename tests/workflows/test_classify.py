@@ -187,7 +187,7 @@ def test_broken_off_run_ends_with_the_same_arms(
 
     experiment = cdg_experiment(data, seeds=[0, 1])
     with pytest.raises(KeyboardInterrupt):
-        run_classification(experiment, tmp_path / "run", tell=break_off)
+        run_classification(experiment, tmp_path / "run", progress=break_off)
     assert not (tmp_path / "run/done").exists()
     run_classification(experiment, tmp_path / "run", resume=True)
     for name in ("arms.csv", "summary.csv", "confusion.csv", "robustness.csv"):

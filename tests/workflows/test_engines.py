@@ -147,7 +147,7 @@ def test_a_task_is_told_which_gpus_it_was_lent(ray_engine: RayEngine) -> None:
 
 
 def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^expected so, got otherwise; mend it$"):
+    with pytest.raises(DataError, match=r"^expected so, got otherwise; correct it$"):
         list(ray_engine.run([Task("refuse", refuse)]))
     with pytest.raises(EngineError, match=r"2 GPUs for a-training, got a cluster of 1 CPUs and 1"):
         list(ray_engine.run([Task("a-training", square, (1,), gpus=2)]))

@@ -45,7 +45,8 @@ def experiment(shelf: Path, **settings: object) -> Experiment:
     return Experiment.model_validate({
         "target": str(shelf / "new/data.yaml"),
         "sources": [str(shelf / name / "data.yaml") for name in ("near", "far")],
-        "weights": str(shelf / "tiny.pt"), "seeds": [0], "score": {"n_clusters": 3},
+        "weights": str(shelf / "tiny.pt"), "seeds": [0],
+        "score": {"n_clusters": 3, "method": "paper"}, "pick": ["near"],
         "train": {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}, **settings,
     })
 

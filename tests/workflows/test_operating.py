@@ -201,7 +201,8 @@ def test_bad_input_gets_one_line(run: Path, shelf: Path, tmp_path: Path, kind: s
     expected = {
         "no model": "nothing there", "no thresholds": "operate: {escape", "no image": "nothing",
         "another suffix": "a .pt or .onnx file", "empty folder": "a folder without one",
-        "in use": "another --out", "a class too few": "mend stain", "out of range": "from 0 to 1",
+        "in use": "another --out", "a class too few": "correct stain",
+        "out of range": "from 0 to 1",
         "no run": "nothing there", "a run without": "'operate'", "format": "onnx or openvino",
         "stray checkpoint": "in its stages/",
     }[kind]

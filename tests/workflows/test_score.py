@@ -278,7 +278,7 @@ def test_run_folder(tmp_path, on_disk):
     told = []
     rows = run_score(
         on_disk[0], [*on_disk, on_disk[1]], tmp_path / "run",
-        {"n_clusters": "3", "sample": "all"}, aliases, tell=lambda *at: told.append(at),
+        {"n_clusters": "3", "sample": "all"}, aliases, progress=lambda *at: told.append(at),
     )  # fmt: skip
     assert [row["name"] for row in rows["sources"]] == ["a", "b"]
     assert rows["sources"][1]["shared_classes"] == ["dent", "crack"]
