@@ -50,6 +50,7 @@ KINDS = {
     "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
     "shared with another dataset": ("error", "never use one as source of the other: the test "
                                              "images would be known"),
+    "repeated design": ("note", "no leak: results hold for this design, not for a new one"),
     "training images shared": ("note", "count them once"),
 }
 TINY, SMALL = 10, 32
