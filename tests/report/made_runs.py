@@ -67,7 +67,8 @@ def make_run(
         folder / "summary.csv", index=False)
     counted = np.bincount(truth[1], minlength=len(classes))
     pd.DataFrame([
-        {"arm": arm, "seed": seed, "class": name, "instances": n, "ap50": 0.5}
+        {"arm": arm, "seed": seed, "class": name, "images": 4, "instances": n,
+         "ap50": 0.5}
         for arm in ARMS for seed in seeds for name, n in zip(classes, counted, strict=True)
     ]).to_csv(folder / "per_class.csv", index=False)
     _write_operating(folder, classes, seeds)

@@ -100,6 +100,11 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert sum(tag == "script" for tag, _ in outline.tags) == 3  # the page's own, and its data
 
 
+def test_the_main_metric_comes_first_and_classes_are_by_arm(page: str) -> None:
+    assert page.index("mAP50 on the target") < page.index("mAP50-95 on the target")
+    assert ", 4 images" not in page  # test images of a class are not labelled images
+
+
 def test_equal_runs_give_equal_pages(run: Path, page: str) -> None:
     assert write_page(run).read_text(encoding="utf-8") == page
 
