@@ -13,12 +13,24 @@ from aoi_tl.data.images import unwritable
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import building_folder, place_images, write_dataset
 from aoi_tl.errors import DataError
-from aoi_tl.formats import archive, coco, cvat, folders, labelme, masks, table, voc
-from aoi_tl.formats.record import Findings, ImageFinder, image_folder, to_dataset
+from aoi_tl.formats import (
+    archive,
+    coco,
+    cvat,
+    deeppcb,
+    folders,
+    labelme,
+    masks,
+    table,
+    voc,
+    yolo,
+)
+from aoi_tl.formats.recognise import MASK_FOLDERS, recognise
+from aoi_tl.formats.record import Findings, ImageFinder, image_folder, to_dataset, with_splits
 
 __all__ = ["EXPORTS", "FORMATS", "Imported", "export_dataset", "import_dataset"]
 
-FORMATS = ("coco", "voc", "labelme", "cvat", "masks", "folders", "csv")
+FORMATS = ("coco", "voc", "labelme", "cvat", "yolo", "deeppcb", "masks", "folders", "csv")
 EXPORTS = ("coco", "voc")
 
 
@@ -32,7 +44,7 @@ class Imported:
 
 
 def import_dataset(
-    format: str,
+    format: str | None,
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     images: str | os.PathLike[str] | None = None,
@@ -50,8 +62,8 @@ def import_dataset(
 
     Parameters
     ----------
-    format : {"coco", "voc", "labelme", "cvat", "masks", "folders", "csv"}
-        What the source is.
+    format : {"coco", "voc", "labelme", "cvat", "yolo", "deeppcb", "masks", "folders", "csv"}
+        What the source is; None to find out.
     source : path-like
         Annotation file, folder of them, or a .zip of either. Only read.
     out : path-like
@@ -95,7 +107,7 @@ def import_dataset(
     (('dent',), [[0.25, 0.5, 0.5, 0.5]])
     """
     source, out = Path(source), Path(out)
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise DataError(f"expected a format of {', '.join(FORMATS)}, got {format!r}; choose one")
     if split not in (None, "train", "val", "test"):
         raise DataError(f"expected train, val or test as split, got {split!r}; choose one")
@@ -110,6 +122,9 @@ def import_dataset(
     try:
         findings = Findings(source)
         place, copies = _opened(source, scratch, findings)
+        if format is None:
+            format = recognise(place)
+            place = _masks_in(place) if format == "masks" else place
         finder = _finder(format, place, Path(images) if images is not None else None)
         if format == "voc":
             records = voc.read(place, finder, findings, first_pixel)
@@ -118,12 +133,15 @@ def import_dataset(
         elif format == "masks":
             records = masks.read(place, finder, findings, gap, area, threshold, values, label)
         else:
-            reader = {"coco": coco, "cvat": cvat, "folders": folders, "csv": table}[format]
+            reader = {
+                "coco": coco, "cvat": cvat, "yolo": yolo, "deeppcb": deeppcb, "folders": folders,
+                "csv": table,
+            }[format]
             records = reader.read(place, finder, findings)
-        if names is None and format in ("coco", "cvat"):
-            known = coco.category_names(place) if format == "coco" else cvat.label_names(place)
-            names = known or None
-        every = list(records)
+        if names is None:
+            names = _known_names(format, place, findings)
+        below = place if place.is_dir() else place.parent
+        every = list(with_splits(records, below, finder, findings))
         for name, several in finder.ambiguous.items():
             findings.fault(
                 str(source),
@@ -274,6 +292,22 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
                 "'images'"
             )
     return ImageFinder(image_folder(source, images), skip=source)
+
+
+def _known_names(format: str, place: Path, findings: Findings) -> list[str] | None:
+    """The class names that a source lists, those without instances included."""
+    if format == "coco":
+        return coco.category_names(place, findings) or None
+    if format == "cvat":
+        return cvat.label_names(place) or None
+    if format == "yolo":
+        return yolo.class_names(place)
+    return list(deeppcb.NAMES) if format == "deeppcb" else None
+
+
+def _masks_in(folder: Path) -> Path:
+    """The folder of masks in a folder that holds images beside it."""
+    return next((f for f in sorted(folder.iterdir()) if f.name.casefold() in MASK_FOLDERS), folder)
 
 
 def _refuse_missing(findings: Findings, found: int) -> None:

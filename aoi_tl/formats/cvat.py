@@ -36,7 +36,8 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             )
         for position, entry in enumerate(root.iter("image"), start=1):
             name = entry.get("name", "")
-            image = finder.find(name)
+            split = split_of(entry.get("subset", ""))
+            image = finder.find(name, file=file, split=split)
             if image is None:
                 findings.note("annotated images not found", name or f"{file} image {position}")
                 continue
@@ -46,8 +47,9 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
                 image,
                 tuple(_marks(entry, where, findings)),
                 where,
-                split_of(entry.get("subset", "")),
+                split,
                 (int(height), int(width)) if height and width else None,
+                file=file,
             )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_json
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding
+from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding, folder_split
 
 _CURE = "correct the file"
 
@@ -50,7 +50,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
         image = finder.find(
             *([named] if isinstance(named, str) else []),
             f"{file.parent.name}/{file.stem}",
-            file.stem,
+            file.stem, file=file, split=folder_split(file.parts[:-1][-3:]),
         ) or _embedded(content, scratch / f"{position:06d}-{file.stem[:80]}")
         if image is None:
             findings.note("annotated images not found", file)
@@ -62,6 +62,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
             str(file),
             None,
             (int(height), int(width)) if height and width else None,
+            file=file,
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,7 +46,8 @@ class Record:
     """What an annotation says of one image.
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
-    them, if it does; ``share`` says that boxes are shares of the image instead of pixels.
+    them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
+    is the annotation file, whose folder may name a split.
     """
 
     image: Path
@@ -54,6 +56,7 @@ class Record:
     split: str | None = None
     size: tuple[int, int] | None = None
     share: bool = False
+    file: Path | None = None
 
 
 @dataclass
@@ -120,8 +123,12 @@ class ImageFinder:
                 for key in {tail, tail.rsplit(".", 1)[0]}:
                     self._by_tail[key].append(image)
 
-    def find(self, *names: str) -> Path | None:
-        """Return the image that the first fitting name means; None where none or several do."""
+    def find(self, *names: str, file: Path | None = None, split: str | None = None) -> Path | None:
+        """Return the image that the first fitting name means; None where none or several do.
+
+        Of several, the one beside the annotation ``file`` is meant, else that in a folder named
+        like the ``split``.
+        """
         several: list[Path] = []
         for name in names:
             parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
@@ -130,6 +137,10 @@ class ImageFinder:
             places = [self._whole.get("/".join(parts), [])]
             places += [self._by_tail.get("/".join(parts[n:]), []) for n in range(len(parts))]
             found = next(filter(None, places), [])
+            if len(found) > 1:
+                beside = [image for image in found if file and image.parent == file.parent]
+                alike = [image for image in found if split and self.split(image) == split]
+                found = next((few for few in (beside, alike) if len(few) == 1), found)
             if len(found) == 1:
                 self.used.add(found[0])
                 return found[0]
@@ -138,9 +149,48 @@ class ImageFinder:
             self.ambiguous["/".join(names[-1:])] = several
         return None
 
+    def split(self, image: Path) -> str | None:
+        """Return the split that the image's folders name."""
+        return folder_split(image.relative_to(self.folder).parts[:-1])
+
     def unused(self) -> list[Path]:
         """Return the images that were never found."""
         return [image for image in self.images if image not in self.used]
+
+
+def with_splits(
+    records: Iterable[Record], source: Path, finder: ImageFinder, findings: Findings
+) -> Iterator[Record]:
+    """Give records their splits: the file's own, else its folder's, else the image's folder's.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    source : Path
+        The folder that annotations were read from; folders count below it.
+    finder : ImageFinder
+        Of the images.
+    findings : Findings
+        Gets a note where two of these differ.
+
+    Yields
+    ------
+    Record
+    """
+    for record in records:
+        inside = record.file is not None and record.file.is_relative_to(source)
+        folders = record.file.relative_to(source).parts[:-1] if inside and record.file else ()
+        embedded = not record.image.is_relative_to(finder.folder)
+        said = {
+            "the annotation": record.split,
+            "the folder of the annotation": folder_split(folders),
+            "the folder of the image": None if embedded else finder.split(record.image),
+        }
+        given = {who: split for who, split in said.items() if split}
+        who, split = next(iter(given.items()), ("", None))
+        for other in (other for other in given if given[other] != split):
+            findings.note(f"splits in which {other} differs: {who} was followed", record.where)
+        yield replace(record, split=split)
 
 
 def image_folder(source: Path, images: Path | None) -> Path:
@@ -297,6 +347,24 @@ def _images_below(folder: Path, skip: Path | None) -> Iterator[Path]:
         for file in sorted(files):
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
                 yield Path(current, file)
+
+
+def folder_split(folders: Sequence[str]) -> str | None:
+    """Recognise the split that folders name, the outermost first.
+
+    Unlike a file's name, a folder's means a split only as a whole word (a year may follow it):
+    ``Train`` and ``val2017`` do, ``test_pieces`` does not.
+
+    Examples
+    --------
+    >>> folder_split(["set", "VALID", "images"]), folder_split(["test_pieces"])
+    ('val', None)
+    """
+    for folder in folders:
+        word = re.sub(r"(?<=[a-z])(19|20)\d\d$", "", folder.strip().casefold())
+        if word in SPLIT_WORDS and word != "dev":
+            return SPLIT_WORDS[word]
+    return None
 
 
 def split_of(text: str) -> str | None:
