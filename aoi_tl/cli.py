@@ -382,6 +382,10 @@ def import_(
     values: Annotated[str | None, typer.Option(
         metavar="VALUE: CLASS,...", help="masks: which pixel value is which class, such as "
                                          "'1: scratch, 2: dent'.")] = None,
+    skip_faulty: Annotated[bool, typer.Option("--skip-faulty", help="Leave out what cannot be "
+                                              "used, and say how much that is.")] = False,
+    most_faulty: Annotated[float, typer.Option(help="--skip-faulty: the share of annotations "
+                                               "that may be faulty.")] = 0.05,
 ) -> None:
     """Turn another tool's annotations into an Ultralytics dataset."""
     from aoi_tl.formats import import_dataset
@@ -392,7 +396,7 @@ def import_(
         )
     done = import_dataset(
         given[0] if len(given) > 1 else None, given[-1], out, images, split=split, gap=gap,
-        area=area, values=_mask_values(values),
+        area=area, values=_mask_values(values), skip_faulty=skip_faulty, most_faulty=most_faulty,
     )
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)

@@ -26,7 +26,14 @@ from aoi_tl.formats import (
     yolo,
 )
 from aoi_tl.formats.recognise import MASK_FOLDERS, recognise
-from aoi_tl.formats.record import Findings, ImageFinder, image_folder, to_dataset, with_splits
+from aoi_tl.formats.record import (
+    MOST_FAULTY,
+    Findings,
+    ImageFinder,
+    image_folder,
+    to_dataset,
+    with_splits,
+)
 
 __all__ = ["EXPORTS", "FORMATS", "Imported", "export_dataset", "import_dataset"]
 
@@ -36,11 +43,15 @@ EXPORTS = ("coco", "voc")
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd."""
+    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd.
+
+    ``faults`` are what was left out because it could not be used, a line each.
+    """
 
     path: Path
     dataset: Dataset
     notes: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 def import_dataset(
@@ -57,6 +68,8 @@ def import_dataset(
     values: Mapping[int, str] | None = None,
     label: str = "defect",
     first_pixel: int = 0,
+    skip_faulty: bool = False,
+    most_faulty: float = MOST_FAULTY,
 ) -> Imported:
     """Turn annotations of another tool into an Ultralytics dataset.
 
@@ -81,6 +94,11 @@ def import_dataset(
         How masks become boxes, see ``masks.read``.
     first_pixel : {0, 1}
         What VOC files call the upper left pixel, see ``voc.read``.
+    skip_faulty : bool
+        Leave out what cannot be used, and an image of which nothing else is left; counted by kind
+        in the notes.
+    most_faulty : float
+        The share of all annotations above which ``skip_faulty`` refuses them all the same.
 
     Returns
     -------
@@ -120,7 +138,7 @@ def import_dataset(
         raise DataError(f"{source}: expected annotations, got nothing there; check the path")
     scratch = building_folder(out)
     try:
-        findings = Findings(source)
+        findings = Findings(source, skip_faulty, most_faulty)
         place, copies = _opened(source, scratch, findings)
         if format is None:
             format = recognise(place)
@@ -170,7 +188,8 @@ def import_dataset(
         raise unwritable(out, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Imported(path, load_dataset(path), notes)
+    faults = tuple(_as_given(fault, source, scratch) for fault in findings.faults)
+    return Imported(path, load_dataset(path), notes, faults)
 
 
 def export_dataset(

@@ -136,7 +136,7 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
 def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[Record]:
     content = _content(file)
     categories = _categories(content, file)
-    marks = _marks(content, categories, file, findings)
+    marks, spoiled = _marks(content, categories, file, findings)
     split = split_of(file.stem)
     for position, image in enumerate(content["images"]):
         where = f"{file} image {position + 1}"
@@ -159,6 +159,7 @@ def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[
             split,
             (int(height), int(width)) if height and width else None,
             file=file,
+            faulty=image["id"] in spoiled,
         )
     for image_id in marks:
         findings.fault(str(file), f"expected image_id of a listed image, got {image_id!r}; {_CURE}")
@@ -189,9 +190,10 @@ def _categories(content: Mapping[str, Any], file: Path) -> dict[Any, str]:
 
 def _marks(
     content: Mapping[str, Any], categories: Mapping[Any, str], file: Path, findings: Findings
-) -> dict[Any, list[Mark]]:
-    """Return the marks of every image id."""
+) -> tuple[dict[Any, list[Mark]], set[Any]]:
+    """Return the marks of every image id, and the ids of images with marks that are faulty."""
     marks: dict[Any, list[Mark]] = defaultdict(list)
+    spoiled: set[Any] = set()
     for position, entry in enumerate(content["annotations"]):
         where = f"{file} annotation {position + 1}"
         if not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
@@ -201,6 +203,7 @@ def _marks(
         if not _is_id(category) or category not in categories:
             shown = repr(category)[:40]
             findings.fault(where, f"expected category_id of a category, got {shown}; {_CURE}")
+            spoiled.add(entry["image_id"])
             continue
         if entry.get("iscrowd") in (1, True):
             findings.note("crowd regions left out", where)
@@ -212,9 +215,10 @@ def _marks(
                 "expected bbox as x, y, width, height (not negative), run lengths or polygons, got "
                 f"{short(entry.get('bbox'))[:60]}; {_CURE}",
             )
+            spoiled.add(entry["image_id"])
             continue
         marks[entry["image_id"]].append(Mark(categories[category], box))
-    return marks
+    return marks, spoiled
 
 
 def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:

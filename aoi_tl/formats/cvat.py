@@ -43,13 +43,16 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
                 continue
             height, width = number(entry.get("height")), number(entry.get("width"))
             where = f"{file} image {name!r}"
+            before = len(findings.faults)
+            marks = tuple(_marks(entry, where, findings))
             yield Record(
                 image,
-                tuple(_marks(entry, where, findings)),
+                marks,
                 where,
                 split,
                 (int(height), int(width)) if height and width else None,
                 file=file,
+                faulty=len(findings.faults) > before,
             )
 
 

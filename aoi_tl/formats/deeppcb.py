@@ -42,8 +42,10 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
         if image is None:
             findings.note("annotated images not found", file)
             continue
+        before = len(findings.faults)
         marks = tuple(_marks(file, findings))
-        yield Record(image, marks, str(file), splits.get(file.stem), file=file)
+        yield Record(image, marks, str(file), splits.get(file.stem), file=file,
+                     faulty=len(findings.faults) > before)
     for image in finder.unused():
         if image.stem.endswith(_TEMPLATE):  # what a part without a defect looks like: no photograph
             finder.used.add(image)

@@ -57,4 +57,5 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             continue
         word = classes[0].casefold().replace("-", "_").replace(" ", "_")
         marks = () if word in FREE else (Mark(classes[0], (0.0, 0.0, 1.0, 1.0)),)
+        finder.used.add(image)
         yield Record(image, marks, str(image), split, share=True)

@@ -41,7 +41,13 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
             f"{source}: expected LabelMe .json files in the folder, got none; name their folder"
         )
     for position, file in enumerate(files):
-        content = read_json(file)
+        try:
+            content = read_json(file)
+        except DataError as error:
+            if len(files) == 1:
+                raise
+            findings.unreadable(error)
+            continue
         shapes = content.get("shapes") if isinstance(content, dict) else None
         if not isinstance(shapes, list):
             findings.fault(str(file), f"expected a LabelMe file with shapes, got none; {_CURE}")
@@ -56,13 +62,16 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
             findings.note("annotated images not found", file)
             continue
         height, width = number(content.get("imageHeight")), number(content.get("imageWidth"))
+        before = len(findings.faults)
+        marks = tuple(_marks(shapes, file, findings))
         yield Record(
             image,
-            tuple(_marks(shapes, file, findings)),
+            marks,
             str(file),
             None,
             (int(height), int(width)) if height and width else None,
             file=file,
+            faulty=len(findings.faults) > before,
         )
 
 

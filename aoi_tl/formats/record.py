@@ -47,7 +47,8 @@ class Record:
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
     them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
-    is the annotation file, whose folder may name a split.
+    is the annotation file, whose folder may name a split. ``faulty`` says that some of its marks
+    could not be used.
     """
 
     image: Path
@@ -57,32 +58,60 @@ class Record:
     size: tuple[int, int] | None = None
     share: bool = False
     file: Path | None = None
+    faulty: bool = False
+
+
+#: The share of annotations that may be faulty where these are to be skipped.
+MOST_FAULTY = 0.05
 
 
 @dataclass
 class Findings:
-    """What was odd: faults stop the import, notes are counted."""
+    """What was odd: faults stop the import, unless few are to be skipped; notes are counted."""
 
     source: Path
+    skip: bool = False
+    most: float = MOST_FAULTY
     faults: list[str] = field(default_factory=list)
     odd: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     def fault(self, where: str, text: str) -> None:
-        """Add something that makes the import impossible."""
+        """Add an annotation that cannot be used."""
         self.faults.append(f"{where}: {text}")
+
+    def unreadable(self, error: DataError) -> None:
+        """Add an annotation file, one of many, that cannot be read."""
+        self.faults.append(str(error))
 
     def note(self, what: str, where: object) -> None:
         """Count something that was left out or mended."""
         self.odd[what] += 1
         self.first.setdefault(what, str(where))
 
-    def refuse_faults(self) -> None:
-        """Raise a ``DataError`` that tells the first fault and counts the rest."""
-        if self.faults:
-            more = len(self.faults) - 1
-            rest = f" (and {more} more such faults)" if more else ""
-            raise DataError(f"{self.faults[0]}{rest}")
+    def refuse_faults(self, sound: int) -> None:
+        """Raise a ``DataError`` with the first fault and their number, unless they are skipped.
+
+        Parameters
+        ----------
+        sound : int
+            How many annotations can be used.
+        """
+        total = len(self.faults)
+        if not total:
+            return
+        if not self.skip:
+            rest = f" (and {total - 1} more such faults)" if total > 1 else ""
+            raise DataError(
+                f"{self.faults[0]}{rest}, {total} in all; --skip-faulty leaves such out"
+            )
+        if total > self.most * (total + sound):
+            raise DataError(
+                f"{self.source}: expected at most {self.most:.0%} of the annotations to be faulty, "
+                f"got {total} of {total + sound}, the first: {self.faults[0]}"
+            )
+        for fault in self.faults:
+            self.note(f"annotations left out: {_kind_of(fault)}", fault)
 
     def notes(self) -> tuple[str, ...]:
         """Return a line for each kind of note."""
@@ -245,6 +274,7 @@ def to_dataset(
     marks: dict[Path, dict[Mark, None]] = {}
     splits: dict[Path, str] = {}
     broken: set[Path] = set()
+    spoiled: set[Path] = set()  # of whose marks some cannot be used
     for record in records:
         image = record.image
         if image in broken:
@@ -257,10 +287,13 @@ def to_dataset(
                 continue
             marks[image] = {}
         splits[image] = split or record.split or splits.get(image, "train")
+        before = len(findings.faults)
         for mark in _checked(record, findings):
             if mark in marks[image]:
                 findings.note("boxes left out: given twice", record.where)
             marks[image][mark] = None
+        if record.faulty or len(findings.faults) > before:
+            spoiled.add(image)
     found = sorted({mark.label for every in marks.values() for mark in every})
     order = tuple(dict.fromkeys(map(normal_name, names))) if names is not None else tuple(found)
     for label in found:
@@ -269,7 +302,13 @@ def to_dataset(
                 str(findings.source),
                 f"expected the classes {', '.join(order)}, got {label!r}; add it to the names",
             )
-    findings.refuse_faults()
+    for image, every in list(marks.items()):
+        known = {mark: None for mark in every if mark.label in order}
+        if not known and (image in spoiled or every):  # it is not free of defects
+            del marks[image]
+        else:
+            marks[image] = known
+    findings.refuse_faults(sum(max(1, len(every)) for every in marks.values()))
     if not marks:
         raise DataError(
             f"{findings.source}: expected annotated images, got none that can be used; check the "
@@ -365,6 +404,12 @@ def folder_split(folders: Sequence[str]) -> str | None:
         if word in SPLIT_WORDS and word != "dev":
             return SPLIT_WORDS[word]
     return None
+
+
+def _kind_of(fault: str) -> str:
+    """What was expected, without the place and the numbers."""
+    expected = fault[fault.find("expected ") :].partition(", got")[0]
+    return re.sub(r"\d+(\.\d+)?", "N", expected)[:100]
 
 
 def split_of(text: str) -> str | None:

@@ -56,7 +56,8 @@ def _read_boxes(
     finder: ImageFinder, findings: Findings,
 ) -> Iterator[Record]:
     columns = _columns(header, source)
-    parsed = []
+    spoiled: dict[str, str] = {}
+    parsed: list[tuple[str, dict[str, str], tuple[float, float, float, float] | None]] = []
     for line, row in rows:
         cells = {what: row[at].strip() for what, at in columns.items() if at < len(row)}
         where = f"{source} line {line}"
@@ -68,6 +69,8 @@ def _read_boxes(
             findings.fault(
                 where, f"expected four numbers for the box, got {','.join(row)[:60]!r}; correct it"
             )
+            spoiled.setdefault(cells["image"], where)
+            parsed.append((where, {"image": cells["image"]}, None))
             continue
         parsed.append((where, cells, edges))
     flat = [value for _, _, edges in parsed if edges for value in edges]
@@ -86,6 +89,7 @@ def _read_boxes(
             _size(cells),
             share,
             source,
+            cells["image"] in spoiled,
         )
 
 

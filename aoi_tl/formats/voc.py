@@ -48,7 +48,13 @@ def read(
     files = _files(source)
     splits = _splits(source)
     for file in files:
-        root = read_xml(file)
+        try:
+            root = read_xml(file)
+        except DataError as error:
+            if len(files) == 1:
+                raise
+            findings.unreadable(error)
+            continue
         if root.tag != "annotation":
             findings.fault(str(file), f"expected <annotation>, got <{root.tag[:40]}>; {_CURE}")
             continue
@@ -62,13 +68,16 @@ def read(
             findings.note("annotated images not found", file)
             continue
         height, width = number(root.findtext("size/height")), number(root.findtext("size/width"))
+        before = len(findings.faults)
+        marks = tuple(_marks(root, file, findings, first_pixel))
         yield Record(
             image,
-            tuple(_marks(root, file, findings, first_pixel)),
+            marks,
             str(file),
             split,
             (int(height), int(width)) if height and width else None,
             file=file,
+            faulty=len(findings.faults) > before,
         )
 
 

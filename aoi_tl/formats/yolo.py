@@ -58,7 +58,8 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             Mark(names[label], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
             for label, (x, y, w, h) in zip(rows.classes.tolist(), rows.boxes.tolist(), strict=True)
         )
-        yield Record(image, marks, str(file), listed.get(image), share=True, file=file)
+        yield Record(image, marks, str(file), listed.get(image), share=True, file=file,
+                     faulty=bool(rows.faults))
     for image in sorted(unlabelled):
         findings.note("listed images without a label file taken as free of defects", image)
         finder.used.add(image)
