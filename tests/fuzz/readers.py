@@ -292,6 +292,11 @@ VOC = b"""<annotation><filename>a.png</filename><size><width>20</width><height>1
 <y3>5</y3></polygon></object></annotation>"""
 TURNED = VOC.replace(b"<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>",
                      b"<robndbox><cx>5</cx><cy>5</cy><w>4</w><h>2</h><angle>.5</angle></robndbox>")
+ENCODED = [
+    f'<?xml version="1.0" encoding="{encoding}"?>'.encode(encoding)
+    + VOC.decode().replace("dent", word).encode(encoding)
+    for encoding, word in (("gbk", "划痕"), ("big5", "刮痕"), ("shift_jis", "キズ"))
+] + [VOC.replace(b"dent", "划痕".encode("gbk")), VOC.decode().encode("utf-16")]
 RUNS = [["ImageId", "ClassId", "EncodedPixels"], ["a.png", 1, "1 5 21 5"], ["b.png", 2, ""]]
 CVAT = b"""<annotations><meta><task><labels><label><name>dent</name></label></labels></task></meta>
 <image id="0" name="a.png" width="20" height="10" subset="Train"><box label="dent" xtl="1" ytl="2"
@@ -321,9 +326,10 @@ READERS: dict[str, Reader] = {
     "coco": Reader(importer("coco", "a.json"), lambda f: files.jsons(COCO)),
     "labelme": Reader(importer("labelme", "a.json"), lambda f: files.jsons(LABELME, INSIDE)),
     "voc": Reader(importer("voc", "a.xml"), lambda f: files.xmls(VOC)),
-    "turned voc": Reader(importer("voc", "a.xml"), lambda f: files.xmls(
-        TURNED, '<?xml version="1.0" encoding="GBK"?><annotation/>'.encode("gbk"),
-        VOC.replace(b"dent", "划痕".encode("gbk")), VOC.decode().encode("utf-16"))),
+    "turned voc": Reader(importer("voc", "a.xml"), lambda f: files.xmls(TURNED)),
+    "encoded voc": Reader(importer("voc", "a.xml"), lambda f: files.edited(
+        ENCODED, [b"\0", b"\xff\xfe", b"\x81", b"\xb0\xa1", b"encoding='big5'", b"utf-16",
+                  b"<!DOCTYPE a [<!ENTITY a 'b'>]>", b"&a;", b"zip"])),
     "yolo": Reader(importer("yolo", "a.txt", **{"classes.txt": "dent\nhole\n"}),
                    lambda f: files.rows(*ROWS)),
     "yolo names": Reader(importer("yolo", "obj.names", **{"a.txt": "0 .5 .5 .1 .1\n"}),

@@ -27,7 +27,7 @@ def spoil(data: Path, *numbers: int, keep: bool = False) -> None:
 def test_a_faulty_row_is_left_out_and_its_image_where_none_is_left(data: Path) -> None:
     spoil(data, 0)
     spoil(data, 1, keep=True)
-    with pytest.raises(DataError, match="and 1 more such rows, 2 files in all.*'faulty: skip'"):
+    with pytest.raises(DataError, match=r"and 1 more such rows, 2 files in all.*'faulty: skip'"):
         load_dataset(data)
     found = load_dataset(data, skip_faulty=True)
     whole = {sample.image.stem for sample in found.split("train").samples}
