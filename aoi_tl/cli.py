@@ -1,4 +1,4 @@
-"""The command line: words in, words out. All work is done by the workflows."""
+"""The command line. All work is done by the workflows."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
-    method: Method = "paper",
+    method: Method = "auto",
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
                                                 "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
@@ -107,23 +107,29 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
+    from aoi_tl.workflows.score import (
+        matrix_quantities,
+        run_score,
+        run_score_index,
+        run_score_matrix,
+    )
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "method": method, "solver": solver,
         "sample": _number(sample),
     }
-    with _progress() as tell, open_engine(engine or "local", address) as where:
+    with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        tell, where)
+                                        progress, where)
         elif matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where, weights)
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
+                                    weights)
         else:
-            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
-                             weights)
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
+                             where, weights)
     if matrix:
-        for quantity in ("discrepancy", "emd", "gini"):
+        for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
     else:
         _show(ranking_table(rows))
@@ -154,9 +160,9 @@ def transfer(
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
     experiment = experiment_of(target, sources, weights, aliases, _overrides(set_, engine))
-    with _progress() as tell:
+    with _progress() as progress:
         outcome = run_experiment(
-            experiment, out, resume=resume, tell=tell, address=address, jobs=jobs
+            experiment, out, resume=resume, progress=progress, address=address, jobs=jobs
         )
     _write_json(json_file, _show_outcome(outcome))
 
@@ -184,10 +190,10 @@ def run(
             f"expected a run folder for each experiment, got {', '.join(map(str, outs))} for "
             f"{len(experiments)}; give the files different names, and leave --out out"
         )
-    with _progress() as tell:
+    with _progress() as progress:
         outcomes = run_experiments(
             experiments, outs, resume=resume, data_root=data_root,
-            overrides=_overrides(set_, engine), tell=tell, address=address, jobs=jobs,
+            overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
         )
     shown = [_show_outcome(outcome) for outcome in outcomes]
     if len(outcomes) > 1:
@@ -196,6 +202,38 @@ def run(
 
         _echo_all(verdicts_over_targets([o.summary for o in outcomes], "map50", BASELINES))
     _write_json(json_file, shown if len(shown) > 1 else shown[0])
+
+
+@app.command(epilog="Example: aoi-tl benchmark experiments/demo-benchmark.yaml --data-root "
+                    "datasets/demo --out runs/benchmark")
+def benchmark(
+    bench: Annotated[Path, typer.Argument(metavar="BENCH.yaml", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
+                                                  "otherwise.")] = None,
+    set_: Set = None,
+    data_root: DataRoot = None,
+    resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
+    jobs: Jobs = 1,
+    json_file: Json = None,
+) -> None:
+    """Learn whether the ranking pays on your shelf: train from every source, compare the orders."""
+    from aoi_tl.report.benchmark import agreement_table, calibration_table
+    from aoi_tl.workflows.benchmark import run_benchmark
+
+    with _progress() as progress:
+        found = run_benchmark(
+            bench, out or Path("runs") / bench.stem, resume=resume, data_root=data_root,
+            overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
+        )
+    _show(agreement_table(found.agreement))
+    _show(calibration_table(found.calibration))
+    _write_json(json_file, {
+        "agreement": json.loads(found.agreement.to_json(orient="records")),
+        "calibration": found.calibration,
+    })
+    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
@@ -211,10 +249,10 @@ def classify(
     """Train classifiers across two domains (CDG, two-stage), every arm with every seed."""
     from aoi_tl.workflows.classify import run_classification
 
-    with _progress() as tell:
+    with _progress() as progress:
         outcome = run_classification(
             experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
-            overrides=set_ or [], tell=tell,
+            overrides=set_ or [], progress=progress,
         )
     _show_classification(outcome, json_file)
 
@@ -244,15 +282,17 @@ def demo(
     if task is Task.DETECT:
         from aoi_tl.workflows.demo import run_demo
 
-        with _progress() as tell:
-            outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
+        with _progress() as progress:
+            outcome, notes = run_demo(out, data, overrides=set_ or [], progress=progress)
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
         from aoi_tl.workflows.demo import run_classification_demo
 
-        with _progress() as tell:
-            found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)
+        with _progress() as progress:
+            found, notes = run_classification_demo(
+                out, data, overrides=set_ or [], progress=progress
+            )
         _echo_all(notes)
         _show_classification(found, json_file)
 
@@ -275,11 +315,11 @@ def index(
 
     loaded = load_with_aliases(datasets, aliases)
     with (
-        _progress() as tell, open_engine(engine or "local", address) as where,
+        _progress() as progress, open_engine(engine or "local", address) as where,
         SignatureCache(engine=where) as cache,
     ):
         n = index_datasets(file, loaded, _number(clusters), _number(sample),  # type: ignore[arg-type]
-                           lambda done, total: tell("signatures", done, total), cache)
+                           lambda done, total: progress("signatures", done, total), cache)
     typer.echo(f"{file} holds {n} datasets")
 
 
@@ -319,8 +359,8 @@ def check(
     """Look for faults in labels and images, and for copies within and across datasets."""
     from aoi_tl.workflows.check import run_check
 
-    with _progress() as tell:
-        checked = run_check(datasets, out, duplicates=pixels, tell=tell)
+    with _progress() as progress:
+        checked = run_check(datasets, out, duplicates=pixels, progress=progress)
     for found in checked:
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
@@ -353,7 +393,7 @@ def split(
                                                      "it copies are found.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
 ) -> None:
-    """Split a dataset anew, keeping what shows the same part together."""
+    """Split a dataset again; images of the same part stay together."""
     from aoi_tl.workflows.check import run_split
 
     wanted = [float(part) for part in shares.split(",") if _is_number(part)]
@@ -362,8 +402,8 @@ def split(
             f"--shares: expected three numbers for train, val and test, such as 0.6,0.2,0.2, got "
             f"{shares!r}"
         )
-    with _progress() as tell:
-        file, table = run_split(dataset, out, wanted, groups, seed, tell)
+    with _progress() as progress:
+        file, table = run_split(dataset, out, wanted, groups, seed, progress)
     _show(table)
     typer.echo(f"written to {file}")
 
@@ -438,8 +478,8 @@ def inspect(
         if verdict.fault:
             typer.echo(f"note: {verdict.fault}", err=True)
 
-    with _progress() as tell:
-        verdicts = run_inspection(model, images, out, tell, say)
+    with _progress() as progress:
+        verdicts = run_inspection(model, images, out, progress, say)
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
@@ -468,23 +508,20 @@ def export_model(
     typer.echo(f"written to {exported.file}")
 
 
-@app.command(epilog="Example: aoi-tl report runs/dc-1")
+@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
+                                               help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The page that puts several runs side by side.")]
+    = Path("runs/comparison.html"),
 ) -> None:
-    """Write a run's page and figures again from its tables."""
-    from aoi_tl.errors import RunError
-    from aoi_tl.files.run_folder import RunFolder
-    from aoi_tl.report.classification import write_classification_page
-    from aoi_tl.report.page import write_page
+    """Write the page of a run again from its tables; of several also one with them side by side."""
+    from aoi_tl.report.page import write_comparison, write_page
 
-    if not folder.is_dir():
-        raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
-    run = RunFolder(folder.absolute())
-    # A classification scores no sources; anything else without its tables is told by write_page.
-    is_classification = (folder / "arms.csv").is_file() and not (folder / "scores.json").is_file()
-    write = write_classification_page if is_classification else write_page
-    typer.echo(f"written to {write(run)}")
+    for folder in runs:
+        typer.echo(f"written to {write_page(folder)}")
+    if len(runs) > 1:
+        typer.echo(f"written to {write_comparison(runs, out)}")
 
 
 # ------------------------------------------------------------------------------------ words out

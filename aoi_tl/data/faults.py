@@ -1,4 +1,4 @@
-"""What is wrong with one dataset on disk: found, counted and named, with nothing refused."""
+"""Faults of a dataset on disk: found, counted and named; nothing is refused."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ KINDS = {
     "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
     "shared with another dataset": ("error", "never use one as source of the other: the test "
                                              "images would be known"),
+    "repeated design": ("note", "no leak: results hold for this design, not for a new one"),
     "training images shared": ("note", "count them once"),
 }
 TINY, SMALL = 10, 32
@@ -85,7 +86,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image that a dataset names, with whatever could be read of its labels."""
+    """One image that a dataset names, with what could be read of its labels."""
 
     image: Path
     split: str

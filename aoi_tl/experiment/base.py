@@ -1,4 +1,4 @@
-"""The settings that every experiment has, whatever it trains."""
+"""The settings that every experiment has, the common part of detection and classification."""
 
 from __future__ import annotations
 

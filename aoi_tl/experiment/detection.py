@@ -1,4 +1,4 @@
-"""One experiment: a target, a shelf of sources, and all that is to be done with them.
+"""Experiment files for detection: a target, its sources, and all settings.
 
 Defaults live here and nowhere else.
 """
@@ -49,7 +49,7 @@ class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Method = "paper"
+    method: Method = "auto"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
@@ -279,14 +279,14 @@ def locate(
             if not found:
                 raise ExperimentError(
                     f"{experiment.where(*keys)}: expected dataset files matching {pattern}, "
-                    "got none; mend the pattern, or point --data-root to the data"
+                    "got none; correct the pattern, or point --data-root to the data"
                 )
             return [str(Path(file).absolute()) for file in found]
         if not os.path.isfile(pattern):
             raise ExperimentError(
                 f"{experiment.where(*keys)}: expected a file at {pattern}, got "
                 f"{'a folder' if os.path.isdir(pattern) else 'nothing there'}"
-                f"{nearest_file(pattern)}; mend the path, or point --data-root to the data"
+                f"{nearest_file(pattern)}; correct the path, or point --data-root to the data"
             )
         return [str(pattern.absolute())]
 

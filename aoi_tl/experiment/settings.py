@@ -1,6 +1,6 @@
-"""Settings files: YAML in, a frozen and validated object out, faults told in plain words.
+"""Settings files: YAML in, a frozen and validated object out.
 
-Whatever is wrong in a file is told with its line, what was expected, what came, and the nearest
+A fault in a file is reported with its line, what was expected, what came, and the nearest
 thing that would have been right.
 """
 
@@ -205,12 +205,12 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except FileNotFoundError:
         raise ExperimentError(
             f"expected an experiment file at {path}, got nothing there{nearest_file(path)}; "
-            "mend the path"
+            "correct the path"
         ) from None
     except (OSError, ValueError) as error:
         got = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ExperimentError(
-            f"expected a readable UTF-8 file at {path}, got {got}; mend the file"
+            f"expected a readable UTF-8 file at {path}, got {got}; correct the file"
         ) from None
     lines: dict[Keys, int] = {}
     try:
@@ -218,7 +218,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except YamlFault as error:
         where, what = (f", line {error.line}", "that line") if error.line else ("", "the file")
         raise ExperimentError(
-            f"{path}{where}: expected YAML, got a fault: {error}; mend {what}"
+            f"{path}{where}: expected YAML, got a fault: {error}; correct {what}"
         ) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise ExperimentError(

@@ -1,4 +1,4 @@
-"""Run folders: whose they are, what is done in them, and writes that are whole or absent."""
+"""Run folders: their owner, their finished stages, and atomic writes."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def open_run(
     except OSError as error:
         raise RunError(
             f"expected a folder that can be written at {folder}, got {error.strerror}; "
-            "choose another --out or free the place"
+            "choose another --out or make room"
         ) from None
     with lock:
         try:
@@ -253,7 +253,7 @@ def _sweep(folder: Path) -> None:
 
 def _unwritable(path: str | Path, error: OSError) -> RunError:
     return RunError(
-        f"expected to write {path}, got {error.strerror}; free the place and try again (a run goes "
+        f"expected to write {path}, got {error.strerror}; make room and try again (a run goes "
         "on with --resume)"
     )
 

@@ -118,13 +118,13 @@ class Domain:
 
         Without a detector of its own: what those of all its members see together.
         """
-        from aoi_tl.transfer.viewing import pool_views, view_images
+        from aoi_tl.transfer.viewing import fuse_views, view_images
 
         if id(target) not in self._views:
             if self.detector is not None:
                 found = view_images(self.detector, target.labelled)
             else:
-                found = pool_views([member.view_of(target) for member in self.members])
+                found = fuse_views([member.view_of(target) for member in self.members])
             self._views[id(target)] = found
         return self._views[id(target)]
 

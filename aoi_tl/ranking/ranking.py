@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.ranking.choices import Choice
@@ -13,6 +13,8 @@ from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 
 if TYPE_CHECKING:
     import pandas
+
+    from aoi_tl.similarity.signature import Signature
 
 _PLAIN = tuple(f.name for f in fields(SourceScore) if f.name not in ("measures", "interval"))
 
@@ -37,6 +39,8 @@ class Ranking:
         What concerns the target or the whole comparison.
     choices : tuple of Choice
         With ``auto``, all that can be done, the best first; "none" and "all together" among them.
+    signatures : mapping of str to Signature
+        Of the target and the sources, by name.
     """
 
     target: str
@@ -46,6 +50,7 @@ class Ranking:
     selected: str | None
     notes: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def chosen(self) -> tuple[str, ...] | None:
@@ -99,8 +104,9 @@ def rank_by(
     Parameters
     ----------
     method : str
-        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain, any other
-        by that measure, and both pick the first.
+        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain and picks the
+        first that shares a class with the target; any other orders by that measure and picks the
+        first.
     rows : sequence of SourceScore
         With that measure.
 
@@ -129,7 +135,8 @@ def rank_by(
             replace(row, rank=None if by[row.name].value is None else place)
             for place, row in enumerate(ordered, start=1)
         )
-        selected = ranked[0].name if ranked and ranked[0].rank else None
+        usable = [row for row in ranked if row.rank and (method != "auto" or row.shared_classes)]
+        selected = usable[0].name if usable else None
     return tuple(
         replace(row, tied=place > 0 and row.rank is not None
                 and _by(row, method).reaches(_by(ranked[0], method)))

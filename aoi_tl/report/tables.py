@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # What the columns of arms.csv are called where a reader sees them.
 METRIC_NAMES = {
     "map50": "mAP50", "map50_95": "mAP50-95", "f1": "F1", "accuracy": "accuracy",
-    "macro_f1": "macro F1",
+    "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy",
+    "shifted_f1": "F1 of the shifted classes",
 }
 
 
@@ -52,25 +53,71 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
     Returns
     -------
     Table
-        Rank, source, EMD, Gini, shared classes, discrepancy and size; undefined scores with why.
+        For ``paper`` rank, source, EMD, Gini, shared classes, discrepancy and size, undefined
+        scores with why; for ``auto`` all that can be done with its estimated gain; for any other
+        measure its values. Each source with its sentence.
     """
+    if scores.get("choices"):
+        return _choices_table(scores)
+    if scores["method"] != "paper":
+        return _measure_table(scores)
     rows = []
     for row in scores["sources"]:
         value = row["discrepancy"]
-        remark = row["undefined"] or row.get("note") or ""
-        if row["name"] == scores["selected"]:
-            remark = "picked" + (f"; {remark}" if remark else "")
         rows.append((
             "" if row["rank"] is None else str(row["rank"]), row["name"], f"{row['emd']:.2f}",
             f"{row['gini']:.4f}", str(len(row["shared_classes"])),
             "undefined" if value is None else f"{value:.4f}",
-            str(row["images"]), str(row["instances"]), remark,
+            str(row["images"]), str(row["instances"]), _remark(row, scores, row["undefined"]),
         ))
     return Table(
         f"Sources for {scores['target']}, the closest first",
         ("rank", "source", "EMD", "Gini", "shared", "discrepancy", "images", "instances", ""),
         tuple(rows),
     )
+
+
+def _choices_table(scores: Mapping[str, Any]) -> Table:
+    by_name = {row["name"]: row for row in scores["sources"]}
+    rows = []
+    for place, choice in enumerate(scores["choices"], start=1):
+        gain, row = choice["estimated_gain"], by_name.get(choice["name"])
+        why = None if row is None else row["measures"]["box"]["undefined"]
+        rows.append((
+            "" if gain is None else str(place), choice["name"],
+            "unknown" if gain is None else _with_ends(gain, choice["interval"], "+.1f"),
+            _remark(row, scores, why) if row else ", ".join(choice["sources"]),
+        ))
+    return Table(
+        f"What {scores['target']} may learn from, the best first",
+        ("rank", "sources", "estimated gain, points of mAP50", ""), tuple(rows),
+    )
+
+
+def _measure_table(scores: Mapping[str, Any]) -> Table:
+    rows = []
+    for row in scores["sources"]:
+        found = row["measures"][scores["method"]]
+        rows.append((
+            "" if row["rank"] is None else str(row["rank"]), row["name"],
+            "undefined" if found["value"] is None
+            else _with_ends(found["value"], found["interval"], ".4g"),
+            _remark(row, scores, found["undefined"]),
+        ))
+    return Table(f"Sources for {scores['target']}, the best first",
+                 ("rank", "source", scores["method"], ""), tuple(rows))
+
+
+def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
+    """What a reader is told of a source beside its figures."""
+    parts = ["picked"] if row["name"] == scores["selected"] else []
+    parts += ["within noise of the first"] if row.get("tied") else []
+    return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
+
+
+def _with_ends(value: float, interval: Sequence[float] | None, form: str) -> str:
+    ends = "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+    return f"{value:{form}}{ends}"
 
 
 def matrix_table(rows: Sequence[Mapping[str, Any]], quantity: str) -> Table:
@@ -136,6 +183,23 @@ def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str])
          *(f"minus {arm}" for arm in known)),
         tuple(rows),
     )
+
+
+def baselines_of(summary: pandas.DataFrame) -> list[str]:
+    """Name the arms that a summary compares the others with.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it.
+
+    Returns
+    -------
+    list of str
+        In the order of its columns ``minus_<arm>_n``.
+    """
+    return [name.removeprefix("minus_").removesuffix("_n") for name in map(str, summary)
+            if name.startswith("minus_") and name.endswith("_n")]
 
 
 def plain_table(title: str, frame: pandas.DataFrame) -> Table:

@@ -1,4 +1,4 @@
-"""What a training is told: Ultralytics' arguments, the device, the threads."""
+"""The settings of a training: Ultralytics' arguments, the device, the threads."""
 
 from __future__ import annotations
 

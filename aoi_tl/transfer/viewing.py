@@ -1,4 +1,4 @@
-"""What a detector sees in labelled images as it is: predicted boxes, and features of regions."""
+"""What a detector finds in labelled images without training: boxes and region features."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from aoi_tl.checkpoints.ultralytics_setup import quietly
 from aoi_tl.data.dataset import Sample
 from aoi_tl.data.images import read_image
+from aoi_tl.evaluation.predictions import box_iou
 from aoi_tl.transfer.detector import load_checkpoint
 
 #: Predictions below this confidence are not looked at, as in Ultralytics' validation.
 CONFIDENCE = 0.001
 _IOU = 0.7  # of two predicted boxes of one class, above which one of them goes
+_FUSED_FROM = 0.01  # the confidence from which a box is fused with those of other detectors
+_FUSED_IOU = 0.5  # with the most confident box of a class, from which a box is taken for the same
 _PADDING = 114  # the grey around an image that is not square, as Ultralytics has it
 _BACKGROUND = 4  # regions without a label that are looked at in each image
 
@@ -108,8 +111,12 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
     )
 
 
-def pool_views(views: Sequence[View]) -> View:
-    """Lay what several detectors see in the same images together.
+def fuse_views(views: Sequence[View]) -> View:
+    """Lay what several detectors see in the same images together: weighted boxes fusion.
+
+    Boxes of one class that overlap the most confident of them become one, their mean weighted by
+    confidence. Its confidence is the mean over the detectors, 0 for those that do not see it: what
+    one detector alone believes counts little.
 
     Parameters
     ----------
@@ -119,27 +126,38 @@ def pool_views(views: Sequence[View]) -> View:
     Returns
     -------
     View
-        Of boxes of one class that overlap only the most confident stays, as within one detector.
         Without features: those of different detectors have nothing in common.
-    """
-    import torch
-    from torchvision.ops import batched_nms
 
+    References
+    ----------
+    .. [1] Solovyev, Wang, Gabruseva. "Weighted boxes fusion: Ensembling boxes from different object
+       detection models." Image and Vision Computing 107, 2021.
+    """
     names = tuple(dict.fromkeys(name for view in views for name in view.names))
-    image = np.concatenate([view.image for view in views])
-    class_id = np.concatenate([
-        np.array([names.index(name) for name in view.names], dtype=np.int64)[view.class_id]
-        for view in views
+    table = np.concatenate([
+        np.column_stack([
+            view.image, np.array([names.index(name) for name in view.names])[view.class_id],
+            np.full(len(view.image), number), view.confidence, view.box,
+        ]) for number, view in enumerate(views)
     ])
-    confidence = np.concatenate([view.confidence for view in views])
-    box = np.concatenate([view.box for view in views])
-    kept = np.sort(batched_nms(
-        torch.from_numpy(box), torch.from_numpy(confidence),
-        torch.from_numpy(image * len(names) + class_id), _IOU,
-    ).numpy())
+    table = table[table[:, 3] >= _FUSED_FROM]
+    table = table[np.lexsort((-table[:, 3], table[:, 1], table[:, 0]))]
+    fused: list[NDArray[np.float64]] = []
+    for _, start, number in zip(
+        *np.unique(table[:, :2], axis=0, return_index=True, return_counts=True), strict=True
+    ):
+        left = table[start : start + number]
+        while len(left):
+            same = box_iou(left[:1, 4:], left[:, 4:])[0] > _FUSED_IOU
+            group, left = left[same], left[~same]
+            first_of_each = np.unique(group[:, 2], return_index=True)[1]  # its most confident
+            confidence = group[first_of_each, 3].sum() / len(views)
+            box = np.average(group[:, 4:], axis=0, weights=group[:, 3])
+            fused.append(np.array([*group[0, :2], confidence, *box]))
+    rows = np.array(fused).reshape(-1, 7)
     nothing = np.empty((0, 0))
-    return View(names, image[kept], class_id[kept], confidence[kept], box[kept], nothing, nothing,
-                nothing)
+    return View(names, rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2],
+                rows[:, 3:], nothing, nothing, nothing)
 
 
 def _fit(image: Path, size: int) -> tuple[Any, NDArray[np.float64]]:

@@ -1,7 +1,7 @@
 """The arms of a run: every chain with every seed, evaluated once on the target's test split.
 
 An arm with one seed is a task of its own, done wherever the engine finds room. It writes into its
-own stage folders alone; the tables are put together here, in one order whatever ended first.
+own stage folders alone; the tables are put together here, in one order whichever ended first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.run_folder import RunFolder, file_hash, folder_name, stage_name
 from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
-from aoi_tl.workflows.progress import Tell
+from aoi_tl.workflows.progress import Progress
 from aoi_tl.workflows.training import finished, train_and_evaluate
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _plan(run: RunFolder, chain: Chain) -> dict[str, Any]:
     }
 
 
-def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arms]:
+def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iterator[Arms]:
     """Train and evaluate what is left of the arms of some runs.
 
     Parameters
@@ -195,8 +195,8 @@ def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arm
         What is left of them makes one list of tasks.
     engine : Engine
         Where they are done.
-    tell : callable
-        Told how many are done.
+    progress : callable
+        Called with how many are done.
 
     Yields
     ------
@@ -212,12 +212,12 @@ def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arm
     total = sum(len(arms.works) for arms in runs)
     done = total - len(owners)
     yield from (arms for arms in runs if arms.is_done)
-    tell("training", done, total)
+    progress("training", done, total)
     for task, result in engine.run(task for arms in runs for task in arms.tasks()):
         arms = owners[task.name]
         arms.keep(task.arguments[0], result)
         done += 1
-        tell("training", done, total)
+        progress("training", done, total)
         if arms.is_done:
             yield arms
 

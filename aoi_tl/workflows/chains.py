@@ -1,4 +1,4 @@
-"""What each arm begins with and learns from: one chain for every arm, source and seed."""
+"""The chains of the arms: initial weights and training data for each arm, source and seed."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def detectors_of(
     Raises
     ------
     DataError
-        If the classes of a union cannot be told apart.
+        If the classes of a union cannot be distinguished.
     """
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.transfer.detectors import SourceDetector

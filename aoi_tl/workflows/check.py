@@ -1,4 +1,4 @@
-"""Look a shelf of datasets over before anything is learnt from them, and split them soundly."""
+"""Checking datasets for faults and copies before training, and splitting them by group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.faults import (
     KINDS,
@@ -25,9 +25,10 @@ from aoi_tl.data.faults import (
     same_labels,
 )
 from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
+from aoi_tl.duplicates.parts import Defects
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
 if TYPE_CHECKING:
     from aoi_tl.report.tables import Table
@@ -112,7 +113,7 @@ def run_check(
     paths: Sequence[str | Path],
     out: str | Path | None = None,
     duplicates: bool = True,
-    tell: Tell = silent,
+    progress: Progress = silent,
     workers: int = 2,
 ) -> tuple[Checked, ...]:
     """Check datasets, each by itself and against the others.
@@ -127,8 +128,8 @@ def run_check(
     duplicates : bool
         Whether to read the pixels, and so find broken, blank and tiny images, copies and
         near-duplicates; else only files and labels are looked at.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     workers : int
         Threads that read images.
 
@@ -142,11 +143,11 @@ def run_check(
     files = list({os.path.abspath(path): Path(path) for path in paths}.values())
     inspections: list[Inspection] = []
     for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
-        tell("reading labels", number, len(files))
+        progress("reading labels", number, len(files))
         inspections.append(replace(_inspected(path, name, out), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
-        shelf = _Shelf(inspections, workers, tell)
+        shelf = _Shelf(inspections, workers, progress)
         for number in range(len(inspections)):
             found[number] += shelf.findings(number)
     checked: list[Checked] = []
@@ -198,7 +199,7 @@ def _inspected(path: Path, name: str, out: str | Path | None) -> Inspection:
 class _Shelf:
     """All images of several datasets, each read once, and which of them show the same thing."""
 
-    def __init__(self, inspections: Sequence[Inspection], workers: int, tell: Tell) -> None:
+    def __init__(self, inspections: Sequence[Inspection], workers: int, progress: Progress) -> None:
         self.inspections = inspections
         places: dict[str, int] = {}
         self.positions = [
@@ -209,8 +210,13 @@ class _Shelf:
             for inspection in inspections
         ]
         self.images = list(places)
+        labelled = _Labelled()
+        for inspection in inspections:
+            for entry in inspection.entries:
+                labelled.add(entry, inspection.names)
         self.found: Duplicates = find_duplicates(
-            self.images, workers, lambda done, total: tell("reading images", done, total)
+            self.images, workers, lambda done, total: progress("reading images", done, total),
+            defects=labelled.of(self.images),
         )
 
     def findings(self, number: int) -> Iterator[Finding]:
@@ -226,6 +232,7 @@ class _Shelf:
         for other in range(len(self.inspections)):
             if other != number:
                 yield from self._across_datasets(number, other)
+        yield from self._repeated_design(number)
 
     def _mask(self, positions: np.ndarray) -> np.ndarray:
         mask = np.zeros(len(self.images), bool)
@@ -271,6 +278,22 @@ class _Shelf:
                         SPLITS[later],
                     )
 
+    def _repeated_design(self, number: int) -> Iterator[Finding]:
+        design = self.found.design[self.positions[number]]
+        if (design < 0).all():
+            return
+        largest = int(np.bincount(design[design >= 0]).argmax())
+        images = int((design == largest).sum())
+        what = (f"one design, on several parts, makes {images / len(design):.0%} of the images "
+                f"({images} of {len(design)})")
+        others = [
+            inspection.name for k, inspection in enumerate(self.inspections)
+            if k != number and (self.found.design[self.positions[k]] == largest).any()
+        ]
+        if others:
+            what += f"; it is also in {', '.join(others)}"
+        yield Finding("repeated design", self.inspections[number].name, what)
+
     def _across_datasets(self, number: int, other: int) -> Iterator[Finding]:
         entries = self.inspections[number].entries
         theirs = self._mask(self.positions[other])
@@ -297,12 +320,30 @@ class _Shelf:
                 )
 
 
+class _Labelled:
+    """What is labelled on the images of several datasets, classes numbered by their names."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._defects: dict[str, Defects] = {}
+
+    def add(self, image: Entry | Sample, names: Sequence[str]) -> None:
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in names]
+        place = real_path(image.image)
+        if len(image.classes) or place not in self._defects:
+            classes = np.array(numbers, np.int64)[image.classes]
+            self._defects[place] = Defects(classes, image.boxes)
+
+    def of(self, images: Sequence[str]) -> list[Defects]:
+        return [self._defects[image] for image in images]
+
+
 def _like(likeness: float) -> str:
     return "equals" if likeness > 1 else f"like ({likeness:.2f})"
 
 
 def unseen_images_in(
-    target: Dataset, sources: Sequence[Dataset], workers: int = 2, tell: Tell = silent
+    target: Dataset, sources: Sequence[Dataset], workers: int = 2, progress: Progress = silent
 ) -> tuple[list[tuple[Path, Path, float]], ...]:
     """Find the images of each source that show what the target is validated or tested on.
 
@@ -311,11 +352,12 @@ def unseen_images_in(
     target : Dataset
         Its val and test splits count.
     sources : sequence of Dataset
-        Compared by pixels: other exposures and overlapping crops count as well as equal files.
+        Compared by pixels: other exposures and overlapping crops count as well as equal files;
+        other parts of one design, with other defects, do not. Under the target's class names.
     workers : int
         Threads that read images.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -328,10 +370,14 @@ def unseen_images_in(
         {real_path(s.image): s.image for s in source.samples} for source in sources
     ]
     images = list(dict.fromkeys([*unseen, *(image for one in theirs for image in one)]))
+    labelled = _Labelled()
+    for dataset in (target, *sources):
+        for sample in dataset.samples:
+            labelled.add(sample, dataset.names)
     hidden = np.array([image in unseen for image in images], dtype=bool)
     found = find_duplicates(
-        images, workers, lambda done, total: tell("looking for test images", done, total),
-        across=hidden,
+        images, workers, lambda done, total: progress("looking for test images", done, total),
+        across=hidden, defects=labelled.of(images),
     )
     return tuple(
         [
@@ -350,10 +396,10 @@ def run_split(
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     groups: str | Path | None = None,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
     workers: int = 2,
 ) -> tuple[Path, Table]:
-    """Split a dataset anew, so that whatever shows the same part stays together.
+    """Split a dataset again; images of the same part stay together.
 
     Parameters
     ----------
@@ -365,11 +411,12 @@ def run_split(
         Of train, val and test; they sum to 1.
     groups : path-like, optional
         A CSV with the columns ``image`` (file name, or its stem) and ``group``; without it,
-        copies, exposures and overlapping crops are found and kept together.
+        copies, exposures and overlapping crops are found and kept together; other parts of one
+        design, with other defects, are not.
     seed : int
         Decides between equally good splits.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     workers : int
         Threads that read images.
 
@@ -378,14 +425,15 @@ def run_split(
     data : Path
         The new ``data.yaml``.
     table : Table
-        Images, groups and boxes per class in each split.
+        Images, groups and boxes per class in each split. Its title says which shares were missed
+        by more than ten points, and why.
 
     Raises
     ------
     DataError
         The dataset or the groups cannot be used, or there are fewer groups than splits.
     """
-    from aoi_tl.data.splitting import read_groups, split_by_group
+    from aoi_tl.data.splitting import read_groups, shares_missed, split_by_group
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.data.yolo.write import write_dataset
     from aoi_tl.report.tables import Table
@@ -397,7 +445,8 @@ def run_split(
     images = [sample.image for sample in samples]
     if groups is None:
         found = find_duplicates(
-            images, workers, lambda done, total: tell("reading images", done, total)
+            images, workers, lambda done, total: progress("reading images", done, total),
+            defects=[Defects(sample.classes, sample.boxes) for sample in samples],
         )
         numbers = found.groups
     else:
@@ -406,6 +455,7 @@ def run_split(
         np.bincount(sample.classes, minlength=len(dataset.names)) for sample in samples
     ]) if samples else np.zeros((0, len(dataset.names)), int)
     chosen = split_by_group(numbers, counts, shares, np.random.default_rng(seed))
+    missed = shares_missed(numbers, chosen, shares)
     anew = replace(dataset, notes=(), samples=tuple(
         replace(sample, split=SPLITS[split]) for sample, split in zip(samples, chosen, strict=True)
     ))
@@ -419,6 +469,6 @@ def run_split(
          *(str(int(n)) for n in counts[chosen == k].sum(axis=0)))
         for k, split in enumerate(SPLITS)
     )
-    table = Table(f"{dataset.name}, split by group", ("split", "images", "groups", *dataset.names),
-                  rows)
+    table = Table(f"{dataset.name}, split by group" + (f": {missed}" if missed else ""),
+                  ("split", "images", "groups", *dataset.names), rows)
     return written, table

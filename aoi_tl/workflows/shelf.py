@@ -23,13 +23,13 @@ from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.run_folder import folder_name, write_atomically
 from aoi_tl.workflows.check import unseen_images_in
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
-_FORMAT = "1"  # raised when likeness comes to mean something else
+_FORMAT = "2"  # raised when likeness comes to mean something else
 
 
 def read_data(
-    experiment: Experiment, tell: Tell = silent
+    experiment: Experiment, progress: Progress = silent
 ) -> tuple[Dataset, list[Dataset], list[str]]:
     """Load target and sources under common class names, none holding another's test images.
 
@@ -37,8 +37,8 @@ def read_data(
     ----------
     experiment : Experiment
         With absolute paths.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def read_data(
                 f"{target.path}: expected boxes in the {split} split {why}, got "
                 f"{len(found.samples)} images without any; label some"
             )
-    kept, told = without_overlap(target, sources, experiment, tell)
+    kept, told = without_overlap(target, sources, experiment, progress)
     return target, kept, [*notes, *told]
 
 
@@ -108,7 +108,7 @@ def sum_up_with_aliases(
 
 
 def without_overlap(
-    target: Dataset, sources: Sequence[Dataset], experiment: Experiment, tell: Tell = silent
+    target: Dataset, sources: Sequence[Dataset], experiment: Experiment, progress: Progress = silent
 ) -> tuple[list[Dataset], list[str]]:
     """Keep the images that the target is validated and tested on out of its sources.
 
@@ -120,8 +120,8 @@ def without_overlap(
         crop of it, counts as well as an equal file.
     experiment : Experiment
         Whose ``overlap`` says whether to refuse, drop or keep the shared images.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def without_overlap(
         When images are shared beyond doubt and ``overlap`` is ``refuse``.
     """
     kept, notes = [], []
-    for source, likeness in zip(sources, _shared(target, sources, tell), strict=True):
+    for source, likeness in zip(sources, _shared(target, sources, progress), strict=True):
         hashes = [content_hash(sample.image) for sample in source.samples]
         sure = [likeness.get(content, 0.0) >= CERTAIN for content in hashes]
         doubtful = sum(content in likeness for content in hashes) - sum(sure)
@@ -166,23 +166,22 @@ def without_overlap(
 
 
 def _shared(
-    target: Dataset, sources: Sequence[Dataset], tell: Tell
+    target: Dataset, sources: Sequence[Dataset], progress: Progress
 ) -> list[dict[str, float]]:
     """For each source, how like its images are to unseen ones, by the hash of their content.
 
-    What was once found is looked up, for as long as the images are the same.
+    What was once found is looked up, for as long as the images and their labels are the same.
     """
-    unseen = [content_hash(sample.image) for sample in target.split("val", "test").samples]
+    unseen = target.split("val", "test")
     files = []
     for source in sources:
-        contents = [content_hash(sample.image) for sample in source.samples]
-        words = "\n".join([_FORMAT, *sorted(unseen), "", *sorted(contents)])
+        words = "\n".join([_FORMAT, unseen.fingerprint(), source.fingerprint()])
         key = hashlib.sha256(words.encode()).hexdigest()
         files.append(cache_folder() / "overlaps" / f"{key}.json")
     known = [_looked_up(file) for file in files]
     fresh = [source for source, found in zip(sources, known, strict=True) if found is None]
-    if unseen and fresh:
-        searched = iter(unseen_images_in(target, fresh, tell=tell))
+    if unseen.samples and fresh:
+        searched = iter(unseen_images_in(target, fresh, progress=progress))
         for number, file in enumerate(files):
             if known[number] is None:
                 known[number] = {

@@ -1,4 +1,4 @@
-"""The task of a worker: train the stages of one chain with one seed, and test what they came to."""
+"""The task of a worker: train the stages of one chain with one seed, and evaluate the result."""
 
 from __future__ import annotations
 

@@ -27,14 +27,16 @@ from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
 
 if TYPE_CHECKING:
     import pandas
 
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.evaluation.predictions import Predictions
 
 
@@ -80,7 +82,7 @@ def run_experiment(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
     address: str | None = None,
     jobs: int = 1,
 ) -> Outcome:
@@ -98,8 +100,8 @@ def run_experiment(
         The folder that a leading ``../datasets/`` of the experiment's paths stands for.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     address : str, optional
         ``host:port`` of the Ray cluster, for ``engine: ray``.
     jobs : int
@@ -122,8 +124,8 @@ def run_experiment(
     'lc-101'
     """
     [outcome] = run_experiments(
-        [experiment], [out], resume=resume, data_root=data_root, overrides=overrides, tell=tell,
-        address=address, jobs=jobs,
+        [experiment], [out], resume=resume, data_root=data_root, overrides=overrides,
+        progress=progress, address=address, jobs=jobs,
     )
     return outcome
 
@@ -135,7 +137,7 @@ def run_experiments(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
     address: str | None = None,
     jobs: int = 1,
 ) -> list[Outcome]:
@@ -147,7 +149,7 @@ def run_experiments(
         All are read before anything is written.
     outs : sequence of str or Path
         The run folder of each.
-    resume, data_root, overrides, tell, address, jobs
+    resume, data_root, overrides, progress, address, jobs
         As for `run_experiment`.
 
     Returns
@@ -167,20 +169,21 @@ def run_experiments(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(_one_engine(located), address, jobs))
         plans: dict[Path, tuple[Ranking, tuple[str, ...], Arms]] = {}
-        for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
+        for asked, out in zip([read(e, engine, progress) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
             run = stack.enter_context(open_run(out, asked.fingerprint, resume, GROWS))
             record_experiment(run, experiment, asked.fingerprint["data"], experiment.weights,
                               asked.fingerprint["weights"], "run")
-            ranking = rank(run, experiment, target, sources, engine, tell)
+            ranking = rank(run, experiment, target, sources, engine, progress)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
+            show_datasets(run, target, sources, ranking, picked, progress)
             weights = trusted_weights(run, experiment, asked.weights)
-            chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
+            chains = adapt(run, experiment, ranking, target, sources, picked, weights, progress)
             learned = sources_of(chains[experiment.seeds[0]])
             plans[run.path] = ranking, learned, plan_arms(run, experiment, target, chains, weights)
         outcomes = {}
-        for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
+        for arms in train_arms([arms for *_, arms in plans.values()], engine, progress):
             ranking, learned, _ = plans[arms.run.path]
             table = arms.write()
             outcomes[arms.run.path] = Outcome(
@@ -219,7 +222,7 @@ class Asked:
     fingerprint: dict[str, Any]
 
 
-def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
+def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> Asked:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
@@ -227,7 +230,7 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     screen_checkpoints(experiment, weights)
     check_training(experiment, engine)
     check_weights(experiment, weights)
-    target, sources, notes = read_data(experiment, tell)
+    target, sources, notes = read_data(experiment, progress)
     notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it; what faulty rows
@@ -373,7 +376,7 @@ def rank(
     target: Dataset,
     sources: Sequence[Dataset],
     engine: Engine,
-    tell: Tell,
+    progress: Progress,
 ) -> Ranking:
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
     from aoi_tl.caches.signature_cache import SignatureCache
@@ -383,12 +386,27 @@ def rank(
     with SignatureCache(engine=None if isinstance(engine, LocalEngine) else engine) as cache:
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
-            sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
-            cache=cache,
+            sample=score.sample, progress=lambda done, total: progress("signatures", done, total),
+            cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
     return ranking
+
+
+def _detectors_looked_through(
+    run: RunFolder, experiment: Experiment, sources: Sequence[Dataset], cache: SignatureCache
+) -> dict[str, Path]:
+    """The sources' detectors that are there before the run's first training.
+
+    They are remembered, so that a resumed run ranks as it did before it kept detectors of its own.
+    """
+    known = run.read_json("score_detectors.json")
+    if known is None:
+        found = kept_detectors(sources, experiment.score.method, cache)
+        known = {name: str(file) for name, file in found.items()}
+        run.write_json("score_detectors.json", known)
+    return {name: Path(file) for name, file in known.items() if Path(file).is_file()}
 
 
 def pick_sources(
@@ -419,6 +437,20 @@ def pick_sources(
     return list(dict.fromkeys(picked))
 
 
+def show_datasets(
+    run: RunFolder, target: Dataset, sources: Sequence[Dataset], ranking: Ranking,
+    picked: Sequence[Dataset], progress: Progress,
+) -> None:
+    """Keep what the page shows of the datasets under ``appearance/``; once."""
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if (run.path / "appearance" / "images.csv").is_file():
+        return
+    by_name = {source.name: source for source in sources}
+    ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], progress)
+
+
 def adapt(
     run: RunFolder,
     experiment: Experiment,
@@ -427,7 +459,7 @@ def adapt(
     sources: Sequence[Dataset],
     picked: Sequence[Dataset],
     weights: Path,
-    tell: Tell,
+    progress: Progress,
 ) -> dict[int, list[Chain]]:
     """Make the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
 
@@ -444,8 +476,8 @@ def adapt(
         Those to learn from one by one.
     weights : Path
         The checkpoint that every chain begins with.
-    tell : callable
-        Told what is being written.
+    progress : callable
+        Called with what is being written.
 
     Returns
     -------
@@ -458,7 +490,8 @@ def adapt(
         When a source has no training instance of the target's classes, or the target fewer
         training images than asked for.
     """
-    data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
+    data = AdaptedData(run, experiment, target.split("train", "val").label_space, progress)
+    data.whole(target)  # every arm is evaluated on its test split, however few images it sees
     detectors = source_detectors(experiment, ranking, data, sources, weights)
     chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
     for seed, found in chains.items():
@@ -497,7 +530,7 @@ def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
     run.write_table("summary.csv", summary)
     if "images" in summary and "stock" in set(summary["arm"]):
         run.write_table("learning_curve.csv", learning_curve(summary, "map50", "stock"))
-    write_page(run)
+    write_page(run.path)
     return summary
 
 

@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_what_was_there(
     for step in ("os.replace", "os.fsync", "os.chmod"):
         with monkeypatch.context() as patch:
             patch.setattr(step, full)
-            with pytest.raises(RunError, match=r"a\.csv, got No space left on device; free"):
+            with pytest.raises(RunError, match=r"a\.csv, got No space left on device; make room"):
                 write_atomically(file, "new")
         assert file.read_text() == "old"
         assert [found.name for found in tmp_path.iterdir()] == ["a.csv"]
@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, name: str | None, place: str) -
         with open_run(tmp_path / "r", PRINT, resume=True) as run:
             raise OSError(28, "No space left on device", name and str(run.path / name))
 
-    with pytest.raises(RunError, match=f"{place}, got No space left on device; free the place"):
+    with pytest.raises(RunError, match=f"{place}, got No space left on device; make room"):
         work()
 
 

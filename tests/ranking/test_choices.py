@@ -16,7 +16,7 @@ from aoi_tl.ranking.choices import (
 from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import Domain, pool
 from aoi_tl.similarity.signature import Signature
-from aoi_tl.transfer.viewing import View, pool_views
+from aoi_tl.transfer.viewing import View, fuse_views
 
 GREY = Signature([[99, 99, 99]], [1.0])
 NAMES = ("dent", "crack")
@@ -61,18 +61,34 @@ def test_a_set_is_what_its_detectors_see_together(target):
     cracks = source("cracks", target, seen((0, 1, 0.7, 0.9), (2, 1, 0.6, 0.8)))
     assert zero_shot_map(target, dents) == pytest.approx(0.4975, abs=0.01)
     assert zero_shot_map(target, pool([dents, cracks])) == pytest.approx(0.995, abs=0.01)
-    gain, (low, high) = estimate_together(target, [dents, cracks])
-    expected = FITTED["detector"].gain([zero_shot_map(target, pool([dents, cracks]))])
-    assert gain == pytest.approx(expected + UNION_BONUS)
-    assert high - gain == pytest.approx(gain - low) == pytest.approx(FITTED["detector"].margin)
+    alone = {dents: (15.0, (5.0, 25.0)), cracks: (14.0, (4.0, 24.0))}
+    gain, (low, high) = estimate_together(target, alone)
+    assert gain == pytest.approx(15 + UNION_BONUS + FITTED["detector"].weights[1] * 0.4975, abs=0.5)
+    assert (high - gain, gain - low) == (pytest.approx(10), pytest.approx(10))
 
 
-def test_pooled_views_say_nothing_twice():
-    both = pool_views([seen((0, 0, 0.2, 0.6)), seen((0, 0, 0.202, 0.9), (0, 1, 0.2, 0.5)),
-                       seen((1, 0, 0.2, 0.3), names=("crack",))])
-    assert sorted(zip(both.image, both.class_id, both.confidence, strict=True)) == [
-        (0, 0, 0.9), (0, 1, 0.5), (1, 1, 0.3),
-    ]
+def test_what_shares_no_class_adds_nothing(target):
+    strangers = [Domain(name, {"stain": 3}, 3, GREY, names=("stain",)) for name in "ab"]
+    for stranger in strangers:
+        object.__setattr__(stranger, "detector", "best.pt")
+        stranger._views[id(target)] = seen((0, 0, 0.2, 0.9), names=("stain",))
+    gain, _ = estimate_together(target, dict.fromkeys(strangers, (-30.0, (-40.0, -20.0))))
+    assert gain == -30
+
+
+def test_what_several_see_is_fused():
+    both = fuse_views([seen((0, 0, 0.2, 0.6), (1, 1, 0.5, 0.8)),
+                       seen((0, 0, 0.21, 0.9), (0, 1, 0.2, 0.5), names=NAMES[::-1])])
+    found = {(i, c): (conf, box) for i, c, conf, box in
+             zip(both.image, both.class_id, both.confidence, both.box, strict=True)}
+    # The second calls class 0 what the first calls 1.
+    assert {key: conf for key, (conf, _) in found.items()} == pytest.approx(
+        {(0, 0): (0.6 + 0.5) / 2, (0, 1): 0.9 / 2, (1, 1): 0.8 / 2}
+    )
+    assert found[0, 0][1][0] == pytest.approx(0.15)
+    alone = fuse_views([seen((0, 0, 0.2, 0.6), (0, 0, 0.21, 0.2))])
+    assert alone.confidence.tolist() == [0.6]
+    assert alone.box[0, 0] == pytest.approx((0.6 * 0.15 + 0.2 * 0.16) / 0.8)
 
 
 def test_a_pool_counts_and_labels_as_its_members_do():

@@ -42,6 +42,34 @@ def test_the_ranking_says_what_is_picked_and_why_not() -> None:
     assert table.to_markdown().count("\n") == 5
 
 
+def test_auto_shows_all_that_can_be_done_with_its_sentence() -> None:
+    near = {**SCORES["sources"][0], "explanation": "your class", "tied": False,
+            "measures": {"box": {"undefined": None}}}
+    bare = {**near, "name": "bare", "explanation": "none of your classes",
+            "measures": {"box": {"undefined": "bare has no labelled box"}}}
+    choices = [
+        {"name": "nj-101", "sources": ["nj-101"], "estimated_gain": 4.0, "interval": [-1.0, 9.0]},
+        {"name": "none: fine-tune COCO", "sources": [], "estimated_gain": 0.0,
+         "interval": [0.0, 0.0]},
+        {"name": "bare", "sources": ["bare"], "estimated_gain": None, "interval": None},
+    ]
+    table = ranking_table({"target": "dc-1", "method": "auto", "selected": "nj-101",
+                           "sources": [near, bare], "choices": choices})
+    assert table.rows[0] == ("1", "nj-101", "+4.0 [-1.0, +9.0]", "picked; your class")
+    assert table.rows[1][:3] == ("2", "none: fine-tune COCO", "+0.0 [+0.0, +0.0]")
+    assert table.rows[2][:3] == ("", "bare", "unknown")
+    assert table.rows[2][3] == "bare has no labelled box; none of your classes"
+
+
+def test_another_measure_is_shown_with_its_interval() -> None:
+    found = {"value": 0.5, "interval": [0.25, 0.75], "undefined": None}
+    row = {**SCORES["sources"][0], "measures": {"box": found}, "tied": True, "explanation": "why"}
+    table = ranking_table({**SCORES, "method": "box", "sources": [row]})
+    assert table.rows == (
+        ("1", "nj-101", "0.5 [0.25, 0.75]", "within noise of the first; why"),
+    )
+
+
 def test_a_matrix_has_a_dash_on_its_diagonal() -> None:
     other = {**SCORES, "target": "nj-101", "sources": [SCORES["sources"][1]]}
     table = matrix_table([SCORES, other], "discrepancy")

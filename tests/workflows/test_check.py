@@ -15,6 +15,7 @@ from aoi_tl.errors import DataError
 from aoi_tl.formats import export_dataset
 from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
 from tests.drawn import draw_dataset, tree_hash
+from tests.drawn_boards import again, copy, write_boards
 
 
 @pytest.fixture
@@ -253,6 +254,45 @@ def test_a_split_of_real_tiles_leaks_none_and_keeps_the_shares(
         assert len(part.samples) / len(anew.samples) == pytest.approx(share, abs=0.02)
         for name, count in part.counts.items():
             assert count / anew.counts[name] == pytest.approx(share, abs=0.05), (split, name)
+
+
+def test_one_design_on_many_parts_is_a_note_and_splits_freely(tmp_path: Path) -> None:
+    board = write_boards(tmp_path / "board", 16)
+    (checked,) = run_check([board])
+    assert checked.counts() == {"repeated design": 1}
+    assert checked.findings[0].what == (
+        "one design, on several parts, makes 100% of the images (16 of 16)"
+    )
+    written, table = run_split(board, tmp_path / "anew", (0.5, 0.25, 0.25))
+    assert table.title == "board, split by group"
+    assert [row[1] for row in table.rows] == [row[2] for row in table.rows]  # as many groups
+    assert [int(row[1]) for row in table.rows] == pytest.approx([8, 4, 4], abs=1.6)
+    old = write_boards(tmp_path / "old", 8, start=50)
+    target, source = load_dataset(written), load_dataset(old)
+    assert unseen_images_in(target, [source]) == ([],)
+    assert "it is also in old" in run_check([board, old])[0].findings[0].what
+    seen = target.split("test").samples[0]
+    leak = old.parent / "images" / "train" / "leak.jpg"
+    pixels, marked, quality = again("shifted", *copy(int(seen.image.stem)))
+    cv2.imwrite(str(leak), pixels.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    (old.parent / "labels" / "train" / "leak.txt").write_text("".join(
+        f"{c} {x} {y} {w} {h}\n" for c, (x, y, w, h) in zip(
+            marked.classes.tolist(), marked.boxes.tolist(), strict=True)
+    ))
+    ((found,),) = unseen_images_in(target, [load_dataset(old)])
+    assert (found[0].name, found[1].name) == ("leak.jpg", seen.image.name)
+    assert found[2] >= CERTAIN
+    assert "shared with another dataset" in run_check([written, old])[0].counts()
+
+
+def test_a_split_says_why_it_misses_its_shares(sound: Path, tmp_path: Path) -> None:
+    rows = [f"{s.image.stem},{min(number // 14, 1) * (number - 12)}"
+            for number, s in enumerate(load_dataset(sound).samples)]
+    index = tmp_path / "index.csv"
+    index.write_text("\n".join(["image,group", *rows]))
+    _, table = run_split(sound, tmp_path / "anew", (0.5, 0.25, 0.25), groups=index)
+    assert table.title.endswith("one group holds 14 of 18 images")
+    assert "asked for 0.50 0.25 0.25 of the images, got 0.78" in table.title
 
 
 def test_planted_facts_of_the_real_data(shared: Path) -> None:

@@ -39,7 +39,7 @@ def experiment(shelf: Path, **settings: object) -> Experiment:
         "train": TRAIN,
         "arms": ["coco", "method-all"],
         "seeds": [0],
-        "score": {"n_clusters": 3},
+        "score": {"n_clusters": 3, "method": "paper"},
     }
     return Experiment.model_validate({**defaults, **settings})
 

@@ -1,4 +1,4 @@
-"""Ultralytics datasets in: a ``data.yaml`` and what it names, read sample by sample."""
+"""Reading Ultralytics datasets: a ``data.yaml`` and its images, sample by sample."""
 
 from __future__ import annotations
 
