@@ -18,10 +18,9 @@ from aoi_tl.data.dataset_names import dataset_name
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import keypoint_columns, read_names
+from aoi_tl.data.yolo.read import keypoint_columns, read_names, read_yaml_map
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
-from aoi_tl.files.yaml_file import read_yaml
 
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
@@ -142,10 +141,8 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
     findings: list[Finding] = []
     notes: list[str] = []
     try:
-        content = read_yaml(path)
-        if not isinstance(content, dict):
-            raise DataError(f"{path}: expected a map with train, val and names; correct the file")
-        names = read_names(content, path)
+        content = read_yaml_map(path)
+        names = read_names(content, path, notes)
         root = find_root(content, path, notes)
     except DataError as error:
         return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))

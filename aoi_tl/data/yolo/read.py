@@ -27,6 +27,7 @@ from aoi_tl.files.yaml_file import read_yaml
 _REQUESTS = 32  # to object storage at once: each is mostly waiting
 _MOST_FAULTY = 0.05  # the share of label rows that may be skipped
 _TOGETHER = 1000  # files of object storage that are asked for before the first is used
+_MOST_CLASSES = 10_000  # without names
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ class DatasetReader:
         self.aliases = aliases
         self._content = read_yaml_map(self.path)
         self._notes: list[str] = []
-        self.given = read_names(self._content, self.path)
+        self.given = read_names(self._content, self.path, self._notes)
         self._root = find_root(self._content, self.path, self._notes)
         # A name given twice has one meaning; its boxes are merged under its first id.
         self.names, self._ids = merged_names(self.given, aliases)
@@ -316,7 +317,7 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
     DataError
         It cannot be read, or is no map.
     """
-    content = read_yaml(path)
+    content = read_yaml(path, look=_keep_names_as_written)
     if not isinstance(content, dict):
         raise DataError(
             f"{path}: expected a map with train, val and names, got {_kind(content)}; "
@@ -325,7 +326,24 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
     return content
 
 
-def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+def _keep_names_as_written(root: Any) -> None:
+    """Make text of class names that YAML 1.1 takes for something else: ``on``, ``no``, ``1e3``."""
+    import yaml
+
+    if not isinstance(root, yaml.MappingNode):
+        return
+    for key, names in root.value:
+        if key.value != "names" or not isinstance(names, yaml.CollectionNode):
+            continue
+        for one in names.value:
+            name = one[1] if isinstance(one, tuple) else one
+            if isinstance(name, yaml.ScalarNode) and name.tag.startswith("tag:yaml.org,2002:"):
+                name.tag = "tag:yaml.org,2002:str"
+
+
+def read_names(
+    content: dict[Any, Any], path: Path, notes: list[str] | None = None
+) -> tuple[str, ...]:
     """Read the class names of a dataset.
 
     Parameters
@@ -334,11 +352,13 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
         The YAML.
     path : Path
         Its file, for the message.
+    notes : list of str, optional
+        Gets a line where the YAML has no names but ``nc``.
 
     Returns
     -------
     tuple of str
-        In the order of their ids.
+        In the order of their ids; ``class_0``, ``class_1``, ... where there is ``nc`` alone.
 
     Raises
     ------
@@ -347,6 +367,11 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
     """
     names = content.get("names")
     cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
+    count = content.get("nc")
+    if names is None and type(count) is int and 0 < count <= _MOST_CLASSES:
+        if notes is not None:
+            notes.append(f"no 'names': the {count} classes of 'nc' are class_0, class_1, ...")
+        return tuple(f"class_{number}" for number in range(count))
     if names is None:
         raise DataError(f"{path}: expected class names, got no 'names'; {cure}")
     if isinstance(names, dict):
@@ -366,7 +391,6 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
     if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
         raise DataError(f"{path}: expected every class name to be text; {cure}")
-    count = content.get("nc")
     if isinstance(count, int) and count != len(names):
         raise DataError(
             f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"
