@@ -121,7 +121,7 @@ def score(
     with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where)
+                                        progress, where, weights)
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
                                     weights)

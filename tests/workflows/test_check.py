@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from aoi_tl.adaptation.few_labels import nested_subsets
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
 from aoi_tl.formats import export_dataset
-from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
+from aoi_tl.workflows.check import parts_of, run_check, run_split, unseen_images_in
 from tests.drawn import draw_dataset, tree_hash
 from tests.drawn_boards import again, copy, write_boards
 
@@ -321,3 +322,22 @@ def test_a_folder_is_checked_as_what_is_in_it(sound: Path, tmp_path: Path) -> No
     (tmp_path / "nothing").mkdir()
     [nothing] = run_check([tmp_path / "nothing"], tmp_path / "out")
     assert nothing.counts() == {"dataset": 1}
+
+
+def test_few_labelled_images_hold_all_copies_of_a_part_or_none(tmp_path: Path) -> None:
+    data = draw_dataset(tmp_path / "line", {"dent": 3, "stain": 3}, empty=0, size=128)
+    train = tmp_path / "line" / "images" / "train"
+    image = cv2.imread(str(train / "train0.png"))
+    for number, quality in enumerate((60, 80)):  # the first part, photographed three times
+        cv2.imwrite(str(train / f"again{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        labels = tmp_path / "line" / "labels" / "train"
+        (labels / f"again{number}.txt").write_text((labels / "train0.txt").read_text())
+    dataset = load_dataset(data)
+    parts = parts_of(dataset)
+    copies = {path for path in parts if path.stem in ("train0", "again0", "again1")}
+    assert len({parts[path] for path in copies}) == 1
+    assert len(set(parts.values())) == 6
+    for seed in range(4):
+        few = nested_subsets(dataset, [4], seed, parts)[4]
+        held = {sample.image for sample in few.samples} & copies
+        assert held in (copies, set())
