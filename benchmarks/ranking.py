@@ -76,27 +76,32 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
 
 def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
     """Put estimates by weights fitted without the row's group in the place of the package's."""
-    from aoi_tl.ranking.auto import FINDS_SOMETHING, fit_leaving_out
+    from aoi_tl.ranking.auto import INPUTS, fit_leaving_out, is_unrelated
 
     pairs = pairs.copy()
-    single = ~pairs["sources"].str.contains("+", regex=False)
     group = np.array(groups)
-    inputs = {"auto": [pairs["zero-shot"].fillna(0)], "auto-data": [pairs["overlap"], pairs["box"]]}
-    unrelated = (pairs["overlap"] == 0) | (pairs["zero-shot"].fillna(0) < FINDS_SOMETHING)
+    single = ~pairs["sources"].str.contains("+", regex=False).to_numpy()
     fitted = {}
-    for name, columns in inputs.items():
-        values = np.column_stack(columns)
-        fitted[name], estimates = fit_leaving_out(
-            values[single], pairs.loc[single, "gain"].to_numpy(), group[single].tolist()
-        )
-        none = unrelated[single] if name == "auto" else pairs.loc[single, "overlap"] == 0
-        pairs.loc[single, name] = np.where(none, np.minimum(estimates, 0), estimates)
-    pairs.loc[~single, "auto-data"] = np.nan
+    for name, kind in (("auto", "detector"), ("auto-data", "data")):
+        known = ["overlap", "zero-shot"] if kind == "detector" else ["overlap"]
+        apart = np.array([is_unrelated(row) for row in pairs[known].to_dict("records")])
+        pairs.loc[~single, name] = np.nan
+        for rows, inputs in ((single & ~apart, list(INPUTS[kind])), (single & apart, [])):
+            estimator, estimates = fit_leaving_out(
+                pairs.loc[rows, inputs].to_numpy(float), pairs.loc[rows, "gain"].to_numpy(),
+                group[rows].tolist(),
+            )
+            pairs.loc[rows, name] = estimates
+            fitted.setdefault(name, estimator)
+            if kind == "detector" and not inputs:
+                fitted["unrelated"] = estimator
     slope = fitted["auto"].weights[1]
     for at in pairs.index[~single]:
         row = pairs.loc[at]
         mine = pairs[single & (pairs["target"] == row["target"])
                      & pairs["sources"].isin(row["sources"].split("+"))]
+        if len(mine) < len(row["sources"].split("+")):
+            continue  # a member was not measured
         best = mine.sort_values("auto").iloc[-1]
         pairs.loc[at, "auto"] = best["auto"]
         if best["overlap"] > 0:
@@ -151,16 +156,17 @@ def report() -> None:
         print("bonus of a union", round(bonus(pairs, fitted["auto"].weights[1], None,
                                              np.array(groups)), 1))
         for name, estimator in fitted.items():
-            print(name, [round(w, 2) for w in estimator.weights], f"margin {estimator.margin:.1f}",
-                  "none right where all are unrelated:", none_right(table, name))
+            print(name, [round(w, 2) for w in estimator.weights], f"margin {estimator.margin:.1f}")
+        for name in ("auto", "auto-data"):
+            print(name, "none right where all are unrelated:", none_right(table, name))
         parts = {"all": table} | {str(f): rows for f, rows in table.groupby("family")}
         for part, rows in parts.items():
             generator = np.random.default_rng(0)
             print(f"\n{part}\n")
             print(agreement_table(agreement(rows, directions(rows), generator)).to_markdown())
             print(calibration_table({
-                name: calibration(rows, name, estimator.margin, generator)
-                for name, estimator in fitted.items()
+                name: calibration(rows[rows["overlap"] > 0], name, fitted[name].margin, generator)
+                for name in ("auto", "auto-data")
             }).to_markdown())
         print(choices_table(table, chosen(table, "auto")).to_markdown())
         if by == "target":
