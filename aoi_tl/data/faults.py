@@ -25,6 +25,7 @@ from aoi_tl.files.untrusted import real_path
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
     "dataset": ("error", "correct the YAML"),
+    "annotation": ("error", "correct it, or leave it out: aoi-tl import --skip-faulty"),
     "missing image": ("error", "correct 'path' or the list"),
     "unreadable image": ("error", "replace the file or take it off the list"),
     "tiny image": ("error", "take it out: detectors leave out images under 10 pixels"),

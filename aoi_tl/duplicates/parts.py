@@ -82,10 +82,9 @@ def decide_parts(
     -------
     bool array of shape (len(agreements),)
         Whether each pair shows one part. Pairs that hang together show one part, all of them,
-        unless more of them are shown by their labels to differ than to be one; where the labels
-        say nothing of any of them, the pairs of their folder count. If they differ, a pair that
-        the labels say nothing about has to look alike all over, on half of the smaller image at
-        least.
+        unless more of them, or more of their folder's, are shown by their labels to differ than
+        to be one. Then a pair that the labels say nothing about has to look alike all over, on
+        half of the smaller image at least.
     """
     @lru_cache(maxsize=512)
     def pixels(position: int) -> NDArray[np.float32]:
@@ -116,8 +115,7 @@ def decide_parts(
             np.bincount(of, sign, minlength=len(defects))[of] for of in (number[first],
                                                                          folders[first])
         ]
-        known = np.bincount(number[first], np.abs(sign), minlength=len(defects))[number[first]] > 0
-        repeated = np.flatnonzero(np.where(known, *balance) < 0).tolist()
+        repeated = np.flatnonzero(np.minimum(*balance) < 0).tolist()
         alike = pool.map(
             lambda k: seamless(agreements[k]) if shown[k] is None else bool(shown[k]), repeated
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +26,7 @@ from aoi_tl.data.faults import (
 )
 from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
 from aoi_tl.duplicates.parts import Defects
+from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 from aoi_tl.workflows.progress import Progress, silent
 
@@ -118,9 +121,10 @@ def run_check(
     Parameters
     ----------
     paths : sequence of path-like
-        ``data.yaml`` files.
+        ``data.yaml`` files, or folders: of such a file, or of annotations in another format.
     out : path-like, optional
-        A folder: gets ``<dataset>/check.json`` for each.
+        A folder: gets ``<dataset>/check.json`` for each, and ``<dataset>/imported`` where
+        annotations are of another format.
     duplicates : bool
         Whether to read the pixels, and so find broken, blank and tiny images, copies and
         near-duplicates; else only files and labels are looked at.
@@ -140,7 +144,7 @@ def run_check(
     inspections: list[Inspection] = []
     for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
         progress("reading labels", number, len(files))
-        inspections.append(replace(inspect_dataset(path), name=name))
+        inspections.append(replace(_inspected(path, name, out), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
         shelf = _Shelf(inspections, workers, progress)
@@ -162,6 +166,34 @@ def run_check(
             write_atomically(Path(out) / folder_name(one.name) / "check.json",
                              text.encode("utf-8", "backslashreplace"))
     return tuple(checked)
+
+
+def _inspected(path: Path, name: str, out: str | Path | None) -> Inspection:
+    """Inspect a dataset; that of a folder is its YAML, else what its annotations become."""
+    from aoi_tl.files.run_folder import folder_name
+    from aoi_tl.formats import import_dataset
+
+    if not path.is_dir():
+        return inspect_dataset(path)
+    inside = [file for file in (path / "data.yaml", path / "dataset.yaml") if file.is_file()]
+    inside += sorted(path.glob("*.yaml"))
+    if inside:
+        return inspect_dataset(inside[0])
+    place = Path(out or tempfile.mkdtemp()) / folder_name(name) / "imported"
+    if (place / "data.yaml").is_file():
+        shutil.rmtree(place)  # of an earlier check
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        done = import_dataset(None, path, place, link=True, skip_faulty=True, most_faulty=1.0)
+    except DataError as error:
+        return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
+    found = inspect_dataset(done.path)
+    faults = [fault.partition(": expected") for fault in done.faults]
+    return replace(found, path=path, findings=(
+        *(Finding("annotation", where, (expected + what).removeprefix(": "))
+          for where, expected, what in faults),
+        *found.findings,
+    ))
 
 
 class _Shelf:

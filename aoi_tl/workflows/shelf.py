@@ -55,7 +55,7 @@ def read_data(
     """
     target, *sources = load_with_aliases(
         [experiment.target, *experiment.source_files], experiment.aliases,
-        [None, *experiment.source_names],
+        [None, *experiment.source_names], experiment.faulty == "skip",
     )
     names = [target.name, *(source.name for source in sources)]
     folders = [folder_name(name) for name in names]
@@ -83,11 +83,12 @@ def read_data(
 
 
 def load_with_aliases(
-    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = ()
+    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = (),
+    skip_faulty: bool = False,
 ) -> list[Dataset]:
     """Load datasets, tell their names apart, and bring their class names under common ones."""
     datasets = [
-        replace(load_dataset(path), name=name)
+        replace(load_dataset(path, skip_faulty=skip_faulty), name=name)
         for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
     ]
     if aliases is None:

@@ -234,8 +234,9 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     target, sources, notes = read_data(experiment, progress)
     notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
-        # Where the files lie and where the work is done makes no other run of it.
-        mode="json", exclude={"target", "sources", "aliases", "engine"}
+        # Where the files lie and where the work is done makes no other run of it; what faulty rows
+        # are left out shows in the data.
+        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty"}
     )
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {

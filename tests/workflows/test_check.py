@@ -13,6 +13,7 @@ from aoi_tl.adaptation.few_labels import nested_subsets
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
+from aoi_tl.formats import export_dataset
 from aoi_tl.workflows.check import parts_of, run_check, run_split, unseen_images_in
 from tests.drawn import draw_dataset, tree_hash
 from tests.drawn_boards import again, copy, write_boards
@@ -302,6 +303,25 @@ def test_planted_facts_of_the_real_data(shared: Path) -> None:
     assert counts["copy"] == 16
     assert counts["near-duplicate"] == 8
     assert not {kind for kind in counts if kind.startswith("splits share")}
+
+
+def test_a_folder_is_checked_as_what_is_in_it(sound: Path, tmp_path: Path) -> None:
+    [by_folder] = run_check([sound.parent], tmp_path / "out")
+    assert (by_folder.name, by_folder.images) == ("sound", run_check([sound])[0].images)
+    export_dataset(load_dataset(sound), "voc", tmp_path / "voc")
+    (broken,) = sorted((tmp_path / "voc" / "Annotations").iterdir())[:1]
+    broken.write_text(broken.read_text().replace("<xmin>", "<xmin>x"))
+    before = tree_hash(tmp_path / "voc")
+    for _ in range(2):  # what an earlier check imported is replaced
+        [found] = run_check([tmp_path / "voc"], tmp_path / "out")
+        [fault] = [finding for finding in found.findings if finding.kind == "annotation"]
+        assert fault.where.endswith(f"{broken.name} object 1")
+        assert fault.what.startswith("expected xmin")
+        assert found.images >= by_folder.images - 1
+    assert tree_hash(tmp_path / "voc") == before
+    (tmp_path / "nothing").mkdir()
+    [nothing] = run_check([tmp_path / "nothing"], tmp_path / "out")
+    assert nothing.counts() == {"dataset": 1}
 
 
 def test_few_labelled_images_hold_all_copies_of_a_part_or_none(tmp_path: Path) -> None:
