@@ -508,7 +508,7 @@ def export_model(
     typer.echo(f"written to {exported.file}")
 
 
-@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
+@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/t1 --out runs/both.html")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
                                                help="Run folders.")],

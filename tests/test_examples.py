@@ -67,6 +67,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "target": "../datasets/dc-1/data.yaml", "sources": "../datasets/*/data.yaml",
         "arms": ["method-all"], "operate": {"escape": 0.5}, "subset": {"mixed": "keep"},
     }))
+    benchmark = yaml.safe_load((REPOSITORY / "experiments/demo-benchmark.yaml").read_text())
+    (folder / "experiments/demo-benchmark.yaml").write_text(yaml.safe_dump({
+        **benchmark, "weights": "yolov8n.yaml",
+        "train": {**benchmark["train"], "epochs": 1, "imgsz": 64, "source": {"epochs": 1}},
+    }))
     return folder
 
 
@@ -148,15 +153,18 @@ def test_on_datasets(place: Path) -> None:
 
 
 def test_on_runs(place: Path) -> None:
-    """Commands: run transfer report export-model inspect classify."""
-    run_all("run", "transfer", "report", "export-model", "inspect", "classify")
+    """Commands: run transfer report export-model inspect classify benchmark."""
+    for number, name in enumerate(("dc-1", "nj-101", "xh-4")):
+        draw_dataset(place / "datasets/demo" / name, {"dent": 3, "stain": 3}, seed=number)
+    run_all("run", "transfer", "report", "export-model", "inspect", "classify", "benchmark")
     for file in ("runs/dc-1/report.html", "runs/t1/done", "runs/inspect/verdicts.csv",
-                 "runs/lithium-cdg/done"):
+                 "runs/both.html", "runs/lithium-cdg/done", "runs/benchmark/ranking.md"):
         assert os.path.exists(file), file
 
 
 def test_demos(place: Path) -> None:
     """Commands: demo."""
+    shutil.rmtree("datasets/demo", ignore_errors=True)  # drawn for the benchmark
     run_all("demo")
     for file in ("runs/demo/report.html", "runs/demo-classify/done"):
         assert os.path.exists(file), file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.engine import Engine, LocalEngine, open_engine
-from aoi_tl.errors import ExperimentError
+from aoi_tl.errors import CheckpointError, ExperimentError
 from aoi_tl.experiment.base import as_experiment
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
@@ -227,7 +227,11 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
-    weights = find_weights(experiment)
+    try:
+        weights = find_weights(experiment)
+    except CheckpointError:
+        check_training(experiment, engine)  # a mistyped setting is told before a missing checkpoint
+        raise
     screen_checkpoints(experiment, weights)
     check_training(experiment, engine)
     check_weights(experiment, weights)

@@ -16,8 +16,10 @@ from aoi_tl.synthetic.demo_datasets import demo_counts, demo_images, draw_demo
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(
     (path for path in (ROOT / "experiments").glob("*.yaml")
-     # Those of the classification systems name their method, and have a schema of their own.
-     if "method" not in yaml.safe_load(path.read_text(encoding="utf-8"))),
+     # Those of the classification systems name their method, a benchmark has several targets: both
+     # have a schema of their own.
+     if "method" not in (content := yaml.safe_load(path.read_text(encoding="utf-8")))
+     and not isinstance(content["target"], list)),
     key=lambda path: path.stem,
 )
 CARDS = sorted(path for path in (ROOT / "datasets").glob("*.yaml") if "." not in path.stem)

@@ -23,7 +23,7 @@ EXPERIMENT = """\
 target: new/data.yaml
 sources: [near/data.yaml, far/data.yaml]
 weights: start.pt
-score: {n_clusters: 3}
+score: {n_clusters: 3, method: paper}
 balance: {minority: {to: 1.0}}
 train: {epochs: 2, batch: 4, imgsz: 64, nbs: 8, workers: 0, optimizer: AdamW, lr0: 0.0005,
         warmup_epochs: 0, scale: 0.1, translate: 0.0, close_mosaic: 1}

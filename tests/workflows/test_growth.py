@@ -39,7 +39,7 @@ def experiment(shelf: Path, **settings: object) -> Experiment:
     defaults: dict[str, Any] = {
         "target": str(shelf / "new" / "data.yaml"), "sources": [str(shelf / "far" / "data.yaml")],
         "weights": "yolov8n.yaml", "train": TRAIN, "arms": ["coco", "union"],
-        "seeds": [0], "score": {"n_clusters": 3},
+        "seeds": [0], "score": {"n_clusters": 3, "method": "paper"},
     }
     return Experiment.model_validate({**defaults, **settings})
 

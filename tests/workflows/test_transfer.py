@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from aoi_tl import Experiment, run_experiment
 from aoi_tl.errors import AoiTlError
@@ -150,8 +151,9 @@ def spoil(kind: str, folder: Path) -> dict[str, object]:
         for file in (target / "labels").rglob("*.txt"):
             file.write_text("")
     elif kind == "no names":
-        text = (target / "data.yaml").read_text()
-        (target / "data.yaml").write_text(text[:text.index("names")] + "nc: 2\n")
+        content = yaml.safe_load((target / "data.yaml").read_text())
+        del content["names"]
+        (target / "data.yaml").write_text(yaml.safe_dump(content))
     elif kind == "no test":
         remove_split(target / "data.yaml", "test")
     elif kind == "leak":
