@@ -4,6 +4,9 @@ Free, blowhole, break, crack and uneven tiles stand for the five classes of lith
 2, 1 and 1 training images, each of another tile, drawn anew for every draw; tested on all images of
 those classes from tiles never seen. The source is NEU-CLS, the training split of NEU-DET by groups.
 Every arm of one encoder and draw starts from the same weights and takes the same number of steps.
+The settings ``few-20``, ``few-50`` and ``few-100`` have so many training images in about the same
+proportions. What the frozen arms are made of was chosen on draws 0 to 4 alone; draws 5 to 9 are
+reported apart.
 
     python benchmarks/classification_lithium.py ../shared                    # the main table
     python benchmarks/classification_lithium.py ../shared --settings equal-target milder
@@ -31,7 +34,7 @@ import pandas as pd
 from aoi_tl.classification import cdg
 from aoi_tl.classification.batches import BatchStream, Pixels, cache_pixels
 from aoi_tl.classification.classifier import build_classifier, predict, recalibrate
-from aoi_tl.classification.encoders import build_encoder
+from aoi_tl.classification.encoders import Encoder, build_encoder
 from aoi_tl.classification.folders import read_image_csv
 from aoi_tl.classification.image_set import (
     ImageSet,
@@ -41,11 +44,14 @@ from aoi_tl.classification.image_set import (
     keep_classes,
 )
 from aoi_tl.classification.training import train
+from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import score_predictions
 from aoi_tl.evaluation.comparison import summarise
 
 RESULTS = Path(__file__).parent / "results"
-SHOTS = {"free": 14, "blowhole": 2, "break": 2, "crack": 1, "uneven": 1}
+CLASSES = ("free", "blowhole", "break", "crack", "uneven")
+SHOTS = {20: (14, 2, 2, 1, 1), 50: (35, 5, 5, 2, 3), 100: (70, 10, 9, 5, 6)}
+LITE = "tf_efficientnet_lite0"
 ENCODERS = ("yolo26n-cls.pt", "yolov8n.pt")
 SIZE, BATCH, DRAWS = 96, 16, 5
 TESTED, SOURCE = 272, 1080
@@ -66,7 +72,9 @@ class Setting:
     encoders: tuple[str, ...] = ENCODERS
     arms: tuple[str, ...] = cdg.ARMS
     first_draw: int = 0
+    draws: int = DRAWS
     size: int = SIZE
+    images: int = 20
 
 
 SETTINGS = {
@@ -86,6 +94,10 @@ SETTINGS = {
     # Held to draws that no setting was chosen by.
     "fresh-draws": Setting("the paper's again, on five other draws", first_draw=DRAWS,
                            encoders=ENCODERS[:1]),
+    **{f"few-{images}": Setting(
+        f"{images} training images, 2 epochs at 128 px", epochs=2, size=128, images=images,
+        encoders=(LITE, *ENCODERS), draws=3,
+    ) for images in SHOTS},
 }
 
 
@@ -108,7 +120,7 @@ def run(shared: Path, names: list[str], file: Path) -> None:
     torch.set_num_threads(1)
     tiles = check_target(keep_classes(read_image_csv(
         shared / "data/magnetic-tile/index.csv", group="tile", pattern="images/{}"
-    ), list(SHOTS)))
+    ), list(CLASSES)))
     steel = check_source(read_image_csv(
         shared / "data/neu-det/index.csv", group="group", pattern="images/{}.jpg"
     ))
@@ -120,13 +132,14 @@ def run(shared: Path, names: list[str], file: Path) -> None:
         setting = SETTINGS[name]
         test = cache_pixels(tiles.split("test"), setting.size)
         source = cache_pixels(steel.split("train"), setting.size)
-        for draw in range(setting.first_draw, setting.first_draw + DRAWS):
-            drawn = draw_shots(tiles, SHOTS, np.random.default_rng((draw, 7)))
+        for draw in range(setting.first_draw, setting.first_draw + setting.draws):
+            shots = dict(zip(CLASSES, SHOTS[setting.images], strict=True))
+            drawn = draw_shots(tiles, shots, np.random.default_rng((draw, 7)))
             few = cache_pixels(drawn.split("train"), setting.size)
             for encoder in setting.encoders:
                 for arm in setting.arms:
                     if (name, encoder, arm, draw) not in done:
-                        rows_ = measure(shared / "weights" / encoder, setting, arm, draw, tiles,
+                        rows_ = measure(shared / "weights", encoder, setting, arm, draw, tiles,
                                         few, source, test)
                         append(file, [{"setting": name, "encoder": encoder, "arm": arm,
                                        "draw": draw, **row} for row in rows_])
@@ -134,13 +147,13 @@ def run(shared: Path, names: list[str], file: Path) -> None:
 
 
 def measure(
-    checkpoint: Path, setting: Setting, arm: str, draw: int, tiles: ImageSet, few: Pixels,
-    source: Pixels, test: Pixels,
+    weights: Path, encoder: str, setting: Setting, arm: str, draw: int, tiles: ImageSet,
+    few: Pixels, source: Pixels, test: Pixels,
 ) -> list[dict[str, object]]:
     """One training, tested with the running statistics and with those of the target."""
     started = time.perf_counter()
     classifier = build_classifier(
-        build_encoder(str(checkpoint)), len(tiles.classes), int(source.labels.max()) + 1, seed=draw
+        open_encoder(weights, encoder), len(tiles.classes), int(source.labels.max()) + 1, seed=draw
     )
     cycles = cdg.count_cycles(len(source), BATCH, setting.epochs, setting.cycle)
     steps = cdg.arm_steps(arm, cycles, setting.cycle, setting.count)
@@ -151,9 +164,8 @@ def measure(
     for statistics in ("running", "target"):
         if statistics == "target":
             recalibrate(classifier, streams["target"])
-        scores = score_predictions(
-            test.labels, predict(classifier, test).argmax(axis=1), tiles.classes
-        )
+        chances = predict(classifier, test)
+        scores = score_predictions(test.labels, chances.argmax(axis=1), tiles.classes)
         rows.append({
             "statistics": statistics, "accuracy": round(scores.accuracy, 4),
             "balanced_accuracy": round(scores.balanced_accuracy, 4),
@@ -166,11 +178,29 @@ def measure(
             "seconds": round(time.perf_counter() - started, 1),
             **{f"accuracy_{label}": round(float(value), 4)
                for label, value in zip(scores.classes, scores.per_class, strict=True)},
+            "images": setting.images, **said(chances, test.labels),
         })
-    print(f"{checkpoint.name} {arm} draw {draw}: " + ", ".join(
+    print(f"{encoder} {arm} draw {draw}: " + ", ".join(
         f"{row['statistics']} {row['accuracy']:.3f}" for row in rows
     ) + f", {rows[-1]['seconds']} s, waiting {history.waiting_share:.1%}", flush=True)
     return rows
+
+
+def open_encoder(weights: Path, name: str) -> Encoder:
+    """An Ultralytics checkpoint, or a network of timm's with its file of tensors."""
+    if name.endswith(".pt"):
+        return build_encoder(str(weights / name))
+    return build_encoder(name, str(weights / f"{name}.safetensors"))
+
+
+def said(chances: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+    """What was said of every test image: a digit for its class, two for its probability."""
+    sure = np.minimum((100 * chances.max(axis=1)).astype(int), 99)
+    return {
+        "ece": round(measure_reliability(chances, labels).error, 4),
+        "predicted": "c" + "".join(str(label) for label in chances.argmax(axis=1)),
+        "confidence": "p" + "".join(f"{value:02d}" for value in sure),
+    }
 
 
 def append(file: Path, rows: list[dict[str, object]]) -> None:
