@@ -3,13 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint clean
+# Tests of one file stay together, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+ALL_CORES := --numprocesses logical --dist loadscope
+
+.PHONY: demo test quick lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/aoi-tl demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST) $(ALL_CORES) -m "not alone"
+	$(PYTEST) -m alone
+
+quick: $(INSTALLED)
+	$(PYTEST) $(ALL_CORES) -m "not slow and not alone"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

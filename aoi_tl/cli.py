@@ -86,7 +86,7 @@ def score(
     out: Out = Path("runs/score"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
-    method: Method = "paper",
+    method: Method = "auto",
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
                                                 "mmd and otdd.")] = None,
     clusters: Clusters = "auto",
@@ -104,7 +104,12 @@ def score(
     """Rank the sources for a target: the closest first, and which one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
-    from aoi_tl.workflows.score import run_score, run_score_index, run_score_matrix
+    from aoi_tl.workflows.score import (
+        matrix_quantities,
+        run_score,
+        run_score_index,
+        run_score_matrix,
+    )
 
     settings: dict[str, Any] = {
         "n_clusters": _number(clusters), "method": method, "solver": solver,
@@ -120,7 +125,7 @@ def score(
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
                              weights)
     if matrix:
-        for quantity in ("discrepancy", "emd", "gini"):
+        for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
     else:
         _show(ranking_table(rows))
@@ -187,6 +192,11 @@ def run(
             overrides=_overrides(set_, engine), tell=tell, address=address, jobs=jobs,
         )
     shown = [_show_outcome(outcome) for outcome in outcomes]
+    if len(outcomes) > 1:
+        from aoi_tl.report.tables import verdicts_over_targets
+        from aoi_tl.workflows.transfer import BASELINES
+
+        _echo_all(verdicts_over_targets([o.summary for o in outcomes], "map50", BASELINES))
     _write_json(json_file, shown if len(shown) > 1 else shown[0])
 
 
@@ -444,6 +454,7 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     scores = json.loads((outcome.folder / "scores.json").read_text(encoding="utf-8"))
     _show(ranking_table(scores))
     _say_picked(scores, outcome.picked)
+    _say_detectors(outcome.folder)
     for metric in ("map50", "f1"):
         _show(arms_table(outcome.summary, metric, BASELINES))
     for said in verdicts(outcome.summary, "map50", BASELINES):
@@ -490,6 +501,16 @@ def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -
                    "the most instances)")
     else:
         typer.echo("No source is picked: none has a defined score.")
+
+
+def _say_detectors(folder: Path) -> None:
+    """Tell which source detectors were there already, and which are kept for the next run."""
+    file = folder / "detectors.json"
+    if file.is_file():
+        for name, kept in json.loads(file.read_text(encoding="utf-8")).items():
+            how = ("reused" if kept["reused"] else
+                   f"trained in {kept['seconds']:.0f} s and kept for later runs")
+            typer.echo(f"Source detector {name}: {how}")
 
 
 def _advice(choices: Sequence[dict[str, Any]]) -> str:

@@ -45,7 +45,12 @@ PARTS = ("neu-part-a", "neu-part-b", "neu-part-c")
 #: Datasets that have nothing to do with boards.
 DECOYS = ("neu-det", "kolektor-sdd", "aluminum", "magnetic-tile")
 #: Epochs on a source that is learned alone, 16 unless given: some 1,000 to 4,000 images in all.
-SOURCE_EPOCHS = {"neu-det": 4, "kolektor-sdd": 8, "aluminum": 30, "magnetic-tile": 4}
+SOURCE_EPOCHS = {
+    "neu-det": 4, "kolektor-sdd": 8, "aluminum": 30, "magnetic-tile": 4,
+    **dict.fromkeys(PARTS, 8), **dict.fromkeys(LINES, 30),
+}
+#: What the single sources of NEU parts and tile lines are held against: nothing of theirs.
+STRANGERS = ("group12100", "aluminum")
 TRAIN = {
     "imgsz": 256, "batch": 8, "nbs": 8, "optimizer": "AdamW", "lr0": 0.001, "cos_lr": True,
     "val": False, "workers": 0, "warmup_epochs": 1,
@@ -117,7 +122,9 @@ def plans() -> Iterator[Plan]:
     """All rows, the most wanted first."""
     for seed in (0, 1, 2):
         yield from ten_images("deeppcb", BOARDS, seed, 4)
-    yield from one_source(BOARDS)
+    yield from one_source("deeppcb", BOARDS, DECOYS)
+    yield from one_source("neu-parts", PARTS, STRANGERS)
+    yield from one_source("mt-lines", LINES, STRANGERS)
     yield from unrelated(0)
     yield from ten_images("neu-parts", PARTS, 0, 4)
     yield from ten_images("mt-lines", LINES, 0, 20)
@@ -150,11 +157,11 @@ def ten_images(family: str, names: tuple[str, ...], seed: int, epochs: int) -> I
         yield Plan(family, target, 10, "stock-long", _others(names, target), seed, epochs)
 
 
-def one_source(names: tuple[str, ...]) -> Iterator[Plan]:
-    """Each other board, and each dataset of something else, as the only source."""
+def one_source(family: str, names: tuple[str, ...], unrelated: tuple[str, ...]) -> Iterator[Plan]:
+    """Each other dataset of a family, and each of something else, as the only source."""
     for target in names:
-        for source in (*_others(names, target), *DECOYS):
-            yield Plan("deeppcb", target, 10, "chain-soup", (source,), 0,
+        for source in (*_others(names, target), *unrelated):
+            yield Plan(family, target, 10, "chain-soup", (source,), 0,
                        SOURCE_EPOCHS.get(source, 16))
 
 

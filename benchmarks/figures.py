@@ -65,15 +65,18 @@ def cpu_seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def paired_seconds(
-    work: Callable[[], object], reference: Callable[[], object], repeats: int = 5
+    work: Callable[[], object],
+    reference: Callable[[], object],
+    repeats: int = 5,
+    clock: Callable[[Callable[[], object], int], float] = cpu_seconds,
 ) -> tuple[float, float]:
-    """CPU time of this thread for two things done in turn, the best of a few of each.
+    """Time of two things done in turn, by either clock here, the best of a few of each.
 
     A machine that others share is faster at one moment than at the next: in turn, both meet both.
     """
     best = [float("inf"), float("inf")]
     for _ in range(repeats):
-        best = [min(b, cpu_seconds(w, 1)) for b, w in zip(best, (work, reference), strict=True)]
+        best = [min(b, clock(w, 1)) for b, w in zip(best, (work, reference), strict=True)]
     return best[0], best[1]
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.drawn import draw_dataset, tree_hash
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -198,7 +200,8 @@ def test_what_can_go_on_goes_on_with_a_counted_note(
 
 def test_a_source_with_one_image_is_scored(shelf: Path, tmp_path: Path) -> None:
     one = draw_dataset(tmp_path / "one", {"dent": 1}, splits=("train",), empty=0)
-    found = aoi_tl("score", every(shelf)[0], one, "--out", tmp_path / "out")
+    found = aoi_tl("score", every(shelf)[0], one, "--method", "paper", "--out",
+                   tmp_path / "out")
     assert found.returncode == 0, found.stderr
     assert "only one class is shared" in found.stdout
     assert "No source is picked" in found.stdout

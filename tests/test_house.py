@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,20 @@ import pytest
 import aoi_tl
 
 PACKAGE = Path(aoi_tl.__file__).parent
-FLOORS = {
-    room: floor
-    for floor, rooms in enumerate(reversed((
-        "__init__", "cli", "workflows", "report",
-        "ranking", "adaptation transfer classification",
-        "formats duplicates caches synthetic experiment evaluation",
-        "data checkpoints", "engine", "files", "similarity", "errors",
-    )))
-    for room in rooms.split()
-}
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+
+
+def floors() -> dict[str, int]:
+    """The floor of each room, as the table in CONTRIBUTING has it."""
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", CONTRIBUTING.read_text(encoding="utf-8"), re.M)
+    return {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)}
+
+
+FLOORS = floors()
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(file: Path) -> set[str]:
@@ -43,9 +49,22 @@ def imports(file: Path) -> set[str]:
     "file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE))
 )
 def test_imports_go_downward(file: Path) -> None:
-    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    room = room_of(file)
     for other in imports(file):
         assert other == room or FLOORS[other] < FLOORS[room], f"{room} may not import {other}"
+
+
+def test_the_table_of_floors_names_every_room() -> None:
+    assert set(FLOORS) == {room_of(file) for file in PACKAGE.rglob("*.py")}
+    assert sorted(set(FLOORS.values())) == list(range(1, max(FLOORS.values()) + 1))
+
+
+def test_no_room_is_more_than_a_quarter() -> None:
+    lines: Counter[str] = Counter()
+    for file in PACKAGE.rglob("*.py"):
+        lines[room_of(file)] += len(file.read_text(encoding="utf-8").splitlines())
+    largest, size = lines.most_common(1)[0]
+    assert size <= lines.total() / 4, f"{largest} has {size} of {lines.total()} lines"
 
 
 def test_the_public_names_are_what_is_promised() -> None:

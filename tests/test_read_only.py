@@ -28,6 +28,8 @@ from tests.drawn import draw_dataset
 from tests.hostile.corpus import Trap
 from tests.rights import as_ordinary_user
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ["epochs=1", "batch=4", "imgsz=32", "nbs=4", "workers=0"]
 SMALL = [word for name in [*(f"train.{word}" for word in TRAIN), "seeds=[0]",
                            "score.n_clusters=2"] for word in ("--set", name)]

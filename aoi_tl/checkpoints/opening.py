@@ -54,14 +54,24 @@ def why_refused(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if found := re.search(r"GLOBAL ([\w.]+)", str(cause)):
-            return (
-                f"would run {found[1]} when it is opened; take one from its maker. Only if you "
-                "trust this file as you would a program: set 'weights_may_run_code: true'"
-            )
+            return would_run(found[1])
         cause = cause.__cause__ or cause.__context__
+    return is_damaged(type(error).__name__)
+
+
+def would_run(name: str) -> str:
+    """Say that a checkpoint refers to code of its own, and the cure; put behind "which"."""
     return (
-        f"cannot be loaded ({type(error).__name__}): it is damaged, or holds more than a known "
-        "model; download or save it again"
+        f"would run {name} when it is opened; take one from its maker. Only if you trust this file "
+        "as you would a program: set 'weights_may_run_code: true'"
+    )
+
+
+def is_damaged(why: str) -> str:
+    """Say that a checkpoint cannot be read, and the cure; put behind "which"."""
+    return (
+        f"cannot be loaded ({why}): it is damaged, or holds more than a known model; download or "
+        "save it again"
     )
 
 

@@ -25,7 +25,9 @@ DETECTOR_ARMS = ("zero-shot", "chain", "chain-soup", "joint")
 UNION_ARMS = ("union", "union-chain", "union-soup", "union-joint")
 EVERY_ARM = (*ARMS, *(f"{arm}-all" for arm in SOURCE_ARMS), "stock-long", *DETECTOR_ARMS,
              *UNION_ARMS, "auto")
-
+#: Plain fine-tuning, the same for as long as a transfer takes, and the transfer that paid
+#: (``benchmarks/results/evidence.md``). The papers' way is ``arms: method``.
+DEFAULT_ARMS = ("stock", "stock-long", "auto")
 
 #: What an order of sources is by; see `aoi_tl.ranking.measures`.
 Method = Literal[
@@ -38,7 +40,7 @@ class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    method: Method = "paper"
+    method: Method = "auto"
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
 
@@ -171,7 +173,7 @@ class Experiment(BaseExperiment):
     --------
     >>> experiment = Experiment(target="t.yaml", sources=["a.yaml", "b.yaml"])
     >>> experiment.train.epochs, experiment.arms[0]
-    (50, 'coco')
+    (50, 'stock')
     """
 
     target: str
@@ -192,7 +194,7 @@ class Experiment(BaseExperiment):
     target_images: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field(("all",), min_length=1)
-    arms: Texts = ("coco", "stock", "full-source", "method", "method-all")
+    arms: Texts = DEFAULT_ARMS
     engine: Literal["local", "ray"] = "local"
 
     @field_validator("arms")

@@ -35,33 +35,40 @@ def _class_blind(target: Domain, source: Domain) -> Value:
 
 def _log_me(target: Domain, source: Domain) -> Value:
     """Log of maximum evidence of a linear model on region features."""
-    return Value(log_me(*regions_of(target, _seen(target, source))))
+    return Value(log_me(*regions_of(target, _seen_by_one(target, source))))
 
 
 def _h_score(target: Domain, source: Domain) -> Value:
     """H-score of region features, with a shrunk covariance."""
-    return Value(h_score(*regions_of(target, _seen(target, source))))
+    return Value(h_score(*regions_of(target, _seen_by_one(target, source))))
 
 
 def _knn(target: Domain, source: Domain) -> Value:
     """Balanced leave-one-out accuracy of nearest neighbours on region features."""
-    return Value(nearest_neighbours(*regions_of(target, _seen(target, source))))
+    return Value(nearest_neighbours(*regions_of(target, _seen_by_one(target, source))))
 
 
 def _energy(target: Domain, source: Domain) -> Value:
     """Mean negative free energy of the features of the labelled boxes."""
     from scipy.special import logsumexp
 
-    features = _seen(target, source).regions
+    features = _seen_by_one(target, source).regions
     return Value(float(logsumexp(features, axis=1).mean()))
 
 
 def _seen(target: Domain, source: Domain) -> View:
-    if source.detector is None:
+    if not source.has_detector:
         raise UndefinedMeasure("no detector of this source is kept")
     if not target.labelled:
         raise UndefinedMeasure("the target has no labelled training image")
     return source.view_of(target)
+
+
+def _seen_by_one(target: Domain, source: Domain) -> View:
+    """What a single detector sees; features of several have nothing in common."""
+    if source.detector is None and source.members:
+        raise UndefinedMeasure("the detectors of several sources have no features in common")
+    return _seen(target, source)
 
 
 def _known_classes(target: Domain, source: Domain) -> Predictions:
@@ -134,6 +141,28 @@ def _scored(found: Predictions, score: str, words: str) -> Value:
     hits = int((found.correct[:, 0] & (found.confidence >= _SURE)).sum())
     told = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
     return Value(getattr(scorer.scores(), score), float(low), float(high), told)
+
+
+def zero_shot_map(target: Domain, source: Domain) -> float | None:
+    """Give mAP50 on the target's labelled images, same-named classes only, without an interval.
+
+    Parameters
+    ----------
+    target : Domain
+    source : Domain
+        With a detector of its own, or one of every member.
+
+    Returns
+    -------
+    float or None
+        None where it is undefined; 0 where the detector knows none of the target's classes.
+    """
+    if not source.has_detector or not target.labelled:
+        return None
+    try:
+        return Scorer(_known_classes(target, source)).scores().map50
+    except UndefinedMeasure:
+        return 0.0
 
 
 def regions_of(target: Domain, view: View) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from aoi_tl.data.dataset import Sample
 from aoi_tl.ranking.box_shapes import BoxShapes, box_shapes
@@ -47,6 +49,8 @@ class Domain:
         The COCO checkpoint whose features datasets are compared by.
     solver : str
         How its colours are carried onto a target's, as for `earth_movers_distance`.
+    members : tuple of Domain
+        The sources that it was pooled from; empty for a single dataset.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Domain:
     detector: Path | None = None
     weights: Path | None = None
     solver: Solver = "exact"
+    members: tuple[Domain, ...] = ()
     _flows: dict[int, Flow] = field(default_factory=dict, repr=False)
     _views: dict[int, View] = field(default_factory=dict, repr=False)
 
@@ -71,6 +76,13 @@ class Domain:
     def instances(self) -> int:
         """Boxes in all."""
         return sum(self.counts.values())
+
+    @property
+    def has_detector(self) -> bool:
+        """Whether there is a detector to look through: its own, or one of every member."""
+        return self.detector is not None or (
+            bool(self.members) and all(member.has_detector for member in self.members)
+        )
 
     @cached_property
     def shapes(self) -> BoxShapes:
@@ -102,12 +114,18 @@ class Domain:
         return view_images(self.weights, self.labelled, COCO_SIZE)
 
     def view_of(self, target: Domain) -> View:
-        """What this domain's detector sees in the target's labelled samples; looked at once."""
-        from aoi_tl.transfer.viewing import view_images
+        """What this domain's detector sees in the target's labelled samples; looked at once.
 
-        assert self.detector is not None
+        Without a detector of its own: what those of all its members see together.
+        """
+        from aoi_tl.transfer.viewing import fuse_views, view_images
+
         if id(target) not in self._views:
-            self._views[id(target)] = view_images(self.detector, target.labelled)
+            if self.detector is not None:
+                found = view_images(self.detector, target.labelled)
+            else:
+                found = fuse_views([member.view_of(target) for member in self.members])
+            self._views[id(target)] = found
         return self._views[id(target)]
 
     def flow_to(self, target: Domain) -> Flow:
@@ -116,3 +134,45 @@ class Domain:
         if key not in self._flows:
             self._flows[key] = earth_movers_distance(self.signature, target.signature, self.solver)
         return self._flows[key]
+
+
+def pool(sources: Sequence[Domain]) -> Domain:
+    """Give several sources as one: what a detector of all of them would learn from.
+
+    Parameters
+    ----------
+    sources : sequence of Domain
+        At least one.
+
+    Returns
+    -------
+    Domain
+        With the images, boxes and samples of all; its signature is their mixture.
+
+    Examples
+    --------
+    >>> grey, white = Signature([[99, 99, 99]], [1]), Signature([[255, 255, 255]], [1])
+    >>> both = pool([Domain("a", {"dent": 3}, 1, grey), Domain("b", {"dent": 1, "crack": 2}, 3,
+    ...              white)])
+    >>> both.name, both.counts, both.signature.weights.tolist()
+    ('a + b', {'dent': 4, 'crack': 2}, [0.25, 0.75])
+    """
+    counts: dict[str, int] = {}
+    for source in sources:
+        for label, count in source.counts.items():
+            counts[label] = counts.get(label, 0) + count
+    names = tuple(dict.fromkeys(name for source in sources for name in source.names))
+    images = sum(source.images for source in sources)
+    samples = []
+    for source in sources:
+        places = np.array([names.index(name) for name in source.names], dtype=np.int64)
+        samples += [replace(sample, classes=places[sample.classes]) for sample in source.samples]
+    signature = Signature(
+        np.concatenate([source.signature.centroids for source in sources]),
+        np.concatenate([source.signature.weights * source.images / images for source in sources]),
+    )
+    return Domain(
+        " + ".join(source.name for source in sources), counts, images, signature,
+        sum(source.unreadable for source in sources), names, tuple(samples),
+        weights=sources[0].weights, solver=sources[0].solver, members=tuple(sources),
+    )

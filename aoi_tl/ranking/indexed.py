@@ -20,7 +20,7 @@ from aoi_tl.ranking.comparison import (
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.measures import looks_at_labels
 from aoi_tl.ranking.ranking import Ranking
-from aoi_tl.ranking.scoring import make_ranking, measure_source
+from aoi_tl.ranking.scoring import make_ranking
 from aoi_tl.similarity.emd import Solver
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def score_index(
             wanted.signature, wanted.label_space, top, [str(target.path.resolve())]
         )
     aliases = getattr(target, "aliases", {})
-    rows = [measure_source(method, wanted, _domain(row, method, solver, aliases))
-            for row in found.rows]
+    sources = [_domain(row, method, solver, aliases) for row in found.rows]
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
         if wanted.unreadable else []
@@ -157,7 +156,7 @@ def score_index(
         f"{found.searched} sources with a defined score in the index, "
         f"{pruned:.1f} % of them pruned by lower bounds"
     )
-    return make_ranking(target.name, comparison.n_clusters, method, rows, tuple(notes))
+    return make_ranking(method, wanted, sources, comparison.n_clusters, tuple(notes))
 
 
 def _domain(

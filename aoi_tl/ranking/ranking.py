@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from aoi_tl.ranking.auto import Choice
+from aoi_tl.ranking.choices import Choice
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 
@@ -99,8 +99,9 @@ def rank_by(
     Parameters
     ----------
     method : str
-        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain, any other
-        by that measure, and both pick the first.
+        ``paper`` orders and picks as published; ``auto`` orders by the estimated gain and picks the
+        first that shares a class with the target; any other orders by that measure and picks the
+        first.
     rows : sequence of SourceScore
         With that measure.
 
@@ -129,7 +130,8 @@ def rank_by(
             replace(row, rank=None if by[row.name].value is None else place)
             for place, row in enumerate(ordered, start=1)
         )
-        selected = ranked[0].name if ranked and ranked[0].rank else None
+        usable = [row for row in ranked if row.rank and (method != "auto" or row.shared_classes)]
+        selected = usable[0].name if usable else None
     return tuple(
         replace(row, tied=place > 0 and row.rank is not None
                 and _by(row, method).reaches(_by(ranked[0], method)))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.errors import DataError
-from aoi_tl.ranking.auto import choices, estimate
+from aoi_tl.ranking.auto import estimate
+from aoi_tl.ranking.choices import list_choices
 from aoi_tl.ranking.comparison import (
     Comparison,
     Progress,
@@ -159,46 +160,43 @@ def score_matrix(
 def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> Ranking:
     """Take the measures of every source, order them, pick one."""
     wanted = comparison.target(target)
-    rows = [measure_source(comparison.method, wanted, comparison.source(source))
-            for source in sources]
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
         if wanted.unreadable else []
     )
     notes += [comparison.cache.note] if comparison.cache.note else []
     return make_ranking(
-        target.name, comparison.n_clusters, comparison.method, rows, tuple(notes)
+        comparison.method, wanted, [comparison.source(source) for source in sources],
+        comparison.n_clusters, tuple(notes),
     )
 
 
 def make_ranking(
-    target: str, n_clusters: int, method: str, rows: Sequence[SourceScore],
+    method: str, target: Domain, sources: Sequence[Domain], n_clusters: int,
     notes: tuple[str, ...] = (),
 ) -> Ranking:
-    """Order measured sources; with ``auto`` list all that can be done as well.
+    """Measure and order sources; with ``auto`` list all that can be done as well.
 
     Parameters
     ----------
-    target : str
-        The target's name.
-    n_clusters : int
-        Of the signatures.
     method : str
         One of `METHODS`.
-    rows : sequence of SourceScore
-        With the measures of that method.
+    target : Domain
+    sources : sequence of Domain
+    n_clusters : int
+        Of the signatures.
     notes : tuple of str
 
     Returns
     -------
     Ranking
     """
-    ranked, picked = rank_by(method, rows)
-    listed = choices({
+    ranked, picked = rank_by(method, [measure_source(method, target, s) for s in sources])
+    listed = list_choices(target, sources, {
         row.name: None if row.estimated_gain is None or row.interval is None
         else (row.estimated_gain, row.interval) for row in ranked
     }) if method == "auto" else ()
-    return Ranking(target, n_clusters, method, ranked, picked, notes, listed)
+    return Ranking(target.name, n_clusters, method, ranked, picked, notes, listed)
 
 
 def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
@@ -216,7 +214,8 @@ def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
         Without a rank.
     """
     measured = {measure.name: measure(target, source) for measure in measures_of(method)}
-    gain, interval = (method == "auto" and estimate(measured)) or (None, None)
+    values = {name: found.value for name, found in measured.items()}
+    gain, interval = (method == "auto" and estimate(values)) or (None, None)
     return replace(
         score_one(target, source), measures=measured, estimated_gain=gain, interval=interval,
         explanation=explain(target, source, measured),

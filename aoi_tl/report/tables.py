@@ -52,25 +52,71 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
     Returns
     -------
     Table
-        Rank, source, EMD, Gini, shared classes, discrepancy and size; undefined scores with why.
+        For ``paper`` rank, source, EMD, Gini, shared classes, discrepancy and size, undefined
+        scores with why; for ``auto`` all that can be done with its estimated gain; for any other
+        measure its values. Each source with its sentence.
     """
+    if scores.get("choices"):
+        return _choices_table(scores)
+    if scores["method"] != "paper":
+        return _measure_table(scores)
     rows = []
     for row in scores["sources"]:
         value = row["discrepancy"]
-        remark = row["undefined"] or row.get("note") or ""
-        if row["name"] == scores["selected"]:
-            remark = "picked" + (f"; {remark}" if remark else "")
         rows.append((
             "" if row["rank"] is None else str(row["rank"]), row["name"], f"{row['emd']:.2f}",
             f"{row['gini']:.4f}", str(len(row["shared_classes"])),
             "undefined" if value is None else f"{value:.4f}",
-            str(row["images"]), str(row["instances"]), remark,
+            str(row["images"]), str(row["instances"]), _remark(row, scores, row["undefined"]),
         ))
     return Table(
         f"Sources for {scores['target']}, the closest first",
         ("rank", "source", "EMD", "Gini", "shared", "discrepancy", "images", "instances", ""),
         tuple(rows),
     )
+
+
+def _choices_table(scores: Mapping[str, Any]) -> Table:
+    by_name = {row["name"]: row for row in scores["sources"]}
+    rows = []
+    for place, choice in enumerate(scores["choices"], start=1):
+        gain, row = choice["estimated_gain"], by_name.get(choice["name"])
+        why = None if row is None else row["measures"]["box"]["undefined"]
+        rows.append((
+            "" if gain is None else str(place), choice["name"],
+            "unknown" if gain is None else _with_ends(gain, choice["interval"], "+.1f"),
+            _remark(row, scores, why) if row else ", ".join(choice["sources"]),
+        ))
+    return Table(
+        f"What {scores['target']} may learn from, the best first",
+        ("rank", "sources", "estimated gain, points of mAP50", ""), tuple(rows),
+    )
+
+
+def _measure_table(scores: Mapping[str, Any]) -> Table:
+    rows = []
+    for row in scores["sources"]:
+        found = row["measures"][scores["method"]]
+        rows.append((
+            "" if row["rank"] is None else str(row["rank"]), row["name"],
+            "undefined" if found["value"] is None
+            else _with_ends(found["value"], found["interval"], ".4g"),
+            _remark(row, scores, found["undefined"]),
+        ))
+    return Table(f"Sources for {scores['target']}, the best first",
+                 ("rank", "source", scores["method"], ""), tuple(rows))
+
+
+def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
+    """What a reader is told of a source beside its figures."""
+    parts = ["picked"] if row["name"] == scores["selected"] else []
+    parts += ["within noise of the first"] if row.get("tied") else []
+    return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
+
+
+def _with_ends(value: float, interval: Sequence[float] | None, form: str) -> str:
+    ends = "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+    return f"{value:{form}}{ends}"
 
 
 def matrix_table(rows: Sequence[Mapping[str, Any]], quantity: str) -> Table:
@@ -210,6 +256,57 @@ def verdicts(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -
         for baseline in reversed(baselines) if baseline in arms
         for arm in arms if arm not in (*baselines, "scratch")
     ]
+
+
+def verdicts_over_targets(
+    summaries: Sequence[pandas.DataFrame], metric: str, baselines: Sequence[str]
+) -> list[str]:
+    """Say for every arm how it differs from each baseline on several targets together.
+
+    Parameters
+    ----------
+    summaries : sequence of DataFrame
+        One for each target, as for `verdicts`.
+    metric : str
+        Which of its metrics.
+    baselines : sequence of str
+        The last comes first.
+
+    Returns
+    -------
+    list of str
+        A sentence for each arm, baseline and number of labelled images that two targets or more
+        have an interval of.
+    """
+    import pandas as pd
+
+    from aoi_tl.evaluation.bootstrap import Interval
+    from aoi_tl.evaluation.comparison import wider_interval
+    from aoi_tl.evaluation.targets import over_targets
+
+    rows = pd.concat(summaries, ignore_index=True)
+    rows = rows[rows["metric"] == metric]
+    groups = [(None, rows)] if "images" not in rows else list(
+        rows.groupby(rows["images"].astype(str), sort=False)
+    )
+    said = []
+    for images, part in groups:
+        for baseline in reversed(baselines):
+            for arm in dict.fromkeys(part["arm"]):
+                key = f"minus_{baseline}"
+                if arm in baselines or key not in part:
+                    continue
+                found = [
+                    Interval(row[key], *wider_interval(row, key))
+                    for _, row in part[part["arm"] == arm].iterrows() if not math.isnan(row[key])
+                ]
+                found = [one for one in found if not math.isnan(one.low)]
+                if len(found) > 1:
+                    name = METRIC_NAMES.get(metric, metric)
+                    with_images = f"With {images} labelled images: " if images else ""
+                    said.append(f"{with_images}{arm} minus {baseline}, {name}: "
+                                f"{over_targets(found)}.")
+    return said
 
 
 def _number(value: float, sign: str = "") -> str:

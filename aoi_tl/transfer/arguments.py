@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -30,6 +32,9 @@ OWNED_ARGUMENTS = {
 
 #: What Ultralytics' `build_optimizer` knows; it says so only once training has begun.
 OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
+
+#: What Linux has where a GPU can be used: of NVIDIA, of WSL, of AMD, of NVIDIA's small boards.
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap")
 
 
 def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +111,8 @@ def check_device(device: str) -> None:
     --------
     >>> check_device("cpu")
     """
+    if _is_absent(device):
+        raise _no_such_device(device, 0)
     prepare_ultralytics()
     from ultralytics.utils.torch_utils import select_device
 
@@ -116,16 +123,28 @@ def check_device(device: str) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         import torch
 
-        raise ExperimentError(
-            f"expected a device of this machine, got {device!r}: it has "
-            f"{torch.cuda.device_count()} GPUs that torch can use; set 'device: cpu', or a GPU's "
-            "number"
-        ) from error
+        raise _no_such_device(device, torch.cuda.device_count()) from error
     finally:  # Ultralytics hides the GPUs from the whole process when it is asked for the CPU
         if visible is None:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def _is_absent(device: str) -> bool:
+    """Whether a device cannot be here, seen without importing torch."""
+    if device.startswith("mps"):
+        return sys.platform != "darwin"
+    if not re.fullmatch(r"[\d,]+|cuda(:\d+)?", device) or sys.platform != "linux":
+        return False  # only torch knows
+    return not any(map(os.path.exists, DRIVERS))
+
+
+def _no_such_device(device: str, gpus: int) -> ExperimentError:
+    return ExperimentError(
+        f"expected a device of this machine, got {device!r}: it has {gpus} GPUs that torch can "
+        "use; set 'device: cpu', or a GPU's number"
+    )
 
 
 def training_threads(number: int | None = None) -> int:

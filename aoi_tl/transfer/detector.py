@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aoi_tl.checkpoints.opening import open_restricted
+from aoi_tl.checkpoints.screening import screen_detector
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError
@@ -33,8 +34,7 @@ def load_checkpoint(path: Path) -> Any:
         detector that can be trained further.
     """
     path = Path(path)
-    if path.is_file():
-        _refuse_yolov5(path)
+    screen_detector(path)
     model = open_restricted(path)
     from torch import nn
     from ultralytics.nn.modules import Detect
@@ -185,14 +185,3 @@ def save_checkpoint(model: Any, path: Path) -> None:
         "docs": "https://docs.ultralytics.com",
     }
     save_state(checkpoint, path)
-
-
-def _refuse_yolov5(path: Path) -> None:
-    prepare_ultralytics()
-    from ultralytics.utils import checks
-
-    if Path(checks.check_yolov5u_filename(path.name, verbose=False)).name != path.name:
-        raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, named like an original YOLOv5; "
-            f"use {path.stem}u.pt"
-        )

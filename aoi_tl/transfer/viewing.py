@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from aoi_tl.checkpoints.ultralytics_setup import quietly
 from aoi_tl.data.dataset import Sample
 from aoi_tl.data.images import read_image
+from aoi_tl.evaluation.predictions import box_iou
 from aoi_tl.transfer.detector import load_checkpoint
 
 #: Predictions below this confidence are not looked at, as in Ultralytics' validation.
 CONFIDENCE = 0.001
 _IOU = 0.7  # of two predicted boxes of one class, above which one of them goes
+_FUSED_FROM = 0.01  # the confidence from which a box is fused with those of other detectors
+_FUSED_IOU = 0.5  # with the most confident box of a class, from which a box is taken for the same
 _PADDING = 114  # the grey around an image that is not square, as Ultralytics has it
 _BACKGROUND = 4  # regions without a label that are looked at in each image
 
@@ -106,6 +109,55 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
         table[:, 0].astype(np.int64), table[:, 6].astype(np.int64), table[:, 5], table[:, 1:5],
         np.concatenate(regions), np.concatenate(background), np.concatenate(whole),
     )
+
+
+def fuse_views(views: Sequence[View]) -> View:
+    """Lay what several detectors see in the same images together: weighted boxes fusion.
+
+    Boxes of one class that overlap the most confident of them become one, their mean weighted by
+    confidence. Its confidence is the mean over the detectors, 0 for those that do not see it: what
+    one detector alone believes counts little.
+
+    Parameters
+    ----------
+    views : sequence of View
+        At least one, of the same images.
+
+    Returns
+    -------
+    View
+        Without features: those of different detectors have nothing in common.
+
+    References
+    ----------
+    .. [1] Solovyev, Wang, Gabruseva. "Weighted boxes fusion: Ensembling boxes from different object
+       detection models." Image and Vision Computing 107, 2021.
+    """
+    names = tuple(dict.fromkeys(name for view in views for name in view.names))
+    table = np.concatenate([
+        np.column_stack([
+            view.image, np.array([names.index(name) for name in view.names])[view.class_id],
+            np.full(len(view.image), number), view.confidence, view.box,
+        ]) for number, view in enumerate(views)
+    ])
+    table = table[table[:, 3] >= _FUSED_FROM]
+    table = table[np.lexsort((-table[:, 3], table[:, 1], table[:, 0]))]
+    fused: list[NDArray[np.float64]] = []
+    for _, start, number in zip(
+        *np.unique(table[:, :2], axis=0, return_index=True, return_counts=True), strict=True
+    ):
+        left = table[start : start + number]
+        while len(left):
+            same = box_iou(left[:1, 4:], left[:, 4:])[0] > _FUSED_IOU
+            group, left = left[same], left[~same]
+            first_of_each = np.unique(group[:, 2], return_index=True)[1]  # its most confident
+            confidence = group[first_of_each, 3].sum() / len(views)
+            box = np.average(group[:, 4:], axis=0, weights=group[:, 3])
+            fused.append(np.array([*group[0, :2], confidence, *box]))
+    rows = np.array(fused).reshape(-1, 7)
+    nothing = np.empty((0, 0))
+    return View(names, rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2],
+                rows[:, 3:], nothing, nothing, nothing)
 
 
 def _fit(image: Path, size: int) -> tuple[Any, NDArray[np.float64]]:

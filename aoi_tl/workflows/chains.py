@@ -252,6 +252,17 @@ def _given_detectors(
     }
 
 
+def sources_of(chains: Sequence[Chain]) -> tuple[str, ...]:
+    """Name the sources that chains learn from, each once, those of a union one by one."""
+    names: list[str] = []
+    for chain in chains:
+        if chain.detector is not None:
+            names += [file.parent.name for file, _ in chain.detector.data]
+        elif chain.source is not None:
+            names.append(chain.source)
+    return tuple(dict.fromkeys(names))
+
+
 def _check_source(learned: Dataset, source: Dataset, data: AdaptedData) -> None:
     if not _shares(learned, data):
         raise DataError(

@@ -13,17 +13,16 @@ from aoi_tl.caches.signature_index import SignatureIndex
 from aoi_tl.checkpoints.finding import find_checkpoint
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.data.summary import Summary
-from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.detection import Score
 from aoi_tl.experiment.settings import SettingsFile, validate
 from aoi_tl.files.run_folder import environment, open_run
 from aoi_tl.ranking.comparison import Progress
 from aoi_tl.ranking.indexed import score_index
-from aoi_tl.ranking.measures import looks_through_detectors, measures_of
+from aoi_tl.ranking.measures import measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
-from aoi_tl.transfer.detectors import any_kept, find_kept
+from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.shelf import sum_up_with_aliases
 
@@ -83,7 +82,7 @@ def run_score(
 
         def rank(progress: Progress) -> list[Ranking]:
             return [score_sources(loaded[0], loaded[1:], **chosen, progress=progress, cache=cache,
-                                  detectors=_kept(loaded[1:], chosen["method"], cache),
+                                  detectors=kept_detectors(loaded[1:], chosen["method"], cache),
                                   weights=_weights(chosen["method"], weights))]
 
         said = _said_of(loaded, chosen, matrix=False)
@@ -125,7 +124,7 @@ def run_score_matrix(
 
         def rank(progress: Progress) -> list[Ranking]:
             return list(score_matrix(loaded, **chosen, progress=progress, cache=cache,
-                                     detectors=_kept(loaded, chosen["method"], cache),
+                                     detectors=kept_detectors(loaded, chosen["method"], cache),
                                      weights=_weights(chosen["method"], weights)))
 
         said = _said_of(loaded, chosen, matrix=True)
@@ -209,21 +208,6 @@ def _checked(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     return validate({"score": words}, Asked).score.model_dump(mode="json")
 
 
-def _kept(
-    sources: Sequence[Summary], method: str, cache: SignatureCache
-) -> dict[str, Path]:
-    """The kept detectors of sources, by name, where the method looks through them."""
-    if not looks_through_detectors(method) or not any_kept():
-        return {}
-    found = {}
-    for source in sources:
-        train = load_dataset(source.path, source.aliases).split("train")
-        content = train.fingerprint(cache.contents(train.images).__getitem__)
-        if (detector := find_kept([content])) is not None:
-            found[source.name] = detector
-    return found
-
-
 def _weights(method: str, weights: str | None) -> Path | None:
     """The checkpoint whose features the method compares; None where it compares none."""
     if not any(measure.needs == "features" for measure in measures_of(method)):
@@ -260,13 +244,18 @@ def _run(
         run.write_json("environment.json", environment(**fingerprint))
         run.write_json("notes.json", notes + list(dict.fromkeys(n for r in found for n in r.notes)))
         run.write_table("scores.csv", _joined(found) if matrix else found[0].to_frame())
-        for quantity in ("discrepancy", "emd", "gini") if matrix else ():
+        for quantity in matrix_quantities(found[0].method) if matrix else ():
             run.write_table(f"{quantity}.csv", _square(found, quantity))
         run.write_json(
             "scores.json", [r.to_dict() for r in found] if matrix else found[0].to_dict()
         )
         run.mark_done()
     return found
+
+
+def matrix_quantities(method: str) -> tuple[str, ...]:
+    """Give the quantities of a matrix that get a table each."""
+    return ("discrepancy", "emd", "gini", *(("estimated_gain",) if method == "auto" else ()))
 
 
 def _joined(rankings: Sequence[Ranking]) -> pandas.DataFrame:

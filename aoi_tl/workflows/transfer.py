@@ -26,7 +26,8 @@ from aoi_tl.ranking.scoring import score_sources
 from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
-from aoi_tl.workflows.chains import chains_of, source_detectors
+from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Tell, silent
 from aoi_tl.workflows.record import record_experiment
@@ -35,6 +36,7 @@ from aoi_tl.workflows.shelf import read_data
 if TYPE_CHECKING:
     import pandas
 
+    from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.evaluation.predictions import Predictions
 
 
@@ -53,7 +55,7 @@ class Outcome:
     ranking : Ranking
         Every source, scored.
     picked : tuple of str
-        The sources that were learned from.
+        The sources that an arm learns from; ``auto`` may still decide to use none.
     arms : DataFrame
         A row per arm and seed, as in ``arms.csv``.
     summary : DataFrame
@@ -160,7 +162,7 @@ def run_experiments(
     ]
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(_one_engine(located), address, jobs))
-        plans: dict[Path, tuple[Ranking, list[Dataset], Arms]] = {}
+        plans: dict[Path, tuple[Ranking, tuple[str, ...], Arms]] = {}
         for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
             run = stack.enter_context(open_run(out, asked.fingerprint, resume))
@@ -171,14 +173,14 @@ def run_experiments(
             picked = pick_sources(experiment, ranking, sources)
             weights = trusted_weights(run, experiment, asked.weights)
             chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
-            plans[run.path] = ranking, picked, plan_arms(run, experiment, target, chains, weights)
+            learned = sources_of(chains[experiment.seeds[0]])
+            plans[run.path] = ranking, learned, plan_arms(run, experiment, target, chains, weights)
         outcomes = {}
         for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
-            ranking, picked, _ = plans[arms.run.path]
+            ranking, learned, _ = plans[arms.run.path]
             table = arms.write()
             outcomes[arms.run.path] = Outcome(
-                arms.run.path, ranking, tuple(source.name for source in picked), table,
-                compare(arms.run, table),
+                arms.run.path, ranking, learned, table, compare(arms.run, table)
             )
             arms.run.mark_done()
     return [outcomes[path] for path in plans]
@@ -217,8 +219,9 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
-    check_training(experiment, engine)
     weights = find_weights(experiment)
+    screen_checkpoints(experiment, weights)
+    check_training(experiment, engine)
     check_weights(experiment, weights)
     target, sources, notes = read_data(experiment, tell)
     settings = experiment.model_dump(
@@ -298,6 +301,17 @@ def find_weights(experiment: Experiment) -> Path:
     return find_checkpoint(experiment.weights, folders, read_registry(registry) if registry else {})
 
 
+def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
+    """Refuse what can be seen to be no detector before anything heavy is imported."""
+    from aoi_tl.checkpoints.screening import screen_detector
+
+    if weights.is_file() and not experiment.weights_may_run_code:
+        screen_detector(weights)
+    for source in experiment.sources:
+        if not isinstance(source, str):
+            screen_detector(Path(source.checkpoint))
+
+
 def check_weights(experiment: Experiment, weights: Path) -> None:
     """Refuse a checkpoint that cannot be used before any work is done; nothing in it runs."""
     from aoi_tl.transfer.detector import load_checkpoint
@@ -352,11 +366,26 @@ def rank(
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
             sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
-            cache=cache,
+            cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
     return ranking
+
+
+def _detectors_looked_through(
+    run: RunFolder, experiment: Experiment, sources: Sequence[Dataset], cache: SignatureCache
+) -> dict[str, Path]:
+    """The sources' detectors that are there before the run's first training.
+
+    They are remembered, so that a resumed run ranks as it did before it kept detectors of its own.
+    """
+    known = run.read_json("score_detectors.json")
+    if known is None:
+        found = kept_detectors(sources, experiment.score.method, cache)
+        known = {name: str(file) for name, file in found.items()}
+        run.write_json("score_detectors.json", known)
+    return {name: Path(file) for name, file in known.items() if Path(file).is_file()}
 
 
 def pick_sources(

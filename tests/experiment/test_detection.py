@@ -33,7 +33,7 @@ def test_defaults_and_stage_arguments(tmp_path: Path) -> None:
     assert experiment.train.arguments("target") == {
         "epochs": 3, "batch": 16, "imgsz": 640, "lr0": 0.001,
     }
-    assert experiment.arms == ("coco", "stock", "full-source", "method", "method-all")
+    assert experiment.arms == ("stock", "stock-long", "auto")
 
 
 @pytest.mark.parametrize(

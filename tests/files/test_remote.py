@@ -178,8 +178,11 @@ def test_arms_learn_from_what_they_would_learn_from_locally(
     def adapted(target: Path, source: Path, name: str) -> Path:
         experiment = Experiment(target=str(target), sources=(str(source),), arms=("method",))
         (tmp_path / name).mkdir()
-        adapt(RunFolder(tmp_path / name), experiment, load_dataset(target), [load_dataset(source)],
-              silent)
+        old = [load_dataset(source)]
+        new = load_dataset(target)
+        ranking = score_sources(new, old, n_clusters=2)
+        adapt(RunFolder(tmp_path / name), experiment, ranking, new, old, old,
+              Path("yolov8n.yaml"), silent)
         return tmp_path / name / "data"
 
     def contents(data: Path) -> dict[str, bytes]:

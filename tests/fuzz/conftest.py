@@ -15,6 +15,20 @@ def counts(request: pytest.FixtureRequest) -> dict[str, Counter[str]]:
     return request.config.stash.setdefault(COUNTS, {})
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of pytest-xdist hands its counts to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        found = session.config.stash.get(COUNTS, {})
+        session.config.workeroutput["fuzzed"] = {name: dict(seen) for name, seen in found.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    found = node.config.stash.setdefault(COUNTS, {})
+    for name, seen in getattr(node, "workeroutput", {}).get("fuzzed", {}).items():
+        found.setdefault(name, Counter()).update(seen)
+
+
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     found = config.stash.get(COUNTS, {})
     if found:

@@ -20,6 +20,8 @@ from tests.fuzz.files import deep
 from tests.fuzz.readers import READERS
 from tests.hostile.limits import at_most, bounded_memory
 
+pytestmark = pytest.mark.slow
+
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 EXAMPLES = 3000 if LONG else 200
 SECONDS = 20  # for one file, on a busy machine

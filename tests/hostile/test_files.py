@@ -21,6 +21,8 @@ from tests.drawn import draw_dataset
 from tests.hostile.files import ANNOTATIONS, CHECKPOINTS, MEMBERS, YAMLS, ZIPS, packed
 from tests.hostile.limits import at_most, bounded_memory
 
+pytestmark = pytest.mark.slow
+
 YAML_DOORS: dict[str, Callable[[Path], object]] = {
     "data.yaml": load_dataset,
     "experiment": lambda file: read_settings(file, Experiment),

@@ -3,12 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aoi_tl.ranking.auto import FITTED, NONE, TOGETHER, choices, estimate, fit_leaving_out
-from aoi_tl.ranking.measure import Measured
+from aoi_tl.ranking.auto import FITTED, Estimator, estimate, fit_leaving_out
 
 
 def measured(**values):
-    return {name.replace("_", "-"): Measured(value, "higher") for name, value in values.items()}
+    return {name.replace("_", "-"): value for name, value in values.items()}
 
 
 def test_the_detector_is_asked_first_and_data_else():
@@ -30,23 +29,14 @@ def test_no_estimate_without_the_measures():
     assert estimate(measured(size=4.0)) is None
 
 
-def test_nothing_that_helps_means_none():
-    listed = choices({"a": (-30.0, (-40.0, -20.0)), "b": (-20.0, (-30.0, -10.0))})
-    assert [choice.name for choice in listed] == [NONE, "b", TOGETHER, "a"]
-    assert listed[2].estimated_gain == pytest.approx(-25)
-
-
-def test_sources_that_help_are_put_together():
-    listed = choices({"a": (10.0, (0, 20)), "b": (20.0, (10, 30)), "far": (-20.0, (-30, -10))})
-    assert listed[0].sources == ("b", "a")
-    assert listed[0].name == "b + a"
-    assert {NONE, TOGETHER} <= {choice.name for choice in listed}
-    all_help = choices({"a": (10.0, (0, 20)), "b": (20.0, (10, 30))})
-    assert all_help[0].name == TOGETHER
-
-
-def test_what_cannot_be_estimated_stands_last():
-    assert [choice.name for choice in choices({"a": None})] == [NONE, "a"]
+@pytest.mark.parametrize("values", [
+    measured(overlap=0.0, box=0.0), measured(overlap=1.0, zero_shot=0.04),
+])
+def test_what_is_unrelated_is_never_expected_to_help(values, monkeypatch):
+    kind = Estimator((50.0, 1.0), 9.0)
+    monkeypatch.setattr("aoi_tl.ranking.auto.FITTED", {"detector": kind, "data": kind})
+    assert estimate(values) == (0.0, (-9.0, 9.0))
+    assert estimate({**values, "overlap": 1.0, "zero-shot": 0.06})[0] > 0
 
 
 def test_rows_are_estimated_without_their_group():

@@ -22,6 +22,8 @@ from aoi_tl.transfer.detectors import find_kept
 from aoi_tl.transfer.viewing import View, view_images
 from tests.drawn import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 GREY = Signature([[99, 99, 99]], [1])
 
 

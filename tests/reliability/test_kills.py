@@ -6,6 +6,8 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from tests.reliability.conftest import (
     Unbroken,
     World,
@@ -13,6 +15,8 @@ from tests.reliability.conftest import (
     assert_nothing_is_torn,
 )
 from tests.reliability.lives import Trap
+
+pytestmark = pytest.mark.slow
 
 KILLS = 30
 SEED = 20

@@ -16,6 +16,8 @@ import yaml
 from tests.reliability.conftest import World, assert_nothing_is_torn, last_line, mounted
 from tests.reliability.lives import Ended, Life, Trap
 
+pytestmark = pytest.mark.slow
+
 KILLS = 6  # of each command
 
 

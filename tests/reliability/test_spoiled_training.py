@@ -17,6 +17,8 @@ from aoi_tl.transfer.trainer import StageTrainer
 from aoi_tl.transfer.training import Trained, train_detector
 from tests.reliability.conftest import World
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 # Two batches an epoch, a step every third: gradients wait across the epochs' borders.
 ARGUMENTS = {

@@ -25,6 +25,8 @@ from tests.reliability.conftest import (
 )
 from tests.reliability.lives import REPOSITORY, Trap
 
+pytestmark = pytest.mark.slow
+
 SOURCE, STOCK = r"stages/method-all-s0-source/", r"stages/stock-s0-target/"
 
 

@@ -5,7 +5,14 @@ import pytest
 
 from aoi_tl.evaluation.bootstrap import Interval
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.report.tables import arms_table, matrix_table, ranking_table, verdict, verdicts
+from aoi_tl.report.tables import (
+    arms_table,
+    matrix_table,
+    ranking_table,
+    verdict,
+    verdicts,
+    verdicts_over_targets,
+)
 
 SCORES = {
     "target": "dc-1", "n_clusters": 5, "method": "paper", "selected": "lc-101",
@@ -33,6 +40,34 @@ def test_the_ranking_says_what_is_picked_and_why_not() -> None:
     assert table.rows[2][5] == "undefined"
     assert table.rows[2][-1] == "one class is shared"
     assert table.to_markdown().count("\n") == 5
+
+
+def test_auto_shows_all_that_can_be_done_with_its_sentence() -> None:
+    near = {**SCORES["sources"][0], "explanation": "your class", "tied": False,
+            "measures": {"box": {"undefined": None}}}
+    bare = {**near, "name": "bare", "explanation": "none of your classes",
+            "measures": {"box": {"undefined": "bare has no labelled box"}}}
+    choices = [
+        {"name": "nj-101", "sources": ["nj-101"], "estimated_gain": 4.0, "interval": [-1.0, 9.0]},
+        {"name": "none: fine-tune COCO", "sources": [], "estimated_gain": 0.0,
+         "interval": [0.0, 0.0]},
+        {"name": "bare", "sources": ["bare"], "estimated_gain": None, "interval": None},
+    ]
+    table = ranking_table({"target": "dc-1", "method": "auto", "selected": "nj-101",
+                           "sources": [near, bare], "choices": choices})
+    assert table.rows[0] == ("1", "nj-101", "+4.0 [-1.0, +9.0]", "picked; your class")
+    assert table.rows[1][:3] == ("2", "none: fine-tune COCO", "+0.0 [+0.0, +0.0]")
+    assert table.rows[2][:3] == ("", "bare", "unknown")
+    assert table.rows[2][3] == "bare has no labelled box; none of your classes"
+
+
+def test_another_measure_is_shown_with_its_interval() -> None:
+    found = {"value": 0.5, "interval": [0.25, 0.75], "undefined": None}
+    row = {**SCORES["sources"][0], "measures": {"box": found}, "tied": True, "explanation": "why"}
+    table = ranking_table({**SCORES, "method": "box", "sources": [row]})
+    assert table.rows == (
+        ("1", "nj-101", "0.5 [0.25, 0.75]", "within noise of the first; why"),
+    )
 
 
 def test_a_matrix_has_a_dash_on_its_diagonal() -> None:
@@ -99,6 +134,24 @@ def test_each_number_of_labelled_images_has_its_own_verdict() -> None:
     assert said[0].startswith("With 10 labelled images: chain is better")
     assert said[1].startswith("With all labelled images: No difference")
     assert arms_table(pd.concat(parts), "map50", ["stock"]).headings[:2] == ("arm", "images")
+
+
+def test_several_targets_are_summed_up_where_they_have_intervals() -> None:
+    def target(gain: float) -> pd.DataFrame:
+        values = [(arm, seed, v + seed / 100) for seed in range(4)
+                  for arm, v in (("stock", 0.1), ("auto", 0.1 + gain))]
+        return summarise(rows(*values), ["map50"], ["stock"])
+
+    [said] = verdicts_over_targets([target(0.2), target(0.4)], "map50", ["stock", "stock-long"])
+    assert said == ("auto minus stock, mAP50: +0.300 [+0.200, +0.400] over 2 targets: 2 won, "
+                    "0 not told apart, 0 lost.")
+    one_seed = summarise(rows(("stock", 0, 0.1), ("auto", 0, 0.9)), ["map50"], ["stock"])
+    assert verdicts_over_targets([one_seed, one_seed], "map50", ["stock"]) == []
+    budgets = [pd.concat([target(g).assign(images="10"), target(0.0).assign(images="all")])
+               for g in (0.2, 0.3)]
+    said10, said_all = verdicts_over_targets(budgets, "map50", ["stock"])
+    assert said10.startswith("With 10 labelled images: auto minus stock, mAP50: +0.250")
+    assert "0 won, 2 not told apart" in said_all
 
 
 def test_arms_without_a_common_seed() -> None:

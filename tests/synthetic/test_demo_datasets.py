@@ -26,6 +26,8 @@ from aoi_tl.synthetic.demo_datasets import (
 )
 from aoi_tl.synthetic.tiles import STYLES
 
+pytestmark = pytest.mark.slow
+
 FACTOR = 1 / 80
 
 

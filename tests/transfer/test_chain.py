@@ -15,6 +15,8 @@ from aoi_tl.transfer.detector import backbone_length, load_checkpoint, new_model
 
 from .conftest import FAMILIES, perturb
 
+pytestmark = pytest.mark.slow
+
 SOURCE = ("crack", "Hole ", "pit")
 TARGET = ("dot", "hole")
 FAST = {"epochs": 2, "imgsz": 64, "batch": 4, "nbs": 4, "device": "cpu", "optimizer": "AdamW"}

@@ -18,6 +18,8 @@ from aoi_tl.transfer.training import train_detector
 
 from .conftest import perturb
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 # Three batches an epoch, a step every fourth: gradients wait across the epochs' borders.
 ARGUMENTS = {

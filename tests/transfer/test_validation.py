@@ -21,6 +21,8 @@ from tests.one_line import one_line
 
 from .conftest import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

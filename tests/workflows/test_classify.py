@@ -24,6 +24,8 @@ from aoi_tl.synthetic.surfaces import write_surfaces
 from aoi_tl.workflows.classifier_arms import spread_over_classes
 from aoi_tl.workflows.classify import run_classification
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"encoder": "yolov8n.yaml", "weights": "random", "seeds": [0],
          "report": {"robustness": ["noise"], "maps": 4, "samples": 6}}
 TRAIN = {"epochs": 1, "image_size": 32, "batch": 4, "blocks": {"source": 3, "target": 2}}

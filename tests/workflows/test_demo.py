@@ -9,6 +9,8 @@ from aoi_tl.errors import CheckpointError
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS
 from aoi_tl.workflows.demo import run_classification_demo
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["train.epochs=1", "train.image_size=32", "train.batch=4", "train.blocks.source=45",
          "train.blocks.target=1", "seeds=[0]", "arms=[cdg]", "report.robustness=[]",
          "report.maps=0", "report.samples=5"]

@@ -16,6 +16,8 @@ from aoi_tl.errors import AoiTlError
 from aoi_tl.transfer.detector import load_checkpoint, new_model, save_checkpoint
 from tests.drawn import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 2, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0, "source": {"epochs": 1}}
 ARMS = ("stock", "stock-long", "zero-shot", "chain", "chain-soup", "joint", "union", "union-soup",
         "union-chain", "union-joint", "auto")
@@ -256,3 +258,29 @@ def test_bad_input_is_one_line_before_any_training(
 def test_a_share_of_nothing_or_all_is_refused(shelf: Path, name: str, value: float) -> None:
     with pytest.raises(ValueError, match="transfer"):
         experiment(shelf, transfer={name: value})
+
+
+def test_the_ranking_looks_through_kept_detectors_and_is_the_same_after_a_resume(
+    shelf: Path, folder: Path, tmp_path: Path
+) -> None:
+    from aoi_tl.engine import LocalEngine
+    from aoi_tl.files.run_folder import RunFolder
+    from aoi_tl.workflows.transfer import rank
+
+    asked = experiment(shelf)
+    target, *sources = [load_dataset(shelf / name / "data.yaml") for name in ("new", "near", "far")]
+    alone = load_dataset(shelf / "alone" / "data.yaml")
+
+    def ranked(run: Path):
+        run.mkdir(exist_ok=True)
+        return rank(RunFolder(run), asked, target, [*sources, alone], LocalEngine(1),
+                    lambda *_: None)
+
+    seen = {row.name: row.measures["zero-shot"].value for row in ranked(tmp_path / "later").sources}
+    assert seen["near"] is not None
+    assert seen["far"] is None
+    before = json.loads((folder / "scores.json").read_text())  # ranked before it kept a detector
+    assert {row["measures"]["zero-shot"]["value"] for row in before["sources"]} == {None}
+    again = ranked(folder)
+    assert {row.measures["zero-shot"].value for row in again.sources} == {None}
+    assert again.selected == before["selected"]

@@ -27,6 +27,8 @@ from tests.cluster import two_nodes
 from tests.drawn import draw_dataset
 from tests.test_engine import die, die_once, refuse, square
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("arms.csv", "per_class.csv", "summary.csv", "counts.csv", "scores.csv")
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
 

@@ -19,6 +19,8 @@ from aoi_tl.workflows.inspect import find_images, run_inspection
 from tests.drawn import draw_dataset, tree_hash
 from tests.one_line import one_line
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
 
 

@@ -13,7 +13,10 @@ import pytest
 
 from aoi_tl import Experiment, run_experiment
 from aoi_tl.errors import AoiTlError
+from aoi_tl.transfer.arguments import DRIVERS
 from tests.drawn import draw_dataset, tree_hash
+
+pytestmark = pytest.mark.slow
 
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
 
@@ -36,7 +39,7 @@ def experiment(shelf: Path, **settings: object) -> Experiment:
         "train": TRAIN,
         "arms": ["coco", "method-all"],
         "seeds": [0],
-        "score": {"n_clusters": 3},
+        "score": {"n_clusters": 3, "method": "paper"},
     }
     return Experiment.model_validate({**defaults, **settings})
 
@@ -207,6 +210,56 @@ def test_bad_input_is_one_line_and_writes_nothing_half(
     assert tree_hash(copy) == before
     assert not (tmp_path / "run" / "done").exists()
     assert not (tmp_path / "run" / "stages").exists()
+
+
+#: Runs the command line in this process; prints what it said and whether torch was imported.
+REFUSED = """
+import contextlib, io, sys
+from aoi_tl.cli import main
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code, "torch" in sys.modules, said.getvalue(), end="")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["nothing.yaml"], "got nothing there"),
+        (["near/data.yaml", "--weights", "none/yolo11n.pt"], "got no such file"),
+        (["near/data.yaml", "--weights", "{weights}"], "expected an Ultralytics checkpoint"),
+        pytest.param(
+            ["near/data.yaml", "--weights", "yolov8n.yaml", "--set", "device=77"], "device: ",
+            marks=pytest.mark.skipif(
+                sys.platform != "linux" or any(map(os.path.exists, DRIVERS)),
+                reason="a GPU's driver is here: only torch knows how many there are",
+            ),
+        ),
+        pytest.param(
+            ["near/data.yaml", "--weights", "yolov8n.yaml", "--set", "device=mps"], "device: ",
+            marks=pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have one"),
+        ),
+    ],
+    ids=["no dataset", "no checkpoint", "wrong checkpoint", "no GPU", "no mps"],
+)
+def test_a_refusal_does_not_wait_for_torch(
+    shelf: Path, tmp_path: Path, words: list[str], refusal: str
+) -> None:
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_bytes(b"not a checkpoint")
+    words = [word.format(weights=wrong) for word in words]
+    answer = subprocess.run(
+        [sys.executable, "-c", REFUSED, "transfer", "new/data.yaml", *words, "--out",
+         str(tmp_path / "run")], cwd=shelf, capture_output=True, text=True, check=True,
+    )
+    status, torch_was_imported, said = answer.stdout.split(" ", 2)
+    assert (status, torch_was_imported) == ("2", "False")
+    assert refusal in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_shared_images_are_dropped_when_told(shelf: Path, tmp_path: Path) -> None:
