@@ -96,8 +96,8 @@ def test_views_of_an_image_never_stand_on_both_sides(monkeypatch: pytest.MonkeyP
     features, labels = clouds((6, 6), views=4)
     features[:, :, -1] = np.arange(12)[:, None]
     fitted = []
-    inner = room._fit
-    monkeypatch.setattr(room, "_fit", lambda some, *rest: (
+    inner = room.fit_strengths
+    monkeypatch.setattr(room, "fit_strengths", lambda some, *rest: (
         fitted.append({int(number) for number in some[:, :, -1].ravel()}), inner(some, *rest))[1])
     room.fit_probe(features, labels, 2)
     folds = hold_out_folds(labels, FOLDS, np.random.default_rng(0))
