@@ -10,6 +10,8 @@ reported apart.
 
     python benchmarks/classification_lithium.py ../shared                    # the main table
     python benchmarks/classification_lithium.py ../shared --settings equal-target milder
+    python benchmarks/classification_lithium.py ../shared --frozen           # probe, nearest-mean
+    python benchmarks/classification_lithium.py ../shared --settings few-20  # trained arms
     python benchmarks/classification_lithium.py ../shared --table            # print, train nothing
 
 Every training is one line of benchmarks/results/classification_lithium.csv, appended when it is
@@ -25,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import csv
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,7 @@ from aoi_tl.classification import cdg
 from aoi_tl.classification.batches import BatchStream, Pixels, cache_pixels
 from aoi_tl.classification.classifier import build_classifier, predict, recalibrate
 from aoi_tl.classification.encoders import Encoder, build_encoder
+from aoi_tl.classification.features import AS_IT_IS, VIEWS, cache_features
 from aoi_tl.classification.folders import read_image_csv
 from aoi_tl.classification.image_set import (
     ImageSet,
@@ -43,6 +47,8 @@ from aoi_tl.classification.image_set import (
     draw_shots,
     keep_classes,
 )
+from aoi_tl.classification.patches import build_patch_encoder, fit_patch_probe
+from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
 from aoi_tl.classification.training import train
 from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import score_predictions
@@ -54,6 +60,7 @@ SHOTS = {20: (14, 2, 2, 1, 1), 50: (35, 5, 5, 2, 3), 100: (70, 10, 9, 5, 6)}
 LITE = "tf_efficientnet_lite0"
 ENCODERS = ("yolo26n-cls.pt", "yolov8n.pt")
 SIZE, BATCH, DRAWS = 96, 16, 5
+FROZEN, FROZEN_SIZE, FROZEN_DRAWS = ("nearest-mean", "probe", "patch-probe"), 224, 10
 TESTED, SOURCE = 272, 1080
 PAPER_CYCLE = cdg.Cycle(50, 10)
 
@@ -105,12 +112,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shared", type=Path, help="the folder that holds data/ and weights/")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=["paper"])
+    parser.add_argument("--frozen", nargs="*", metavar="ENCODER",
+                        help="fit the arms on frozen features, of Lite0 unless others are named")
+    parser.add_argument("--kept", type=Path, default=Path("runs/lithium-features"),
+                        help="folder that keeps their features")
     parser.add_argument("--table", action="store_true", help="print the table and train nothing")
     arguments = parser.parse_args()
     file = RESULTS / "classification_lithium.csv"
-    if not arguments.table:
+    if arguments.frozen is not None:
+        run_frozen(arguments.shared, file, arguments.kept, arguments.frozen or [LITE])
+    elif not arguments.table:
         run(arguments.shared, arguments.settings, file)
     table(file)
+
+
+def read_tiles(shared: Path) -> ImageSet:
+    """The tiles of the five classes."""
+    return check_target(keep_classes(read_image_csv(
+        shared / "data/magnetic-tile/index.csv", group="tile", pattern="images/{}"
+    ), list(CLASSES)))
+
+
+def draw_tiles(tiles: ImageSet, images: int, draw: int) -> ImageSet:
+    """The training images of one draw, with all other splits."""
+    shots = dict(zip(CLASSES, SHOTS[images], strict=True))
+    return draw_shots(tiles, shots, np.random.default_rng((draw, 7)))
 
 
 def run(shared: Path, names: list[str], file: Path) -> None:
@@ -118,23 +144,17 @@ def run(shared: Path, names: list[str], file: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    tiles = check_target(keep_classes(read_image_csv(
-        shared / "data/magnetic-tile/index.csv", group="tile", pattern="images/{}"
-    ), list(CLASSES)))
+    tiles = read_tiles(shared)
     steel = check_source(read_image_csv(
         shared / "data/neu-det/index.csv", group="group", pattern="images/{}.jpg"
     ))
-    done = set()
-    if file.is_file():
-        rows = pd.read_csv(file)
-        done = set(zip(rows["setting"], rows["encoder"], rows["arm"], rows["draw"], strict=True))
+    done = read_done(file)
     for name in names:
         setting = SETTINGS[name]
         test = cache_pixels(tiles.split("test"), setting.size)
         source = cache_pixels(steel.split("train"), setting.size)
         for draw in range(setting.first_draw, setting.first_draw + setting.draws):
-            shots = dict(zip(CLASSES, SHOTS[setting.images], strict=True))
-            drawn = draw_shots(tiles, shots, np.random.default_rng((draw, 7)))
+            drawn = draw_tiles(tiles, setting.images, draw)
             few = cache_pixels(drawn.split("train"), setting.size)
             for encoder in setting.encoders:
                 for arm in setting.arms:
@@ -144,6 +164,56 @@ def run(shared: Path, names: list[str], file: Path) -> None:
                         append(file, [{"setting": name, "encoder": encoder, "arm": arm,
                                        "draw": draw, **row} for row in rows_])
                         table(file)
+
+
+def read_done(file: Path) -> set[tuple[str, str, str, int]]:
+    """Setting, encoder, arm and draw of every line that is there."""
+    if not file.is_file():
+        return set()
+    rows = pd.read_csv(file)
+    return set(zip(rows["setting"], rows["encoder"], rows["arm"], rows["draw"], strict=True))
+
+
+def run_frozen(shared: Path, file: Path, kept: Path, encoders: Sequence[str]) -> None:
+    """Fit the arms on frozen features, ten draws of each number of images."""
+    import torch
+
+    torch.set_num_threads(1)
+    tiles, done = read_tiles(shared), read_done(file)
+    drawn = {(images, draw): draw_tiles(tiles, images, draw).split("train")
+             for images in SHOTS for draw in range(FROZEN_DRAWS)}
+    train_tiles = tiles.split("train")
+    place = {path: number for number, path in enumerate(train_tiles.images)}
+    train_pixels = cache_pixels(train_tiles, FROZEN_SIZE)
+    test = cache_pixels(tiles.split("test"), FROZEN_SIZE)
+    for name in encoders:
+        encoder = open_encoder(shared / "weights", name)
+        patches = build_patch_encoder(encoder, FROZEN_SIZE)
+        for arm in FROZEN:
+            if all((f"few-{images}", name, arm, draw) in done for images, draw in drawn):
+                continue
+            module = (patches.encoder if arm == "patch-probe" else encoder).module
+            views = AS_IT_IS if arm == "patch-probe" else VIEWS
+            seen = cache_features(module, train_pixels, kept, views)
+            tested = cache_features(module, test, kept)[:, 0]
+            for (images, draw), few in drawn.items():
+                if (f"few-{images}", name, arm, draw) in done:
+                    continue
+                started = time.perf_counter()
+                rows = seen[[place[path] for path in few.images]]
+                if arm == "patch-probe":
+                    fitted = fit_patch_probe(rows[:, 0], few.labels, len(CLASSES), patches, draw)
+                    chances = fitted.probabilities(tested)
+                else:
+                    fit = fit_probe if arm == "probe" else fit_nearest_mean
+                    chances = fit(rows, few.labels, len(CLASSES), draw).probabilities(tested)
+                append(file, [{
+                    "setting": f"few-{images}", "encoder": name, "arm": arm, "draw": draw,
+                    "statistics": "running", **scored(chances, test.labels, tiles.classes),
+                    "steps": 0, "target_steps": 0, "source_steps": 0, "waiting_share": 0.0,
+                    "seconds": round(time.perf_counter() - started, 2), "images": images,
+                }])
+            print(f"{name} {arm}: {len(drawn)} draws", flush=True)
 
 
 def measure(
@@ -164,21 +234,14 @@ def measure(
     for statistics in ("running", "target"):
         if statistics == "target":
             recalibrate(classifier, streams["target"])
-        chances = predict(classifier, test)
-        scores = score_predictions(test.labels, chances.argmax(axis=1), tiles.classes)
         rows.append({
-            "statistics": statistics, "accuracy": round(scores.accuracy, 4),
-            "balanced_accuracy": round(scores.balanced_accuracy, 4),
-            "macro_f1": round(scores.macro_f1, 4),
-            "majority_share": round(scores.majority_share, 4),
+            "statistics": statistics,
+            **scored(predict(classifier, test), test.labels, tiles.classes),
             "steps": len(steps),
             "target_steps": sum(step != "source" for step in steps),
             "source_steps": sum(step != "target" for step in steps),
             "waiting_share": round(history.waiting_share, 4),
-            "seconds": round(time.perf_counter() - started, 1),
-            **{f"accuracy_{label}": round(float(value), 4)
-               for label, value in zip(scores.classes, scores.per_class, strict=True)},
-            "images": setting.images, **said(chances, test.labels),
+            "seconds": round(time.perf_counter() - started, 1), "images": setting.images,
         })
     print(f"{encoder} {arm} draw {draw}: " + ", ".join(
         f"{row['statistics']} {row['accuracy']:.3f}" for row in rows
@@ -193,10 +256,18 @@ def open_encoder(weights: Path, name: str) -> Encoder:
     return build_encoder(name, str(weights / f"{name}.safetensors"))
 
 
-def said(chances: np.ndarray, labels: np.ndarray) -> dict[str, object]:
-    """What was said of every test image: a digit for its class, two for its probability."""
+def scored(
+    chances: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, object]:
+    """Scores, and what was said of every test image: a digit for its class, two for how sure."""
+    scores = score_predictions(labels, chances.argmax(axis=1), classes)
     sure = np.minimum((100 * chances.max(axis=1)).astype(int), 99)
     return {
+        "accuracy": round(scores.accuracy, 4),
+        "balanced_accuracy": round(scores.balanced_accuracy, 4),
+        "macro_f1": round(scores.macro_f1, 4), "majority_share": round(scores.majority_share, 4),
+        **{f"accuracy_{label}": round(float(value), 4)
+           for label, value in zip(scores.classes, scores.per_class, strict=True)},
         "ece": round(measure_reliability(chances, labels).error, 4),
         "predicted": "c" + "".join(str(label) for label in chances.argmax(axis=1)),
         "confidence": "p" + "".join(f"{value:02d}" for value in sure),
@@ -207,8 +278,9 @@ def append(file: Path, rows: list[dict[str, object]]) -> None:
     """Add the lines of one training at once: a run broken off leaves whole trainings only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     is_new = not file.is_file()
+    columns = list(rows[0]) if is_new else file.open(encoding="utf-8").readline().strip().split(",")
     with file.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         if is_new:
             writer.writeheader()
         writer.writerows(rows)

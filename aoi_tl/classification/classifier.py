@@ -206,18 +206,37 @@ def probe_classifier(encoder: Encoder, probe: Probe) -> Classifier:
     Classifier
         In evaluation mode; without a source. Its probabilities are the probe's.
     """
+    from torch import nn
+
+    head = probe_head(probe).to(next(encoder.module.parameters()).device)
+    classifier = Classifier(
+        encoder.module, nn.ModuleDict({"target": head}),
+        {"target": slice(0, len(probe.intercepts))},
+    )
+    classifier.module.eval()
+    return classifier
+
+
+def probe_head(probe: Probe) -> nn.Linear:
+    """Make a probe a layer: its standardisation and temperature go into weights and biases.
+
+    Parameters
+    ----------
+    probe : Probe
+        Any.
+
+    Returns
+    -------
+    torch.nn.Linear
+        From features to logits, on the CPU.
+    """
     import torch
     from torch import nn
 
     weight = probe.coefficients / probe.sd / probe.temperature
-    head = nn.Linear(encoder.feature_size, len(weight))
+    head = nn.Linear(weight.shape[1], len(weight))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(probe.intercepts / probe.temperature
                                          - weight @ probe.mean))
-    head.to(next(encoder.module.parameters()).device)
-    classifier = Classifier(
-        encoder.module, nn.ModuleDict({"target": head}), {"target": slice(0, len(weight))}
-    )
-    classifier.module.eval()
-    return classifier
+    return head

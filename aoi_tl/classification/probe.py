@@ -25,7 +25,6 @@ from aoi_tl.evaluation.calibration import fit_temperature, softmax
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-ARMS = ("nearest-mean", "probe")
 #: Inverse strengths of the penalty that are tried, from strong to weak.
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 FOLDS = 5
@@ -99,10 +98,10 @@ def fit_probe(features: np.ndarray, labels: ArrayLike, n_classes: int, seed: int
     ValueError
         When fewer than two classes have images.
     """
-    truth, present = _check(features, labels, n_classes)
+    truth, present = check_labels(features, labels, n_classes)
     if len(present) < n_classes:
-        return _among(fit_probe(features, np.searchsorted(present, truth), len(present), seed),
-                      present, n_classes)
+        among = fit_probe(features, np.searchsorted(present, truth), len(present), seed)
+        return spread_classes(among, present, n_classes)
     folds = hold_out_folds(truth, FOLDS, np.random.default_rng(seed))
     held = np.flatnonzero(folds >= 0)
     strength, temperature = STRENGTHS[len(STRENGTHS) // 2], 1.0
@@ -147,9 +146,9 @@ def fit_nearest_mean(
     ValueError
         As `fit_probe`.
     """
-    truth, present = _check(features, labels, n_classes)
+    truth, present = check_labels(features, labels, n_classes)
     if len(present) < n_classes:
-        return _among(
+        return spread_classes(
             fit_nearest_mean(features, np.searchsorted(present, truth), len(present), seed),
             present, n_classes,
         )
@@ -201,10 +200,32 @@ def hold_out_folds(
     return found
 
 
-def _check(
+def check_labels(
     features: np.ndarray, labels: ArrayLike, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the labels, and those of the classes that have images."""
+    """Check what a probe is fitted on.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views, features)
+        Of the training images.
+    labels : array_like of int, shape (n,)
+        The class of every image.
+    n_classes : int
+        Classes.
+
+    Returns
+    -------
+    labels : ndarray of int64, shape (n,)
+        As an array.
+    present : ndarray of int64
+        The classes that have images, in order.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit or fewer than two classes have images.
+    """
     truth = np.asarray(labels, dtype=np.int64)
     if features.ndim != 3 or truth.shape != (len(features),):
         raise ValueError(
@@ -219,8 +240,23 @@ def _check(
     return truth, present
 
 
-def _among(probe: Probe, present: np.ndarray, n_classes: int) -> Probe:
-    """Number a probe's classes as the domain does; a class without images is never given."""
+def spread_classes(probe: Probe, present: np.ndarray, n_classes: int) -> Probe:
+    """Number a probe's classes as the domain does; a class without images is never given.
+
+    Parameters
+    ----------
+    probe : Probe
+        Fitted on the classes that have images.
+    present : ndarray of int64
+        Their numbers in the domain.
+    n_classes : int
+        Classes of the domain.
+
+    Returns
+    -------
+    Probe
+        With ``n_classes`` rows.
+    """
     coefficients = np.zeros((n_classes, probe.coefficients.shape[1]))
     intercepts = np.full(n_classes, NEVER)
     coefficients[present], intercepts[present] = probe.coefficients, probe.intercepts

@@ -12,7 +12,7 @@ from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
 from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean
 
-FROZEN = ("nearest-mean", "probe")
+FROZEN = ("nearest-mean", "probe", "patch-probe")
 ARMS = {
     "cdg": (*FROZEN, "plain", "pretrained", "multi-task", "cdg"),
     "two-stage": (*FROZEN, "pretraining-only", "fine-tuning-only", "two-stage"),
@@ -91,6 +91,7 @@ class Report(Settings):
 
     robustness: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = CHANGES
     maps: Annotated[int, Field(ge=0, le=64)] = 10
+    reject: Annotated[float, Field(ge=0, lt=1)] = 0.0
     samples: Annotated[int, Field(ge=0, le=64)] = 20
 
     @field_validator("robustness")
@@ -111,7 +112,7 @@ class ClassificationExperiment(BaseExperiment):
     >>> experiment = ClassificationExperiment(method="cdg", target={"path": "lithium"},
     ...                                       source={"path": "steel"})
     >>> experiment.arms, experiment.train.blocks.source
-    (('nearest-mean', 'probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
+    (('nearest-mean', 'probe', 'patch-probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
     """
 
     method: Literal["cdg", "two-stage"]

@@ -16,6 +16,7 @@ from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import class_weights, oversampled_counts
 from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import ClassificationScores, score_predictions
+from aoi_tl.evaluation.rejection import measure_coverage
 from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.domains import Draw
@@ -216,7 +217,7 @@ def keep_tested(
     Parameters
     ----------
     run : RunFolder
-        Gets ``predictions.csv``, ``probabilities.csv``, ``robustness.csv``, ``model.pt``, maps of
+        Gets ``predictions.csv``, ``probabilities.csv``, ``coverage.csv``, ``robustness.csv``, ``model.pt``, maps of
         the first seed, and ``result.json`` in ``stages/<arm>-s<seed>/``.
     experiment, draw, arm
         What was trained, and on what.
@@ -237,6 +238,12 @@ def keep_tested(
         "class": [images.classes[label] for label in images.labels],
         "predicted": [images.classes[label] for label in given],
         "probability": tested.chances.max(axis=1).round(6),
+        "group": list(images.groups),
+    }))
+    curve = measure_coverage(tested.chances, images.labels)
+    run.write_table(f"{stage}/coverage.csv", pd.DataFrame({
+        "threshold": curve.threshold.round(6), "coverage": curve.coverage,
+        "accuracy": curve.accuracy,
     }))
     run.write_table(f"{stage}/probabilities.csv", pd.DataFrame(
         tested.chances.round(6), columns=list(images.classes)
@@ -252,10 +259,21 @@ def keep_tested(
     run.write_json(f"{stage}/result.json", {
         **result_row(experiment, scores, arm, draw.seed, tested.steps),
         "ece": measure_reliability(tested.chances, draw.target_test.labels).error,
+        **_decided(tested.chances, draw.target_test.labels, experiment.report.reject),
         "confusion": scores.confusion.tolist(), "classes": list(scores.classes),
         "seconds": round(time.perf_counter() - tested.started, 3),
         "waiting_share": round(tested.waiting_share, 4),
     })
+
+
+def _decided(chances: np.ndarray, labels: np.ndarray, reject: float) -> dict[str, float | None]:
+    """Coverage, and accuracy on what is decided, where unsure images are left to a person."""
+    if not reject:
+        return {}
+    decided = chances.max(axis=1) >= reject
+    right = (chances.argmax(axis=1) == labels)[decided]
+    return {"coverage": float(decided.mean()),
+            "decided_accuracy": float(right.mean()) if len(right) else None}
 
 
 def write_ledger(run: RunFolder, stage: str, encoder: Encoder) -> None:

@@ -78,9 +78,10 @@ def test_every_arm_and_seed_has_a_row_and_the_same_budget(finished: Path) -> Non
     arms = pd.read_csv(finished / "arms.csv")
     assert list(zip(arms["arm"], arms["seed"], strict=True)) == [
         (arm, seed) for seed in (0, 1)
-        for arm in ("nearest-mean", "probe", "plain", "pretrained", "multi-task", "cdg")
+        for arm in ("nearest-mean", "probe", "patch-probe", "plain", "pretrained", "multi-task",
+                    "cdg")
     ]
-    frozen = arms["arm"].isin(["nearest-mean", "probe"])
+    frozen = arms["arm"].isin(["nearest-mean", "probe", "patch-probe"])
     assert set(arms[frozen]["steps"]) == {0}
     # 16 source images are 4 batches: two cycles of 3 source and 2 target steps.
     assert set(arms[~frozen]["steps"]) == {10}
@@ -165,7 +166,7 @@ def test_finished_run_is_not_trained_again_and_another_is_refused(
     before = {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")}
     again = run_classification(cdg_experiment(data, seeds=[0, 1]), finished, resume=True)
     assert {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")} == before
-    assert len(again.arms) == 12
+    assert len(again.arms) == 14
     with pytest.raises(RunError, match="expected a new run folder"):
         run_classification(cdg_experiment(data, seeds=[0, 1]), finished)
     with pytest.raises(RunError, match="differs in experiment"):
@@ -216,7 +217,7 @@ def test_two_stage_on_drawn_cathodes(data: Path, tmp_path: Path, imbalance: dict
     )
     outcome = run_classification(experiment, tmp_path / "run")
     assert outcome.arms["arm"].tolist() == [
-        "nearest-mean", "probe", "pretraining-only", "fine-tuning-only", "two-stage"
+        "nearest-mean", "probe", "patch-probe", "pretraining-only", "fine-tuning-only", "two-stage"
     ]
     assert outcome.arms["steps"].iloc[2:].nunique() == 1
     assert outcome.arms["shifted_f1"].between(0, 1).all()
@@ -381,3 +382,27 @@ class Loud:
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return (open, (str(self.mark), "w"))
+
+
+def test_a_run_says_what_every_class_is_worth_and_what_rejecting_brings(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(finished / "per_class.csv")
+    assert set(table["arm"]) == set(pd.read_csv(finished / "arms.csv")["arm"])
+    assert set(table["class"]) == {"No Defect", "Over Melting", "Inked", "all"}
+    whole = table.dropna()
+    assert (whole["low"] <= whole["value"] + 1e-9).all()
+    assert (whole["value"] <= whole["high"] + 1e-9).all()
+    arms = pd.read_csv(finished / "arms.csv")
+    shown = table[(table["arm"] == "probe") & (table["metric"] == "balanced_accuracy")]["value"]
+    mean = arms[arms["arm"] == "probe"]["balanced_accuracy"].mean()
+    assert shown.iloc[0] == pytest.approx(mean)
+    curve = pd.read_csv(finished / "stages/probe-s0/coverage.csv")
+    assert curve["coverage"].iloc[-1] == 1
+    assert curve["accuracy"].iloc[-1] == pytest.approx(
+        arms[(arms["arm"] == "probe") & (arms["seed"] == 0)]["accuracy"].iloc[0])
+    experiment = cdg_experiment(data, arms=["probe"], report={"reject": 0.5})
+    row = run_classification(experiment, tmp_path / "run").arms.iloc[0]
+    told = pd.read_csv(tmp_path / "run/stages/probe-s0/predictions.csv")
+    decided = told["probability"] >= 0.5
+    assert row["coverage"] == pytest.approx(decided.mean())
