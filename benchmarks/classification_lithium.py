@@ -50,9 +50,11 @@ from aoi_tl.classification.image_set import (
 from aoi_tl.classification.patches import build_patch_encoder, fit_patch_probe
 from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
 from aoi_tl.classification.training import train
+from aoi_tl.evaluation.bootstrap import Interval
 from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import score_predictions
 from aoi_tl.evaluation.comparison import summarise
+from aoi_tl.evaluation.per_class import bootstrap_classes
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = ("free", "blowhole", "break", "crack", "uneven")
@@ -124,6 +126,7 @@ def main() -> None:
     elif not arguments.table:
         run(arguments.shared, arguments.settings, file)
     table(file)
+    write_few(pd.read_csv(file), read_tiles(arguments.shared))
 
 
 def read_tiles(shared: Path) -> ImageSet:
@@ -291,6 +294,7 @@ def append(file: Path, rows: list[dict[str, object]]) -> None:
 def table(file: Path) -> None:
     """Write the summary beside the lines, for those draws that have every arm of a setting."""
     rows = pd.read_csv(file)
+    rows = rows[~rows["setting"].str.startswith("few-")]
     lines = [
         "# CDG on the lithium protocol, magnetic tiles in place of lithium", "",
         "Draws of 14/2/2/1/1 training tiles (free, blowhole, break, crack, uneven), "
@@ -350,6 +354,59 @@ def table(file: Path) -> None:
     ]
     lines.append(f"Time spent on waiting for data: at most {rows['waiting_share'].max():.1%}.")
     (RESULTS / "classification_lithium.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_few(rows: pd.DataFrame, tiles: ImageSet) -> None:
+    """Write the table of all arms by training images, with intervals over test tiles and draws."""
+    test = tiles.split("test")
+    lines = [
+        "# Arms by the number of training images", "",
+        f"Magnetic tiles in place of lithium: {', '.join(CLASSES)}. Training images "
+        + "; ".join(f"{n}: {'/'.join(str(k) for k in SHOTS[n])}" for n in SHOTS)
+        + f". Tested on {TESTED} images of {len(set(test.groups))} tiles never seen. 95 % "
+        "intervals by bootstrap over test tiles and draws; *above* is accuracy less that of always "
+        "saying free. Draws 0 to 4 chose what patch-probe is made of; *fresh* is the balanced "
+        "accuracy of draws 5 to 9 alone.", "",
+        "    python benchmarks/classification_lithium.py ../shared --frozen",
+        "    python benchmarks/classification_lithium.py ../shared --settings few-20", "",
+        "| images | encoder | arm | draws | accuracy | above | balanced accuracy | fresh | "
+        "macro F1 | ECE |", "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    classes, coverage = [], []
+    shown = rows[rows["setting"].str.startswith("few-") & (rows["statistics"] == "running")]
+    for images in SHOTS:
+        here = shown[shown["images"] == images]
+        for (encoder, arm), part in here.groupby(["encoder", "arm"], sort=False):
+            given = np.array([[int(digit) for digit in text[1:]] for text in part["predicted"]])
+            found = bootstrap_classes(test.labels, given, CLASSES, test.groups)
+            fresh = part[part["draw"] >= DRAWS]["balanced_accuracy"]
+            lines.append(
+                f"| {images} | {encoder} | {arm} | {len(part)} | {_told(found.accuracy)} | "
+                f"{_told(found.above_majority, '+')} | {_told(found.balanced_accuracy)} | "
+                f"{f'{fresh.mean():.3f}' if len(fresh) else ''} | {part['macro_f1'].mean():.3f} | "
+                f"{part['ece'].mean():.3f} |"
+            )
+            if arm not in FROZEN:
+                continue
+            classes += [f"| {images} | {arm} | {name} | {_told(found.precision[name])} | "
+                        f"{_told(found.recall[name])} |" for name in CLASSES]
+            sure = np.array([[int(text[i : i + 2]) for i in range(1, len(text), 2)]
+                             for text in part["confidence"]])
+            order = np.argsort(-sure, axis=1, kind="stable")
+            right = np.take_along_axis(given == test.labels, order, axis=1)
+            shares = [right[:, : round(share * len(test))].mean()
+                      for share in (0.25, 0.5, 0.75, 1)]
+            coverage.append(f"| {images} | {arm} | "
+                            + " | ".join(f"{share:.3f}" for share in shares) + " |")
+    lines += ["", "## Accuracy on the surest share of the test images", "",
+              "| images | arm | 25 % | 50 % | 75 % | all |", "|---|---|---|---|---|---|", *coverage,
+              "", "## By class", "", "| images | arm | class | precision | recall |",
+              "|---|---|---|---|---|", *classes]
+    (RESULTS / "classification_few.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _told(score: Interval, sign: str = "") -> str:
+    return interval(score.value, score.low, score.high, sign)
 
 
 def interval(mean: float, low: float, high: float, sign: str = "") -> str:

@@ -217,6 +217,31 @@ def probe_classifier(encoder: Encoder, probe: Probe) -> Classifier:
     return classifier
 
 
+def start_from_probe(head: nn.Module, probe: Probe, places: slice) -> None:
+    """Give a head the weights of a probe, in place.
+
+    Parameters
+    ----------
+    head : torch.nn.Module
+        A linear layer.
+    probe : Probe
+        On the features of the head's encoder.
+    places : slice
+        Where the probe's classes lie among the head's.
+
+    References
+    ----------
+    .. [1] Kumar et al. "Fine-Tuning can Distort Pretrained Features and Underperform
+       Out-of-Distribution." ICLR 2022: first the linear probe, then fine-tuning.
+    """
+    import torch
+
+    found = probe_head(probe)
+    with torch.no_grad():
+        head.get_parameter("weight")[places].copy_(found.weight)
+        head.get_parameter("bias")[places].copy_(found.bias)
+
+
 def probe_head(probe: Probe) -> nn.Linear:
     """Make a probe a layer: its standardisation and temperature go into weights and biases.
 

@@ -98,7 +98,9 @@ def bootstrap_classes(
     times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
     chosen = generator.integers(draws, size=(samples, draws))
     by_draw = np.einsum("sg,dgij->sdij", times, counts)
-    resampled = np.array([_scores(found[some]) for found, some in zip(by_draw, chosen, strict=True)])
+    resampled = np.array(
+        [_scores(found[some]) for found, some in zip(by_draw, chosen, strict=True)]
+    )
     as_it_is, tail = _scores(counts.sum(axis=1)), (1 - confidence) / 2
     low, high = _quantiles(resampled, tail), _quantiles(resampled, 1 - tail)
     found = [Interval(float(value), float(below), float(above))

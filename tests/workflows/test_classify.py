@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from aoi_tl.classification.batches import cache_pixels
-from aoi_tl.classification.classifier import Classifier, build_classifier, predict
+from aoi_tl.classification.classifier import (
+    Classifier,
+    build_classifier,
+    predict,
+    start_from_probe,
+)
 from aoi_tl.classification.encoders import build_encoder
 from aoi_tl.classification.features import VIEWS, compute_features
 from aoi_tl.classification.folders import read_image_folders
@@ -406,3 +411,36 @@ def test_a_run_says_what_every_class_is_worth_and_what_rejecting_brings(
     told = pd.read_csv(tmp_path / "run/stages/probe-s0/predictions.csv")
     decided = told["probability"] >= 0.5
     assert row["coverage"] == pytest.approx(decided.mean())
+
+
+def test_arms_that_begin_or_end_with_a_probe(data: Path, tmp_path: Path) -> None:
+    experiment = cdg_experiment(data, arms=["lp-ft", "probe+source"], report={"robustness": []})
+    arms = run_classification(experiment, tmp_path / "run").arms.set_index("arm")
+    # Of 2 cycles of 3 source and 2 target steps: all on the target, and the source's alone.
+    assert arms.loc["lp-ft", ["target_steps", "source_steps"]].tolist() == [10, 0]
+    assert arms.loc["probe+source", ["target_steps", "source_steps"]].tolist() == [0, 6]
+    kept = torch.load(tmp_path / "run/stages/probe+source-s0/model.pt", weights_only=True)
+    # The encoder has learnt the source, and the head is the probe on what it gives now.
+    encoder = build_encoder("yolov8n.yaml", "random")
+    head = torch.nn.Linear(256, 3)
+    classifier = Classifier(encoder.module, torch.nn.ModuleDict({"target": head}),
+                            {"target": slice(0, 3)})
+    before = encoder.module[1].layers[0].conv.weight.clone()
+    classifier.module.load_state_dict(kept["state"])
+    assert not torch.equal(before, encoder.module[1].layers[0].conv.weight)
+    images = read_image_folders(data / "lithium")
+    train, test = (cache_pixels(images.split(name), 32) for name in ("train", "test"))
+    probe = fit_probe(compute_features(encoder.module, train), train.labels, 3, 0)
+    expected = probe.probabilities(compute_features(encoder.module, test)[:, 0])
+    np.testing.assert_allclose(predict(classifier, test), expected, atol=1e-3)
+
+
+def test_lp_ft_starts_as_the_probe(data: Path) -> None:
+    images = read_image_folders(data / "lithium")
+    train = cache_pixels(images.split("train"), 32)
+    encoder = build_encoder("yolov8n.yaml", "random")
+    probe = fit_probe(compute_features(encoder.module, train), train.labels, 3, 0)
+    classifier = build_classifier(encoder, 3, 2, "joint")
+    start_from_probe(classifier.heads["joint"], probe, classifier.slices["target"])
+    expected = probe.probabilities(compute_features(encoder.module, train)[:, 0])
+    np.testing.assert_allclose(predict(classifier, train), expected, atol=1e-3)
