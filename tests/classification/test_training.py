@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from aoi_tl.classification.batches import BatchStream
+from aoi_tl.classification.classifier import Classifier
 from aoi_tl.classification.training import repeat, train
 from aoi_tl.errors import RunError
 
