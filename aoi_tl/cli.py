@@ -1,8 +1,10 @@
-"""The command line: words in, words out. All work is done by the workflows."""
+"""The command line. All work is done by the workflows."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from aoi_tl.errors import AoiTlError, ExperimentError
 
@@ -115,15 +118,16 @@ def score(
         "n_clusters": _number(clusters), "method": method, "solver": solver,
         "sample": _number(sample),
     }
-    with _progress() as tell, open_engine(engine or "local", address) as where:
+    with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        tell, where)
+                                        progress, where)
         elif matrix:
-            rows = run_score_matrix(datasets, out, settings, aliases, resume, tell, where, weights)
+            rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
+                                    weights)
         else:
-            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, tell, where,
-                             weights)
+            rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
+                             where, weights)
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -156,9 +160,9 @@ def transfer(
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
     experiment = experiment_of(target, sources, weights, aliases, _overrides(set_, engine))
-    with _progress() as tell:
+    with _progress() as progress:
         outcome = run_experiment(
-            experiment, out, resume=resume, tell=tell, address=address, jobs=jobs
+            experiment, out, resume=resume, progress=progress, address=address, jobs=jobs
         )
     _write_json(json_file, _show_outcome(outcome))
 
@@ -186,10 +190,10 @@ def run(
             f"expected a run folder for each experiment, got {', '.join(map(str, outs))} for "
             f"{len(experiments)}; give the files different names, and leave --out out"
         )
-    with _progress() as tell:
+    with _progress() as progress:
         outcomes = run_experiments(
             experiments, outs, resume=resume, data_root=data_root,
-            overrides=_overrides(set_, engine), tell=tell, address=address, jobs=jobs,
+            overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
         )
     shown = [_show_outcome(outcome) for outcome in outcomes]
     if len(outcomes) > 1:
@@ -213,10 +217,10 @@ def classify(
     """Train classifiers across two domains (CDG, two-stage), every arm with every seed."""
     from aoi_tl.workflows.classify import run_classification
 
-    with _progress() as tell:
+    with _progress() as progress:
         outcome = run_classification(
             experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
-            overrides=set_ or [], tell=tell,
+            overrides=set_ or [], progress=progress,
         )
     _show_classification(outcome, json_file)
 
@@ -246,15 +250,17 @@ def demo(
     if task is Task.DETECT:
         from aoi_tl.workflows.demo import run_demo
 
-        with _progress() as tell:
-            outcome, notes = run_demo(out, data, overrides=set_ or [], tell=tell)
+        with _progress() as progress:
+            outcome, notes = run_demo(out, data, overrides=set_ or [], progress=progress)
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
         from aoi_tl.workflows.demo import run_classification_demo
 
-        with _progress() as tell:
-            found, notes = run_classification_demo(out, data, overrides=set_ or [], tell=tell)
+        with _progress() as progress:
+            found, notes = run_classification_demo(
+                out, data, overrides=set_ or [], progress=progress
+            )
         _echo_all(notes)
         _show_classification(found, json_file)
 
@@ -277,11 +283,11 @@ def index(
 
     loaded = load_with_aliases(datasets, aliases)
     with (
-        _progress() as tell, open_engine(engine or "local", address) as where,
+        _progress() as progress, open_engine(engine or "local", address) as where,
         SignatureCache(engine=where) as cache,
     ):
         n = index_datasets(file, loaded, _number(clusters), _number(sample),  # type: ignore[arg-type]
-                           lambda done, total: tell("signatures", done, total), cache)
+                           lambda done, total: progress("signatures", done, total), cache)
     typer.echo(f"{file} holds {n} datasets")
 
 
@@ -298,7 +304,16 @@ def labels(
     typer.echo(format_aliases(proposals), nl=False)
 
 
-@app.command(epilog="Example: aoi-tl check new/data.yaml shelf/*/data.yaml")
+class FailOn(StrEnum):
+    """The least grave finding that makes `check` end with status 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+@app.command(epilog="Example: aoi-tl check new/data.yaml shelf/*/data.yaml. Exit status: 0 no "
+                    "errors, 1 one or more.")
 def check(
     datasets: Annotated[list[Path], typer.Argument(metavar="DATA.yaml...", show_default=False)],
     out: Annotated[Path, typer.Option(help="Gets a check.json for each dataset.")] = Path(
@@ -306,34 +321,57 @@ def check(
     ),
     pixels: Annotated[bool, typer.Option(help="Read the images too, for broken ones and "
                                               "copies.")] = True,
+    fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
     json_file: Json = None,
 ) -> None:
     """Look for faults in labels and images, and for copies within and across datasets."""
     from aoi_tl.workflows.check import run_check
 
-    with _progress() as tell:
-        checked = run_check(datasets, out, duplicates=pixels, tell=tell)
+    with _progress() as progress:
+        checked = run_check(datasets, out, duplicates=pixels, progress=progress)
     for found in checked:
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
     typer.echo(f"written to {out}")
+    grave = {FailOn.ERROR: {"error"}, FailOn.WARNING: {"error", "warning"}, FailOn.NEVER: set()}
+    if any(f.severity in grave[fail_on] for found in checked for f in found.findings):
+        raise typer.Exit(1)
 
 
-@app.command(epilog="Example: aoi-tl split raw/data.yaml --out raw-split --groups parts.csv")
+class _SplitCommand(TyperCommand):
+    """Lets three words stand for the shares, as well as one with commas."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--shares" in args:
+            first = args.index("--shares") + 1
+            given = list(itertools.takewhile(_is_number, args[first:]))
+            if given:
+                args = [*args[:first], ",".join(given), *args[first + len(given):]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_SplitCommand,
+             epilog="Example: aoi-tl split raw/data.yaml --out raw-split --groups parts.csv")
 def split(
     dataset: Annotated[Path, typer.Argument(metavar="DATA.yaml", show_default=False)],
     out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
-    shares: Annotated[tuple[float, float, float], typer.Option(
-        help="Of train, val and test; they sum to 1.")] = (0.6, 0.2, 0.2),
+    shares: Annotated[str, typer.Option(metavar="TRAIN,VAL,TEST",
+                                        help="They sum to 1.")] = "0.6,0.2,0.2",
     groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; without "
                                                      "it copies are found.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
 ) -> None:
-    """Split a dataset anew, keeping what shows the same part together."""
+    """Split a dataset again; images of the same part stay together."""
     from aoi_tl.workflows.check import run_split
 
-    with _progress() as tell:
-        file, table = run_split(dataset, out, shares, groups, seed, tell)
+    wanted = [float(part) for part in shares.split(",") if _is_number(part)]
+    if len(wanted) != 3 or len(wanted) != shares.count(",") + 1:
+        raise ExperimentError(
+            f"--shares: expected three numbers for train, val and test, such as 0.6,0.2,0.2, got "
+            f"{shares!r}"
+        )
+    with _progress() as progress:
+        file, table = run_split(dataset, out, wanted, groups, seed, progress)
     _show(table)
     typer.echo(f"written to {file}")
 
@@ -394,8 +432,8 @@ def inspect(
         if verdict.fault:
             typer.echo(f"note: {verdict.fault}", err=True)
 
-    with _progress() as tell:
-        verdicts = run_inspection(model, images, out, tell, say)
+    with _progress() as progress:
+        verdicts = run_inspection(model, images, out, progress, say)
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
@@ -424,23 +462,20 @@ def export_model(
     typer.echo(f"written to {exported.file}")
 
 
-@app.command(epilog="Example: aoi-tl report runs/dc-1")
+@app.command(epilog="Example: aoi-tl report runs/dc-1 runs/dc-2 --out runs/both.html")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
+                                               help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The page that puts several runs side by side.")]
+    = Path("runs/comparison.html"),
 ) -> None:
-    """Write a run's page and figures again from its tables."""
-    from aoi_tl.errors import RunError
-    from aoi_tl.files.run_folder import RunFolder
-    from aoi_tl.report.classification import write_classification_page
-    from aoi_tl.report.page import write_page
+    """Write the page of a run again from its tables; of several also one with them side by side."""
+    from aoi_tl.report.page import write_comparison, write_page
 
-    if not folder.is_dir():
-        raise RunError(f"expected a run folder at {folder}, got nothing there; mend the path")
-    run = RunFolder(folder.absolute())
-    # A classification scores no sources; anything else without its tables is told by write_page.
-    is_classification = (folder / "arms.csv").is_file() and not (folder / "scores.json").is_file()
-    write = write_classification_page if is_classification else write_page
-    typer.echo(f"written to {write(run)}")
+    for folder in runs:
+        typer.echo(f"written to {write_page(folder)}")
+    if len(runs) > 1:
+        typer.echo(f"written to {write_comparison(runs, out)}")
 
 
 # ------------------------------------------------------------------------------------ words out
@@ -533,6 +568,13 @@ def _say_notes(folder: Path) -> None:
 
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
     return [*(set_ or []), *([f"engine={engine}"] if engine else [])]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _number(words: str) -> int | str:

@@ -1,8 +1,8 @@
-"""Where tasks run: in processes of this machine, or on the machines of a Ray cluster.
+"""Running tasks: in processes of this machine, or on the machines of a Ray cluster.
 
 A task is a function of a module and plain arguments, so that any worker can import it and be handed
 the rest. A worker that is killed takes nothing along but time: its task runs again, so a task must
-go on from, or write anew, whatever a former attempt left.
+go on from, or overwrite, what a former attempt left.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Task:
     function : callable
         At the top level of a module.
     arguments : tuple
-        Whatever can be pickled.
+        Anything that can be pickled.
     cpus, gpus : int
         What it asks of the machine that it runs on.
     """
@@ -80,7 +80,7 @@ class LocalEngine:
         self.jobs = jobs or available_cores()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Run tasks, as many at once as there are jobs, whatever CPUs and GPUs they ask for."""
+        """Run as many tasks at once as there are jobs; their CPUs and GPUs do not count."""
         if self.jobs == 1:
             for task in tasks:
                 yield task, task.function(*task.arguments)

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each is shown as one line, without a traceback."""
+"""The errors that a user can correct: each is shown as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _LONGEST = 1800
 class AoiTlError(Exception):
     """An input that cannot be used: the message says what was expected, what came and the cure.
 
-    Whatever a file brought into it, the message is one line that a terminal can show: line breaks
+    The message is one line that a terminal can show: line breaks
     and control characters are written as escapes, and what is too long is cut in the middle.
 
     Examples
     --------
-    >>> print(AoiTlError("expected a class name, got 'dent\\nhole'; mend it"))
-    expected a class name, got 'dent\\nhole'; mend it
+    >>> print(AoiTlError("expected a class name, got 'dent\\nhole'; correct it"))
+    expected a class name, got 'dent\\nhole'; correct it
     """
 
     def __init__(self, message: object = "") -> None:

@@ -41,6 +41,7 @@ DEVELOPMENT = (
 )
 BOARDS = ("group00041", "group12100", "group12300", "group13000", "group20085", "group92000")
 LINES = ("mt-line-a", "mt-line-b", "mt-line-c")
+EXPOSURES = tuple(f"mt-exp{i}" for i in range(1, 7))
 PARTS = ("neu-part-a", "neu-part-b", "neu-part-c")
 #: Datasets that have nothing to do with boards.
 DECOYS = ("neu-det", "kolektor-sdd", "aluminum", "magnetic-tile")
@@ -84,6 +85,8 @@ class Plan:
             "train": dict(self.train), "source_epochs": self.source_epochs if self.sources else 0,
             "target_epochs": TARGET_EPOCHS[self.images], "transfer": dict(self.transfer),
         }
+        if self.arm == "auto":  # since it tries the plain rate too
+            words["auto"] = 2
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -123,21 +126,24 @@ def plans() -> Iterator[Plan]:
     for seed in (0, 1, 2):
         yield from ten_images("deeppcb", BOARDS, seed, 4)
     yield from one_source("deeppcb", BOARDS, DECOYS)
-    yield from one_source("neu-parts", PARTS, STRANGERS)
-    yield from one_source("mt-lines", LINES, STRANGERS)
     yield from unrelated(0)
     yield from ten_images("neu-parts", PARTS, 0, 4)
     yield from ten_images("mt-lines", LINES, 0, 20)
     yield from more_images("all", 0, ("stock", "union-soup"))
     yield from other_settings()
-    yield from more_images("all", 0, ("auto",))
     yield from ten_images("neu-parts", PARTS, 1, 4)
+    yield from more_images("all", 0, ("auto",))
+    yield from one_source("neu-parts", PARTS, STRANGERS)
+    yield from one_source("mt-lines", LINES, STRANGERS)
+    for target in BOARDS:
+        yield Plan("deeppcb", target, 10, "auto", DECOYS, 0)
     yield from more_images(25, 0, ("stock", "union-soup", "stock-long"))
     yield from more_images("all", 0, ("stock-long",))
     for seed in (1, 2):
         yield from ten_images("neu-parts", PARTS, seed, 4)
         yield from ten_images("mt-lines", LINES, seed, 20)
         yield from unrelated(seed)
+    yield from ten_images("mt-exposures", EXPOSURES, 0, 10)
     for target in BOARDS:
         yield Plan("deeppcb", target, 10, "union-soup", (*_others(BOARDS, target), *DECOYS), 0)
     for seed in (1, 2):
@@ -298,7 +304,12 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
             if chain.arm == plan.arm
         ]
     if plan.sources and single:
-        chains = [replace(chain, arm=f"{chain.arm}@{plan.sources[0]}") for chain in chains]
+        # Each source's training lies in a folder of its own, whatever else shares the run folder.
+        chains = [
+            replace(chain, **{name: f"{getattr(chain, name)}@{plan.sources[0]}"
+                              for name in ("arm", "trained_as") if getattr(chain, name)})
+            for chain in chains
+        ]
     [work_] = plan_arms(run, experiment, target, {plan.seed: chains}, weights).works
     train = choose_and_train if work_.chain.candidates else train_and_evaluate
     result = train(replace(work_, threads=1))
@@ -335,7 +346,8 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("AOI_TL_CACHE", str(asked.work.absolute() / "cache"))
     there = rows_there()
-    wanted = [plan for plan in plans() if plan.key not in there][: asked.only]
+    once = {plan.key: plan for plan in plans()}
+    wanted = [plan for key, plan in once.items() if key not in there][: asked.only]
     print(f"{len(wanted)} rows to train", flush=True)
     tasks: Any = multiprocessing.Queue()
     for plan in [*wanted, *[None] * asked.jobs]:

@@ -48,7 +48,7 @@ def main() -> None:
         outcome = run_experiment(
             HERE.parent / "experiments" / f"{name}.yaml", arguments.runs / name, resume=True,
             data_root=arguments.data_root, overrides=[f"weights={arguments.weights}"],
-            tell=lambda what, done, total: print(f"{what} {done}/{total}", flush=True),
+            progress=lambda what, done, total: print(f"{what} {done}/{total}", flush=True),
         )
         sections.append(section(name, outcome.folder, outcome.summary))
     head = (

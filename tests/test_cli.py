@@ -82,6 +82,11 @@ def test_a_matrix_scores_each_against_each(shelf: Path, tmp_path: Path) -> None:
         (["run", "{new}"], "data.yaml, line"),
         (["transfer", "{new}", "{near}", "--set", "train.epoch=3"], "epochs"),
         (["transfer", "{new}", "{near}", "--set", "arm=3"], "did you mean 'arms'"),
+        (["transfer", "{new}", "{near}", "--set", "train.learning_rate=3"], "did you mean 'lr0'"),
+        (["transfer", "{new}", "{near}", "--set", "seeds=3"],
+         "write seeds: [0, 1, 2] for three, [3] for seed 3"),
+        (["transfer", "{new}", "{near}", "--set", "batch_size=3"], "unknown key 'batch_size'"),
+        (["classify", "{new}", "--set", "seeds=1"], "write seeds: [1] for seed 1"),
         (["transfer", "{new}", "{near}", "--weights", "nothing/at/all.pt"], "all.pt"),
         (["import", "cocoa", "{new}", "--out", "o"], "'cocoa'"),
         (["export", "pascal", "{new}", "--out", "o"], "'pascal'"),
@@ -131,12 +136,49 @@ def test_check_tells_planted_faults_and_copies(shelf: Path, tmp_path: Path) -> N
     shutil.copy(near / "images" / "test" / "test1.png", near / "images" / "train" / "copy.png")
     before = tree_hash(tmp_path / "shelf")
     found = aoi_tl("check", *every(tmp_path / "shelf"), "--out", tmp_path / "out")
-    assert found.returncode == 0, found.stderr
+    assert found.returncode == 1, found.stderr
     findings = json.loads((tmp_path / "out" / "near" / "check.json").read_text())["findings"]
     assert {"label row", "splits share a copy"} <= {finding["kind"] for finding in findings}
     assert "splits share a copy" in found.stdout
     assert "new: 15 images, 12 boxes, nothing found" in found.stdout
     assert tree_hash(tmp_path / "shelf") == before
+
+
+def test_check_ends_with_what_it_found(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "new", tmp_path / "new")
+    file, label = tmp_path / "new" / "data.yaml", tmp_path / "new" / "labels/train/train0.txt"
+
+    def status(*words: str) -> int:
+        return aoi_tl("check", file, "--out", tmp_path / "out", *words).returncode
+
+    assert [status(), status("--fail-on", "warning")] == [0, 0]
+    label.unlink()  # a warning: an image without a label file
+    assert [status(), status("--fail-on", "warning")] == [0, 1]
+    label.write_text("9 0.5 0.5 0.1 0.1\n")
+    assert [status(), status("--fail-on", "never"), status("--fail-on", "all")] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("shares", [["0.5,0.1,0.4"], ["0.5", "0.1", "0.4"]])
+def test_shares_are_given_as_their_default_is_printed(
+    shelf: Path, tmp_path: Path, shares: list[str]
+) -> None:
+    for number, place in enumerate(([every(shelf)[1]], [])):
+        rest = [] if place else [every(shelf)[1]]
+        out = tmp_path / str(number)
+        found = aoi_tl("split", *place, "--shares", *shares, *rest, "--out", out)
+        assert found.returncode == 0, found.stderr
+        counts = [len(list((out / "images" / split).iterdir())) for split in
+                  ("train", "val", "test")]
+        assert sum(counts) == 18
+        assert counts[1] < min(counts[0], counts[2])
+
+
+@pytest.mark.parametrize("shares", ["0.5,0.5", "1,2,x", "0.5,,0.5", "nan,0.5,0.5", "2,2,2"])
+def test_shares_that_are_none_are_refused(shelf: Path, tmp_path: Path, shares: str) -> None:
+    found = aoi_tl("split", every(shelf)[0], "--out", tmp_path / "o", "--shares", shares)
+    assert found.returncode == 2
+    assert len(found.stderr.splitlines()) == 1, found.stderr
+    assert not (tmp_path / "o").exists()
 
 
 def test_split_writes_a_new_dataset_of_links(shelf: Path, tmp_path: Path) -> None:

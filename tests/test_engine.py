@@ -18,7 +18,7 @@ def square(number: int) -> int:
 
 
 def refuse() -> None:
-    raise DataError("expected so, got otherwise; mend it")
+    raise DataError("expected so, got otherwise; correct it")
 
 
 def die_once(folder: Path, number: int) -> int:
@@ -48,7 +48,7 @@ def test_every_task_is_given_with_its_result(jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_of_a_task_is_raised_as_it_is(jobs: int) -> None:
-    with pytest.raises(DataError, match=r"^expected so, got otherwise; mend it$"):
+    with pytest.raises(DataError, match=r"^expected so, got otherwise; correct it$"):
         list(LocalEngine(jobs).run([Task("refuse", refuse)]))
 
 
@@ -125,6 +125,7 @@ def test_an_address_without_a_cluster_is_one_line() -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.alone
 def test_ray_without_an_address_is_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

@@ -27,6 +27,7 @@ from aoi_tl.synthetic.surfaces import write_surfaces
 from tests.drawn import draw_dataset
 from tests.hostile.corpus import Trap
 from tests.rights import as_ordinary_user
+from tests.tiny_detector import tiny_detector
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +78,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("lithium/train", "lithium/test", "steel/train"):
         (data / f"{split}.cache").write_bytes(pickle.dumps(Trap(mark)))
     (data / "aliases.yaml").write_text("dent: [burr]\n")
+    tiny_detector(data / "tiny.pt", ("dent", "stain"))
     return folder
 
 
@@ -103,7 +105,7 @@ def experiment(data: Path, out: Path) -> Path:
     file = out / "new.yaml"
     file.write_text(yaml.safe_dump({
         "target": str(data / "new" / "data.yaml"), "sources": [str(data / "*" / "data.yaml")],
-        "aliases": str(data / "aliases.yaml"), "weights": "yolov8n.yaml",
+        "aliases": str(data / "aliases.yaml"), "weights": str(data / "tiny.pt"),
         "arms": ["method", "full-source-all"], "subset": {"mixed": "paint"},
     }))
     return file
@@ -141,7 +143,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[list[str]]]] = {
                             ["export", "voc", every(d)[0], "--out", f"{o}/voc"]],
     "import": lambda d, o: [["import", "voc", f"{d}/voc", "--out", f"{o}/voc"],
                             ["import", "voc", f"{d}/packed.zip", "--out", f"{o}/packed"]],
-    "transfer": lambda d, o: [["transfer", *every(d)[:2], "--weights", "yolov8n.yaml", "--out",
+    "transfer": lambda d, o: [["transfer", *every(d)[:2], "--weights", str(d / "tiny.pt"), "--out",
                                f"{o}/t", *SMALL, "--set", "arms=[subset-source]"]],
     "run, report": lambda d, o: [["run", str(experiment(d, o)), "--out", f"{o}/r", *SMALL],
                                  ["report", f"{o}/r"]],

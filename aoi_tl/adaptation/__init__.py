@@ -1,1 +1,1 @@
-"""A source made to fit its target: which one, which classes, how many of each."""
+"""Adapting a source to its target: classes, and number of samples of each."""

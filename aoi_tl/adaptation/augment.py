@@ -1,4 +1,4 @@
-"""A new sample made from an old one: the image changed, its boxes moved along."""
+"""Augmentation: a new sample from an old one, its boxes moved along."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def augment(
 
 
 def _change_levels(pixels: NDArray[Any], chance: np.random.Generator) -> NDArray[Any]:
-    """Change contrast and add noise in units of the image's own range, whatever its bit depth."""
+    """Change contrast and add noise in units of the image's own range, at any bit depth."""
     colours = pixels[..., :3] if pixels.ndim == 3 else pixels
     span = _ROOM * max(float(colours.max()) - float(colours.min()), 1.0)
     factor, deviation = chance.uniform(*CONTRAST), span * chance.uniform(*NOISE)

@@ -1,4 +1,4 @@
-"""A training split with fewer samples of common classes and new ones of rare classes."""
+"""Balancing a training split: fewer samples of common classes, new ones of rare classes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def balance(
     dataset : Dataset
         A dataset with boxes in its train split.
     folder : Path
-        Where new images go. They are PNG whatever the original, at its bit depth and with its
+        Where new images go. They are PNG for every original, at its bit depth and with its
         channels: a second JPEG compression would set new samples apart from old ones.
     minority_to : float
         What rare classes are raised to: up to 1, a share of the largest class (as it is after the
@@ -98,7 +98,7 @@ def balance(
     seed : int
         The same seed gives the same files.
     progress : callable, optional
-        Told how many of how many new samples are written.
+        Called with how many new samples are written, and of how many.
 
     Returns
     -------

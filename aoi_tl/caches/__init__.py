@@ -1,1 +1,1 @@
-"""What is known from before: signatures, datasets, the index of a large shelf."""
+"""Caches on disk: signatures, datasets, the index of many datasets."""

@@ -1,4 +1,4 @@
-"""Datasets on disk that are known from before: summed up once, looked up while nothing changed.
+"""Cache of dataset summaries: computed once, reused while no file changed.
 
 What a dataset was read from is a set of places: its YAML, its lists, and the folders of its images
 and labels. Their state is the name, size and time stamps of every file in them. While it is the

@@ -1,4 +1,4 @@
-"""The state of files and folders on disk: the name, size and time stamps of everything in them.
+"""The state of folders on disk: names, sizes and time stamps of all files in them.
 
 Asking the system for a file takes a microsecond or two, and for hundreds of thousands of files that
 is all that an unchanged shelf costs. Threads would wait for each other, so many are asked for in

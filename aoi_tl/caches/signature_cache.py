@@ -1,4 +1,4 @@
-"""Image signatures on disk, keyed by the images' content: measured once, looked up ever after."""
+"""Cache of image signatures, keyed by image content."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SUMMARY = -1  # stands there for what a dataset came to
 #: seconds, other systems milliseconds.
 SETTLED_NS = 2_000_000_000
 
-Progress = Callable[[int], None]  # told how many more images are done
+Progress = Callable[[int], None]  # called with how many more images are done
 _Found = tuple[str, str, bytes | None]  # path, content hash, measured values
 
 
@@ -111,7 +111,7 @@ class SignatureCache:
         n_clusters : int
             Largest number of clusters of each signature, >= 1.
         progress : callable, optional
-            Told how many more images are done.
+            Called with how many more images are done.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class SignatureCache:
         images : sequence of path-like
             Image files.
         progress : callable, optional
-            Told how many more images are done.
+            Called with how many more images are done.
 
         Returns
         -------
@@ -163,7 +163,7 @@ class SignatureCache:
         merge : callable
             Makes one signature of those of the images, which it is given one after the other.
         progress : callable, optional
-            Told how many more images are done.
+            Called with how many more images are done.
         states : sequence of str, optional
             For each set what stands for the state of its files, where the caller looked at them
             already and none was young; empty where not.
@@ -436,7 +436,7 @@ def _settled(
 
 
 def _stamps_key(images: Sequence[str | os.PathLike[str]], began: int) -> str:
-    """One key for the paths, sizes and time stamps of a set of files, whatever their order.
+    """One key for the paths, sizes and time stamps of a set of files, in any order.
 
     Empty where one of them is young.
     """

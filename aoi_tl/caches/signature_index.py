@@ -297,13 +297,14 @@ class SignatureIndex:
             elif version != _FORMAT:
                 raise DataError(
                     f"{self.file}: expected a signature index of format {_FORMAT}, got {version}; "
-                    "make it anew"
+                    "build it again"
                 )
             rows = self._database.execute("SELECT n_clusters FROM settings").fetchall()
         known = rows[0][0] if rows else None
         if not isinstance(known, int) or not 1 <= known <= _MOST_CLUSTERS:
             raise DataError(
-                f"{self.file}: expected an index's number of clusters, got {known!r}; make it anew"
+                f"{self.file}: expected an index's number of clusters, got {known!r}; build it "
+                "again"
             )
         if n_clusters not in (None, known):
             raise DataError(
@@ -324,7 +325,7 @@ class SignatureIndex:
             except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
                 raise DataError(
                     f"expected a signature index at {self.file}, got a damaged one ({error}); "
-                    "make it anew"
+                    "build it again"
                 ) from error
         return self._loaded[1]
 

@@ -1,1 +1,1 @@
-"""Checkpoints of anybody: found, opened with care, and written."""
+"""Checkpoint files: found, checked, opened and written."""

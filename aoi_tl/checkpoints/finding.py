@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: in a folder, or on the shelf that Ultralytics downloads from."""
+"""Finding a checkpoint: in a folder, or among the files that Ultralytics downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint from somebody, opened with restrictions, or without where its user says so."""
+"""Opening a checkpoint: with restrictions, or without them where its user says so."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def open_restricted(path: Path, hint: str = "") -> Any:
 
 
 def open_trusted(path: Path) -> Any:
-    """Open an Ultralytics checkpoint and run whatever is in it; nothing is installed for it.
+    """Open an Ultralytics checkpoint and run any code in it; nothing is installed for it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a checkpoint says it holds, read in a moment: torch is not imported and nothing runs."""
+"""Checking what a checkpoint contains in milliseconds, without importing torch or running code."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ NOUNS = {"detect": "a detector", "classify": "a classifier"}
 def rebuild_trusted(path: Path, clean: Path, tasks: Sequence[str] = ("detect",)) -> Path:
     """Open an Ultralytics checkpoint, run any code in it, and write its tensors alone.
 
-    All later loading is of the new file and stays restricted. Nothing is installed, whatever the
-    checkpoint asks for.
+    All later loading is of the new file and stays restricted. Nothing that the checkpoint
+    asks for is installed.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def rebuild_trusted_state(path: Path, clean: Path) -> Path:
 
 
 def _rebuild(model: Any, path: Path) -> Any:
-    """Build a model anew from its own description, and give it the old one's tensors."""
+    """Rebuild a model from its own description, and give it the old one's tensors."""
     import torch
 
     try:

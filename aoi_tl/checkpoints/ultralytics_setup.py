@@ -1,4 +1,4 @@
-"""Ultralytics made careful: it opens with restrictions, installs nothing and sends nothing."""
+"""Ultralytics set up safely: restricted loading, no installs, no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States written as torch writes them, whole or not at all."""
+"""Writing checkpoints with torch, atomically."""
 
 from __future__ import annotations
 

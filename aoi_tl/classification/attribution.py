@@ -1,4 +1,4 @@
-"""Where a classifier looks: Grad-CAM for convolutions, a gradient map for transformers."""
+"""Attribution maps: Grad-CAM for convolutions, a gradient map for transformers."""
 
 from __future__ import annotations
 

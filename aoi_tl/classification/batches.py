@@ -1,4 +1,4 @@
-"""Pixels kept ready: decoded and resized once, flipped and turned as whole batches."""
+"""Batches of images: decoded and resized once, augmented as whole batches."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 What an epoch means is written down here once. A source of 1800 images has 113 batches of 16, a
 target of 20 has two; an epoch is *one pass over the source, rounded up to whole CDG cycles*. The
 budget of a run is its epochs times the steps of one, and **every arm takes exactly that number of
-optimiser steps**, whatever they are spent on:
+optimiser steps**, however they are divided:
 
 ========== ===========================================================================
 arm        its steps

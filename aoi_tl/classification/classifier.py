@@ -149,7 +149,7 @@ def predict(classifier: Classifier, pixels: Pixels, batch: int = 64) -> np.ndarr
 
 
 def recalibrate(classifier: Classifier, stream: BatchStream, batches: int = 20) -> None:
-    """Measure the statistics of batch normalisation anew, on the target's training images.
+    """Measure the statistics of batch normalisation again, on the target's training images.
 
     A shared encoder's running means and variances are those of whichever domain it saw last, and
     they lag: after 10 target steps a momentum of 0.03 has taken in a quarter of the target.

@@ -1,4 +1,4 @@
-"""Visual encoders: ``features = E(x)``, with an account of what was loaded into them."""
+"""Visual encoders: ``features = E(x)``, with a record of the weights loaded into them."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _timm(name: str, weights: str, seed: int) -> tuple[Any, Loaded, nn.Module | 
         origin = known if weights == "hub" else f"hf-hub:{weights.removeprefix('hf-hub:')}"
         try:
             body = _create(origin, pretrained=True)
-        except Exception as error:  # whatever the download raises
+        except Exception as error:  # a download can raise anything
             raise CheckpointError(
                 f"expected to download the weights {weights!r} of {name}, got "
                 f"{type(error).__name__}; name a local file as weights, or ask for 'random'"
@@ -291,7 +291,7 @@ def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
 
     if not path.is_file():
         raise CheckpointError(
-            f"expected weights at {path}, got nothing there; mend the path, or say 'hub'"
+            f"expected weights at {path}, got nothing there; correct the path, or say 'hub'"
         )
     refuse_packed(path)
     try:

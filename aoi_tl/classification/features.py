@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, kept, multiplied by changes that keep a label."""
+"""Features of a frozen encoder: computed once, cached, augmented by changes that keep a label."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def read_image_folders(root: str | Path) -> ImageSet:
     if not root.is_dir():
         raise DataError(
             f"expected a folder with a folder per class at {root}, got "
-            f"{'a file' if root.exists() else 'nothing there'}; mend the path"
+            f"{'a file' if root.exists() else 'nothing there'}; correct the path"
         )
     tops = {
         child: SPLIT_NAMES[child.name.lower()]
@@ -118,14 +118,14 @@ def read_image_csv(
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise DataError(f"expected a CSV table at {path}, got nothing there; mend the path")
+        raise DataError(f"expected a CSV table at {path}, got nothing there; correct the path")
     try:
         text = read_ordinary(path, _MAX_BYTES).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
         header = list(reader.fieldnames or [])
         table = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a CSV table at {path}, got {error}; mend the file") from error
+        raise DataError(f"expected a CSV table at {path}, got {error}; correct the file") from error
     for column in (image, *classes, *([group] if group else [])):
         if column not in header:
             raise DataError(
@@ -136,11 +136,13 @@ def read_image_csv(
     for line, row in enumerate(table, start=2):
         file_ = path.parent / pattern.replace("{}", row[image])
         if not _is_file(file_):
-            raise DataError(f"{path}:{line}: expected an image at {file_}, got none; mend the row")
+            raise DataError(
+                f"{path}:{line}: expected an image at {file_}, got none; correct the row"
+            )
         word = row[split].strip().lower() if split in header else "train"
         if word not in SPLIT_NAMES:
             raise DataError(
-                f"{path}:{line}: expected train, val or test as the split, got {word!r}; mend it"
+                f"{path}:{line}: expected train, val or test as the split, got {word!r}; correct it"
             )
         name = " ".join(row[column].strip() for column in classes)
         if not name:

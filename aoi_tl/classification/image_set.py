@@ -1,4 +1,4 @@
-"""Labelled image sets for classification: what is drawn from them, and what they must be."""
+"""Labelled image sets for classification: checks, and draws of a few images."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def keep_classes(images: ImageSet, classes: Sequence[str]) -> ImageSet:
         if name not in images.classes:
             raise DataError(
                 f"expected class {name!r} in {images.name}, got {', '.join(images.classes)}; "
-                "mend the list of classes"
+                "correct the list of classes"
             )
     place = {images.classes.index(name): index for index, name in enumerate(classes)}
     kept = images.take([i for i, label in enumerate(images.labels) if int(label) in place])
@@ -184,7 +184,7 @@ def draw_shots(
     for name in sorted(shots, key=lambda name: rarity[name]):
         if name not in images.classes:
             raise DataError(
-                f"expected shots of {', '.join(images.classes)}, got {name!r}; mend the name"
+                f"expected shots of {', '.join(images.classes)}, got {name!r}; correct the name"
             )
         label = images.classes.index(name)
         places = [
@@ -230,7 +230,7 @@ def check_target(images: ImageSet) -> ImageSet:
     if len(images.classes) < 2:
         raise DataError(
             f"expected two classes or more in {images.name}, got only "
-            f"{', '.join(images.classes)}; a classifier needs something to tell apart"
+            f"{', '.join(images.classes)}; a classifier needs something to distinguish"
         )
     for split in ("train", "test"):
         counts = images.split(split).counts
@@ -323,6 +323,6 @@ def check_groups(images: ImageSet) -> ImageSet:
         if seen.setdefault(group, split) != split:
             raise DataError(
                 f"expected every group of {images.name} in one split, got {group!r} in "
-                f"{seen[group]} and {split}; a test on what was trained on tells nothing"
+                f"{seen[group]} and {split}; a test on training images says nothing"
             )
     return images

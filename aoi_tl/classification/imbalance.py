@@ -1,4 +1,4 @@
-"""Classes of unequal size: rare ones drawn more often, weighted more, or both."""
+"""Class imbalance: rare classes oversampled, weighted more, or both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def oversampled_counts(counts: ArrayLike, factors: Mapping[int, float]) -> np.nd
         Images of each class.
     factors : mapping of class index to float
         How often the images of that class come in one epoch, 1 for the others. A factor of 2.5
-        gives every image twice and half of them, drawn anew each epoch, once more.
+        gives every image twice and half of them, drawn again each epoch, once more.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How accuracy holds when images get worse: by wear of the camera, or by design."""
+"""Robustness: accuracy on degraded images and under adversarial attacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training loop for every arm: an arm is the order of its steps."""
+"""The training loop of all arms: an arm is a sequence of steps."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def train(
     every : int
         Steps between two states.
     progress : callable
-        Told the number of steps done.
+        Called with the number of steps done.
 
     Returns
     -------
@@ -232,5 +232,5 @@ def _restore(
     except Exception as error:  # pickle, zip, shapes: each has its own
         raise RunError(
             f"expected the state of this training at {path}, got another ({error}); delete the "
-            "file to train anew"
+            "file to train again"
         ) from error

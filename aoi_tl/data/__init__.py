@@ -1,4 +1,4 @@
-"""Datasets in: images, boxes, class names, and everything that reads or writes their files."""
+"""Detection datasets: images, boxes and class names, read, written and split."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A detection dataset in memory: which images there are, and what is marked on each."""
+"""A detection dataset in memory: its images and their labelled boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with one dataset on disk: found, counted and named, with nothing refused."""
+"""Faults of a dataset on disk: found, counted and named; nothing is refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import SPLITS
+from aoi_tl.data.dataset_names import dataset_name
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import dataset_name, keypoint_columns, read_names
+from aoi_tl.data.yolo.read import keypoint_columns, read_names
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 from aoi_tl.files.yaml_file import read_yaml
@@ -83,7 +84,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image that a dataset names, with whatever could be read of its labels."""
+    """One image that a dataset names, with what could be read of its labels."""
 
     image: Path
     split: str

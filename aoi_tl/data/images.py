@@ -1,4 +1,4 @@
-"""An image file: its pixels, its size, whether it is whole, and what it hashes to."""
+"""Image files: pixels, size, integrity and content hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class names: made comparable between datasets by a map of aliases."""
+"""Class names, made comparable between datasets by aliases."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def check_aliases(aliases: Mapping[str, str], names: Iterable[str]) -> None:
     Raises
     ------
     DataError
-        A name on the left is unknown; the nearest known one is told.
+        A name on the left is unknown; the message names the nearest known one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Train, validation and test splits that keep groups whole and classes in proportion."""
+"""Splitting into train, validation and test: groups stay whole, classes in proportion."""
 
 from __future__ import annotations
 

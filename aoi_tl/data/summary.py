@@ -1,4 +1,4 @@
-"""What a score needs to know of a dataset: its images by name, its boxes by number."""
+"""Dataset summaries: the image names and class counts that a score needs."""
 
 from __future__ import annotations
 

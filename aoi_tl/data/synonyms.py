@@ -1,4 +1,4 @@
-"""A map of aliases proposed: which class names of two datasets mean the same."""
+"""Proposing aliases: class names of two datasets that mean the same."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def find_duplicates(
     workers : int
         Threads that read.
     progress : callable, optional
-        Told how many images are read, and of how many.
+        Called with how many images are read, and of how many.
     across : bool array of shape (n,), optional
         Look only for overlaps of a marked image with one that is not, which is quicker.
 

@@ -1,1 +1,1 @@
-"""What a trained model is worth, and whether two of them differ."""
+"""Evaluating trained models, and comparing them."""

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say: temperature, reliability, expected calibration error."""
+"""Calibration of probabilities: temperature, reliability, expected calibration error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a classifier tells classes apart."""
+"""Scores of a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arms held against each other: means, spreads, intervals and paired differences."""
+"""Comparing arms: means, standard deviations, intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Estimate:
     mean, sd : float
         Mean and standard deviation (n - 1) over the seeds; ``sd`` is NaN for one seed.
     low, high : float
-        The interval; NaN for one seed, because one seed tells nothing of the spread.
+        The interval; NaN for one seed, because one seed says nothing about the spread.
     """
 
     n: int

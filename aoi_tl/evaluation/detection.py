@@ -1,4 +1,4 @@
-"""What a detector is worth on a test split: from curves to a few numbers, in all and per class."""
+"""Scores of a detector on a test split, from its curves, overall and per class."""
 
 from __future__ import annotations
 

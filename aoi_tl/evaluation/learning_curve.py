@@ -1,4 +1,4 @@
-"""How many labelled images an arm needs."""
+"""Learning curves: how many labelled images an arm needs."""
 
 from __future__ import annotations
 

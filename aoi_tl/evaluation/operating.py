@@ -1,4 +1,4 @@
-"""Operating points: confidence thresholds, and what they let pass and reject on other images."""
+"""Operating points: confidence thresholds, and their escape and overkill on other images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector predicted on a split, image by image, and the scores that follow from it."""
+"""Predictions of a detector on a split, and the scores that follow from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several targets together: does an arm help on a target that nobody has tried yet?"""
+"""Several targets together: does an arm help on a new target?"""
 
 from __future__ import annotations
 

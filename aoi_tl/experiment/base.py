@@ -1,15 +1,15 @@
-"""The settings that every experiment has, whatever it trains."""
+"""The settings that every experiment has, the common part of detection and classification."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from aoi_tl.experiment.settings import SettingsFile, as_tuple, read_settings
+from aoi_tl.experiment.settings import SettingsFile, read_settings
 
 
 class BaseExperiment(SettingsFile):
@@ -32,8 +32,21 @@ class BaseExperiment(SettingsFile):
     target: object
     weights: str
     weights_may_run_code: bool = False
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     device: str = "cpu"
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _no_number_of_seeds(cls, seeds: object) -> object:
+        # One number may mean how many, or which one.
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            words = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten"}
+            several = f"{list(range(seeds))} for {words[seeds]}, " if seeds in words else ""
+            raise ValueError(
+                f"expected a list of seeds, got {seeds}; write seeds: {several}[{seeds}] for seed "
+                f"{seeds}"
+            )
+        return seeds
 
     @field_validator("seeds")
     @classmethod

@@ -1,4 +1,4 @@
-"""Experiment files of the classification systems: YAML in, one frozen experiment out."""
+"""Experiment files for classification."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def locate_images(
         if not os.path.exists(path):
             raise ExperimentError(
                 f"{experiment.where(key, 'path')}: expected a folder or a CSV table at {path}, "
-                "got nothing there; mend the path, or point --data-root to the data (what it "
+                "got nothing there; correct the path, or point --data-root to the data (what it "
                 "has to look like is in datasets/)"
             )
         found[key] = path.absolute()

@@ -1,4 +1,4 @@
-"""One experiment: a target, a shelf of sources, and all that is to be done with them.
+"""Experiment files for detection: a target, its sources, and all settings.
 
 Defaults live here and nowhere else.
 """
@@ -10,7 +10,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
@@ -126,11 +135,19 @@ class Operate(Settings):
         return self
 
 
-class LearnedSource(Settings):
-    """A source that a detector was trained on already."""
+class GivenSource(Settings):
+    """A source with a name, or with a detector that was trained on it already."""
 
     data: str
-    checkpoint: str
+    checkpoint: str | None = None
+    name: Annotated[str, Field(pattern=r"^\w")] | None = None
+
+
+# Told apart by their form, so that a fault within a mapping is told as such.
+Source = Annotated[
+    Annotated[str, Tag("path")] | Annotated[GivenSource, Tag("mapping")],
+    Discriminator(lambda given: "mapping" if isinstance(given, dict | GivenSource) else "path"),
+]
 
 
 class Train(BaseModel):
@@ -177,7 +194,7 @@ class Experiment(BaseExperiment):
     """
 
     target: str
-    sources: Annotated[tuple[str | LearnedSource, ...], BeforeValidator(as_tuple)] = Field(
+    sources: Annotated[tuple[Source, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1
     )
     aliases: str | None = None
@@ -212,6 +229,17 @@ class Experiment(BaseExperiment):
     def source_files(self) -> tuple[str, ...]:
         """The ``data.yaml`` of each source."""
         return tuple(s if isinstance(s, str) else s.data for s in self.sources)
+
+    @property
+    def source_names(self) -> tuple[str | None, ...]:
+        """The name of each source, None where its path names it."""
+        return tuple(None if isinstance(s, str) else s.name for s in self.sources)
+
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """The given detectors, by the ``data.yaml`` that they were trained on."""
+        return {s.data: s.checkpoint for s in self.sources
+                if not isinstance(s, str) and s.checkpoint is not None}
 
     @field_validator("target_images")
     @classmethod
@@ -250,32 +278,36 @@ def locate(
             if not found:
                 raise ExperimentError(
                     f"{experiment.where(*keys)}: expected dataset files matching {pattern}, "
-                    "got none; mend the pattern, or point --data-root to the data"
+                    "got none; correct the pattern, or point --data-root to the data"
                 )
             return [str(Path(file).absolute()) for file in found]
         if not os.path.isfile(pattern):
             raise ExperimentError(
                 f"{experiment.where(*keys)}: expected a file at {pattern}, got "
                 f"{'a folder' if os.path.isdir(pattern) else 'nothing there'}"
-                f"{nearest_file(pattern)}; mend the path, or point --data-root to the data"
+                f"{nearest_file(pattern)}; correct the path, or point --data-root to the data"
             )
         return [str(pattern.absolute())]
 
     [target] = find(experiment.target, "target")[:1]
-    sources: dict[str, str | LearnedSource] = {}
+    sources: dict[str, str | GivenSource] = {}
     for index, source in enumerate(experiment.sources):
         if isinstance(source, str):
             for file in find(source, "sources", index):
                 sources.setdefault(file, file)
         else:
             files = find(source.data, "sources", index, "data")
-            [checkpoint] = find(source.checkpoint, "sources", index, "checkpoint")
             if len(files) > 1:
                 raise ExperimentError(
                     f"{experiment.where('sources', index, 'data')}: expected one dataset for a "
-                    f"checkpoint, got {len(files)}; name the one that it was trained on"
+                    f"name or a checkpoint, got {len(files)}; give the path of one"
                 )
-            sources[files[0]] = LearnedSource(data=files[0], checkpoint=checkpoint)
+            checkpoint = source.checkpoint
+            if checkpoint is not None:
+                [checkpoint] = find(checkpoint, "sources", index, "checkpoint")
+            sources[files[0]] = GivenSource(
+                data=files[0], checkpoint=checkpoint, name=source.name
+            )
     others = [source for file, source in sources.items() if not Path(file).samefile(target)]
     if not others:
         raise ExperimentError(

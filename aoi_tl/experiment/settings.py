@@ -1,6 +1,6 @@
-"""Settings files: YAML in, a frozen and validated object out, faults told in plain words.
+"""Settings files: YAML in, a frozen and validated object out.
 
-Whatever is wrong in a file is told with its line, what was expected, what came, and the nearest
+A fault in a file is reported with its line, what was expected, what came, and the nearest
 thing that would have been right.
 """
 
@@ -139,15 +139,40 @@ def validate(
     return experiment
 
 
+#: What several tools call one thing; whichever of them is known here is meant.
+_ONE_THING = (
+    ("lr0", "learning_rate", "lr", "base_lr", "initial_lr", "learningrate"),
+    ("lrf", "final_lr", "min_lr"),
+    ("epochs", "epoch", "num_epochs", "n_epochs", "max_epochs"),
+    ("batch", "batch_size", "batchsize", "bs"),
+    ("imgsz", "image_size", "img_size", "imgsize", "img", "input_size", "size"),
+    ("workers", "num_workers", "n_workers", "worker"),
+    ("optimizer", "optimiser", "optim"),
+    ("weight_decay", "wd", "decay", "l2"),
+    ("warmup_epochs", "warmup"),
+    ("patience", "early_stopping"),
+    ("amp", "fp16", "half_precision", "mixed_precision"),
+    ("fliplr", "hflip", "horizontal_flip"),
+    ("flipud", "vflip", "vertical_flip"),
+    ("device", "gpu", "gpus", "devices"),
+    ("weights", "model", "checkpoint", "pretrained"),
+    ("seeds", "seed"),
+)
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Name the nearest known word, or nothing where none is near.
+    """Name the known word that is meant or nearest, or nothing where none is near.
 
     Examples
     --------
     >>> did_you_mean("epoch", ["epochs", "batch"])
     "; did you mean 'epochs'?"
+    >>> did_you_mean("learning_rate", ["erasing", "lr0"])
+    "; did you mean 'lr0'?"
     """
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    meant = [name for names in _ONE_THING if word.lower() in names
+             for name in names if name in known]
+    near = meant or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -180,12 +205,12 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except FileNotFoundError:
         raise ExperimentError(
             f"expected an experiment file at {path}, got nothing there{nearest_file(path)}; "
-            "mend the path"
+            "correct the path"
         ) from None
     except (OSError, ValueError) as error:
         got = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ExperimentError(
-            f"expected a readable UTF-8 file at {path}, got {got}; mend the file"
+            f"expected a readable UTF-8 file at {path}, got {got}; correct the file"
         ) from None
     lines: dict[Keys, int] = {}
     try:
@@ -193,7 +218,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except YamlFault as error:
         where, what = (f", line {error.line}", "that line") if error.line else ("", "the file")
         raise ExperimentError(
-            f"{path}{where}: expected YAML, got a fault: {error}; mend {what}"
+            f"{path}{where}: expected YAML, got a fault: {error}; correct {what}"
         ) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise ExperimentError(
@@ -309,6 +334,8 @@ def _wish(fault: Mapping[str, Any]) -> str:
         return f"{sign} {next(iter(context.values()))}"
     if kind == "too_short":
         return f"at least {context['min_length']} of them"
+    if kind == "string_pattern_mismatch":
+        return "text that begins with a letter or digit"
     return _WISHES.get(kind, str(fault["msg"]))
 
 
@@ -340,11 +367,17 @@ def _got(settings: Any, keys: Keys) -> Any:
 
 def _known_keys(schema: type[BaseModel], keys: Keys) -> list[str]:
     for key in keys:
-        annotation = schema.model_fields[str(key)].annotation
-        for member in (annotation, *get_args(annotation)):  # of ``Operate | None``
-            if isinstance(member, type) and issubclass(member, BaseModel):
-                schema = member
+        if isinstance(key, str):
+            schema = _model_in(schema.model_fields[key].annotation) or schema
     return list(schema.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings that an annotation such as ``Operate | None`` or a list of them is about."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(member) for member in get_args(annotation))
+    return next((model for model in found if model), None)
 
 
 def _kind(value: object) -> str:

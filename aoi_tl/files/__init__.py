@@ -1,1 +1,1 @@
-"""Files and folders: run folders, remote files, untrusted files, the cache's place."""
+"""Files and folders: run folders, remote files, untrusted files, the cache folder."""

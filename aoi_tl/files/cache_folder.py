@@ -1,4 +1,4 @@
-"""Where caches lie."""
+"""The folder of the caches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where caches lie unless told otherwise.
+    """The folder of the caches, unless set otherwise.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""YAML of somebody else's, taken for plain values: nothing runs, nothing unfolds without end."""
+"""Untrusted YAML as plain values: nothing is executed, and nesting and aliases are bounded."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Files on object storage, named by URLs and read through fsspec.
+"""Files on object storage: named by URLs, read through fsspec.
 
-A URL is kept as a ``Path``, so that whatever names, sorts and compares files serves both kinds.
+A URL is kept as a ``Path``, so that the same code names, sorts and compares both kinds.
 Pathlib writes ``s3://bucket/a.png`` as ``s3:/bucket/a.png``; what opens a file puts the slash back.
 """
 
@@ -144,7 +144,7 @@ def remote_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 @contextmanager
 def _asking(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]:
-    """Give the file system and the URL; whatever a storage raises becomes an OSError."""
+    """Give the file system and the URL; any error of a storage becomes an OSError."""
     import fsspec
 
     url = url_of(path)

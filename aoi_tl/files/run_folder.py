@@ -1,4 +1,4 @@
-"""Run folders: whose they are, what is done in them, and writes that are whole or absent."""
+"""Run folders: their owner, their finished stages, and atomic writes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from aoi_tl.errors import RunError
@@ -90,6 +92,17 @@ class RunFolder:
                 _locks.discard(lock)
 
 
+def folder_name(name: str) -> str:
+    """Give the folder's name for something that a user named.
+
+    Examples
+    --------
+    >>> folder_name("lineA/dataset")
+    'lineA+dataset'
+    """
+    return name.replace("/", "+").replace("\\", "+")
+
+
 def stage_name(arm: str, seed: int, images: object = None) -> str:
     """How the folders of an arm's stages begin.
 
@@ -109,12 +122,14 @@ def stage_name(arm: str, seed: int, images: object = None) -> str:
     >>> stage_name("stock", 0), stage_name("stock", 0, 10)
     ('stock-s0', 'stock-n10-s0')
     """
+    arm = folder_name(arm)  # it may name its source: chain@lineA/dataset
     return f"{arm}-s{seed}" if images in (None, "all") else f"{arm}-n{images}-s{seed}"
 
 
 @contextmanager
 def open_run(
-    path: str | Path, fingerprint: Mapping[str, Any], resume: bool = False
+    path: str | Path, fingerprint: Mapping[str, Any], resume: bool = False,
+    may_grow: Mapping[str, bool] = MappingProxyType({}),
 ) -> Iterator[RunFolder]:
     """Open a run folder, alone.
 
@@ -126,6 +141,9 @@ def open_run(
         What makes two runs the same: settings and data. Compared key by key on resuming.
     resume : bool
         Go on in a folder that already holds this run.
+    may_grow : mapping of str to bool
+        Lists and mappings of the fingerprint that may hold more on resuming, such as
+        ``experiment.seeds``: all that was there stays. True where the first of a list stays first.
 
     Yields
     ------
@@ -152,7 +170,7 @@ def open_run(
     except OSError as error:
         raise RunError(
             f"expected a folder that can be written at {folder}, got {error.strerror}; "
-            "choose another --out or free the place"
+            "choose another --out or make room"
         ) from None
     with lock:
         try:
@@ -165,7 +183,7 @@ def open_run(
         _locks.add(lock)
         try:
             run = RunFolder(folder)
-            _claim(run, json.loads(json.dumps(fingerprint)))
+            _claim(run, json.loads(json.dumps(fingerprint)), may_grow)
             _sweep(folder)
             yield run
         except OSError as error:  # from a library: what we write ourselves says so itself
@@ -177,22 +195,49 @@ def open_run(
             _locks.discard(lock)
 
 
-def _claim(run: RunFolder, fingerprint: dict[str, Any]) -> None:
+def _claim(
+    run: RunFolder, fingerprint: dict[str, Any], may_grow: Mapping[str, bool]
+) -> None:
     before = run.read_json("fingerprint.json")
     if before is None:
         run.write_json("fingerprint.json", fingerprint)
         return
-    differing = sorted(
-        key for key in before.keys() | fingerprint.keys()
-        if before.get(key) != fingerprint.get(key)
-    )
-    if differing:
-        key = differing[0]
+    there, here = _flat(before), _flat(fingerprint)
+    differing = [key for key in there | here if there.get(key) != here.get(key)]
+    changed = [key for key in differing if not _has_grown(key, there, here, may_grow)]
+    if changed:
+        told = [f"{key.removeprefix('experiment.')}: {_brief(there.get(key))} there, "
+                f"{_brief(here.get(key))} here" for key in changed[:3]]
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RunError(
-            f"expected {run.path} to hold this run, got one that differs in "
-            f"{', '.join(differing)} ({key}: {_brief(before.get(key))} there, "
-            f"{_brief(fingerprint.get(key))} here); choose another --out"
+            f"expected {run.path} to hold this run, got one that differs in {', '.join(told)}"
+            f"{more}; choose another --out"
         )
+    if differing:
+        (run.path / "done").unlink(missing_ok=True)  # there is more to do now
+        run.write_json("fingerprint.json", fingerprint)
+
+
+def _flat(value: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{place}{key}.") if isinstance(inner, dict) else {
+            f"{place}{key}": inner
+        }
+    return found
+
+
+def _has_grown(
+    key: str, there: Mapping[str, Any], here: Mapping[str, Any], may_grow: Mapping[str, bool]
+) -> bool:
+    old, new = there.get(key), here.get(key)
+    if key not in may_grow:  # a new key of a mapping that may grow
+        return old is None and any(key.startswith(f"{known}.") for known in may_grow)
+    return (
+        isinstance(old, list) and isinstance(new, list) and all(one in new for one in old)
+        and (not may_grow[key] or old[:1] == new[:1])
+    )
 
 
 def _sweep(folder: Path) -> None:
@@ -208,13 +253,17 @@ def _sweep(folder: Path) -> None:
 
 def _unwritable(path: str | Path, error: OSError) -> RunError:
     return RunError(
-        f"expected to write {path}, got {error.strerror}; free the place and try again (a run goes "
+        f"expected to write {path}, got {error.strerror}; make room and try again (a run goes "
         "on with --resume)"
     )
 
 
 def _brief(value: object) -> str:
-    text = json.dumps(value)
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value):  # a hash
+        return f"{value[:12]}..."
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -1,4 +1,4 @@
-"""Reading somebody's file without waiting on a pipe or drowning in it."""
+"""Reading an untrusted file: regular files only, of bounded size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ZIP64_RECORD = 56  # bytes
 
 
 def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
-    """Open an ordinary file; the ``opener`` of ``open``.
+    """Open a regular file; the ``opener`` of ``open``.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
     >>> open(os.devnull, "rb", opener=open_ordinary)
     Traceback (most recent call last):
     ...
-    OSError: [Errno 22] no ordinary file: '/dev/null'
+    OSError: [Errno 22] not a regular file: '/dev/null'
     """
     # Opening a pipe would wait for whoever writes into it.
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -51,14 +51,15 @@ def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
     if not stat.S_ISREG(kind):
         os.close(descriptor)
         code, text = (
-            (errno.EISDIR, "a folder") if stat.S_ISDIR(kind) else (errno.EINVAL, "no ordinary file")
+            (errno.EISDIR, "a folder") if stat.S_ISDIR(kind)
+            else (errno.EINVAL, "not a regular file")
         )
         raise OSError(code, text, os.fspath(path))
     return descriptor
 
 
 def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
-    """Read an ordinary file, or an object behind a URL, of a bounded size.
+    """Read a regular file, or an object behind a URL, of a bounded size.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
     Raises
     ------
     OSError
-        The file is larger, no ordinary file, or cannot be read; ``strerror`` says so.
+        The file is larger, is not a regular file, or cannot be read; ``strerror`` says so.
 
     Examples
     --------
@@ -98,7 +99,7 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
 
 
 def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open an ordinary file, or an object behind a URL, to look at parts of it.
+    """Open a regular file, or an object behind a URL, to look at parts of it.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
-    """Give the one name of a file, by whatever links it is reached, or the URL of an object."""
+    """Give the one name of a file, by any links that lead to it, or the URL of an object."""
     return url_of(path) if is_remote(path) else os.path.realpath(path)
 
 
@@ -130,7 +131,7 @@ def open_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     Raises
     ------
     OSError
-        No ordinary file, one that cannot be read, or one with an endless list of members.
+        Not a regular file, one that cannot be read, or one with an endless list of members.
     zipfile.BadZipFile
         No .zip, or a broken one.
     """
@@ -149,7 +150,7 @@ def unpacked_size(path: str | os.PathLike[str]) -> int:
     Parameters
     ----------
     path : path-like
-        An ordinary file; a .zip or not.
+        A regular file; a .zip or not.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A YAML file of a user's, read as plain values and never executed."""
+"""Reading a user's YAML file as plain values."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     DataError
-        No such file (the nearest existing name is told), a folder, not UTF-8, or broken YAML (the
-        line is told).
+        No such file (the message names the nearest existing file), a folder, not UTF-8, or broken
+        YAML (the message names the line).
 
     Examples
     --------

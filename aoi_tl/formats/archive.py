@@ -1,4 +1,4 @@
-"""A .zip of somebody else's: unpacked kept in its folder and within bounds."""
+"""Unpacking an untrusted .zip: inside its folder, and of bounded size."""
 
 from __future__ import annotations
 

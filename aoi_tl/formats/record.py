@@ -1,4 +1,4 @@
-"""What every format is read into: an image, the marks on it, and what was odd on the way."""
+"""The common record of all formats: an image, its annotations, and notes on oddities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike the boxes of two datasets are: in size, in aspect, in number to an image."""
+"""Similarity of the boxes of two datasets: size, aspect ratio, number per image."""
 
 from __future__ import annotations
 

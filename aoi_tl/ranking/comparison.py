@@ -1,4 +1,4 @@
-"""What all scores of one comparison share: clusters, signatures, the labelled images looked at."""
+"""What all scores of one comparison share: number of clusters, signatures, sampled images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
 ELBOW_SHARE = 8  # images of one dataset among them, at most
 LABELS_READ = 200  # labelled images of one dataset that a measure looks at, at most
 
-Progress = Callable[[int, int], None]  # images done, images in all
+ImagesDone = Callable[[int, int], None]  # images done, images in all
 Scored = Dataset | Summary
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Comparison:
         method: str,
         solver: Solver,
         sample: int | Literal["all"],
-        progress: Progress,
+        progress: ImagesDone,
         cache: SignatureCache,
         detectors: Mapping[str, Path] | None = None,
         weights: Path | None = None,

@@ -1,4 +1,4 @@
-"""The measures that look at data alone: classes, counts, colours, shapes of boxes."""
+"""Measures of data alone: classes, counts, colours, shapes of boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures that look at the target's labelled images through the source's detector."""
+"""Measures by the source's detector on the target's labelled images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _zero_shot_f1(target: Domain, source: Domain) -> Value:
 def _class_blind(target: Domain, source: Domain) -> Value:
     """MAP50 there with all classes taken as one: for label spaces that do not match."""
     return _scored(predictions_of(target, _seen(target, source), blind=True), "map50",
-                   "labelled defects as it is, whatever it calls them")
+                   "labelled defects as it is, under any class name")
 
 
 def _log_me(target: Domain, source: Domain) -> Value:
@@ -290,7 +290,7 @@ def nearest_neighbours(
     Returns
     -------
     float
-        0..1; the mean over classes of the share of their samples that are told right.
+        0..1; the mean over classes of the share of their samples that are classified correctly.
     """
     features, classes = np.asarray(features, dtype=np.float64), np.asarray(classes)
     length = np.linalg.norm(features, axis=1, keepdims=True)

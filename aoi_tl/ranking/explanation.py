@@ -1,4 +1,4 @@
-"""One plain sentence for a source: what it has to do with the target."""
+"""Explaining a source's rank in one plain sentence."""
 
 from __future__ import annotations
 

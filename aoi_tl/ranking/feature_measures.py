@@ -1,4 +1,4 @@
-"""The measures that hold COCO's features of two datasets against each other."""
+"""Measures by features of the COCO checkpoint."""
 
 from __future__ import annotations
 

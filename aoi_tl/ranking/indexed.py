@@ -11,7 +11,7 @@ from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.ranking.comparison import (
     Comparison,
-    Progress,
+    ImagesDone,
     Scored,
     apart,
     open_cache,
@@ -33,10 +33,10 @@ def index_datasets(
     datasets: Sequence[Scored],
     n_clusters: int | Literal["auto"] = "auto",
     sample: int | Literal["all"] = "all",
-    progress: Progress = lambda done, total: None,
+    progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
 ) -> int:
-    """Put datasets into a signature index; those it knows are measured and written anew.
+    """Put datasets into a signature index; those it knows are measured and written again.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def index_datasets(
     sample : int or "all", default "all"
         Images of each dataset that are looked at.
     progress : callable, optional
-        Told how many images are done, and of how many.
+        Called with how many images are done, and of how many.
     cache : SignatureCache, optional
         Where known signatures lie; the user's own unless given.
 
@@ -96,7 +96,7 @@ def score_index(
     top: int = 10,
     solver: Solver = "slsqp",
     sample: int | Literal["all"] = "all",
-    progress: Progress = lambda done, total: None,
+    progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
     method: str = "paper",
 ) -> Ranking:
@@ -116,7 +116,7 @@ def score_index(
     sample : int or "all", default "all"
         Images of the target that are looked at.
     progress : callable, optional
-        Told how many images are done, and of how many.
+        Called with how many images are done, and of how many.
     cache : SignatureCache, optional
         Where known signatures lie; the user's own unless given.
     method : str, default "paper"

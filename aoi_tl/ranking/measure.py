@@ -28,7 +28,7 @@ class Value:
     low, high : float or None
         The 95 % percentile interval of a bootstrap over images.
     words : str
-        What a reader is told of it; empty where the value says it all.
+        What a reader needs to know of it; empty where the value says it all.
     """
 
     value: float
@@ -54,7 +54,7 @@ class Measured:
     undefined : str or None
         Why there is no value.
     words : str
-        What a reader is told of it; may be empty.
+        What a reader needs to know of it; may be empty.
     """
 
     value: float | None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.ranking.choices import Choice
@@ -13,6 +13,8 @@ from aoi_tl.ranking.selection import SourceScore, rank_sources, select_source
 
 if TYPE_CHECKING:
     import pandas
+
+    from aoi_tl.similarity.signature import Signature
 
 _PLAIN = tuple(f.name for f in fields(SourceScore) if f.name not in ("measures", "interval"))
 
@@ -37,6 +39,8 @@ class Ranking:
         What concerns the target or the whole comparison.
     choices : tuple of Choice
         With ``auto``, all that can be done, the best first; "none" and "all together" among them.
+    signatures : mapping of str to Signature
+        Of the target and the sources, by name.
     """
 
     target: str
@@ -46,6 +50,7 @@ class Ranking:
     selected: str | None
     notes: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def chosen(self) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from aoi_tl.ranking.auto import estimate
 from aoi_tl.ranking.choices import list_choices
 from aoi_tl.ranking.comparison import (
     Comparison,
-    Progress,
+    ImagesDone,
     Scored,
     apart,
     open_cache,
@@ -36,7 +36,7 @@ def score_sources(
     method: str = "paper",
     solver: Solver = "slsqp",
     sample: int | Literal["all"] = "all",
-    progress: Progress = lambda done, total: None,
+    progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
     detectors: Mapping[str, Path] | None = None,
     weights: Path | None = None,
@@ -62,7 +62,7 @@ def score_sources(
     sample : int or "all", default "all"
         Images of each dataset that are looked at, evenly spread over it.
     progress : callable, optional
-        Told how many images are done, and of how many.
+        Called with how many images are done, and of how many.
     cache : SignatureCache, optional
         Where known signatures lie; the user's own unless given.
     detectors : mapping of str to Path, optional
@@ -120,7 +120,7 @@ def score_matrix(
     method: str = "paper",
     solver: Solver = "slsqp",
     sample: int | Literal["all"] = "all",
-    progress: Progress = lambda done, total: None,
+    progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
     detectors: Mapping[str, Path] | None = None,
     weights: Path | None = None,
@@ -196,7 +196,10 @@ def make_ranking(
         row.name: None if row.estimated_gain is None or row.interval is None
         else (row.estimated_gain, row.interval) for row in ranked
     }) if method == "auto" else ()
-    return Ranking(target.name, n_clusters, method, ranked, picked, notes, listed)
+    return Ranking(
+        target.name, n_clusters, method, ranked, picked, notes, listed,
+        {domain.name: domain.signature for domain in (target, *sources)},
+    )
 
 
 def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:

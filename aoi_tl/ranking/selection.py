@@ -1,4 +1,4 @@
-"""Which source: the order of the scores, and the pick among the closest."""
+"""Selecting a source: the order of the scores, and the pick among the closest."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class SourceScore:
     explanation : str
         One plain sentence: what this source has to do with the target.
     tied : bool
-        Whether it cannot be told from the first: their intervals overlap, or the values are equal.
+        Whether it cannot be distinguished from the first: their intervals overlap, or the values
+        are equal.
     """
 
     name: str

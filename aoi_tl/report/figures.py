@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.report.charts import arm_colours
+from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.tables import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -16,25 +19,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# Okabe and Ito's palette: told apart by colour-blind readers as well.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-ARM_COLOURS = {
-    "scratch": "#999999", "coco": "#000000", "stock": "#D55E00", "full-source": "#0072B2",
-    "subset-source": "#56B4E9", "method": "#CC79A7", "method-all": "#009E73",
-}
 
+def write_figures(tables: RunTables) -> None:
+    """Write the figures of a detection run beside its tables.
 
-def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """Give every arm its colour: the same in every figure, and in every run for the known arms.
-
-    Examples
-    --------
-    >>> arm_colours(["coco", "mine"])["coco"]
-    '#000000'
+    Parameters
+    ----------
+    tables : RunTables
+        Of a finished run.
     """
-    spare = iter(colour for colour in PALETTE * (len(arms) + 1)
-                 if colour not in {ARM_COLOURS.get(arm) for arm in arms})
-    return {arm: ARM_COLOURS.get(arm) or next(spare, "#999999") for arm in arms}
+    curves: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    for trained in tables.trained:
+        if found := tables.curves(trained.stage):
+            curves.setdefault(trained.label, []).append(found)
+    figures = {
+        "arms.png": draw_arms(
+            tables.labelled("arms.csv"), tables.labelled("summary.csv"), "map50"
+        ),
+        "pr_curves.png": draw_curves(
+            {arm: [(c["recall_grid"], c["precision_mean"]) for c in found]
+             for arm, found in curves.items()}, "recall", "precision (mean over classes, IoU 0.5)",
+        ),
+        "f1_curves.png": draw_curves(
+            {arm: [(c["confidence"], c["f1_mean"]) for c in found]
+             for arm, found in curves.items()}, "confidence", "F1 (mean over classes, IoU 0.5)",
+        ),
+    }
+    for name, png in figures.items():
+        write_atomically(tables.path / name, png)
 
 
 def draw_curves(

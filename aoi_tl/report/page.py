@@ -2,120 +2,130 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from importlib import resources
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from aoi_tl.errors import RunError
-from aoi_tl.files.run_folder import RunFolder, stage_name
-from aoi_tl.report.figures import draw_arms, draw_curves
-from aoi_tl.report.tables import arms_table, plain_table, ranking_table, verdicts
+from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.report import classification_figures, figures
+from aoi_tl.report.run_tables import Kind, RunTables
+from aoi_tl.report.section import Section
+from aoi_tl.report.sections import (
+    adaptation,
+    answer,
+    arms,
+    classified,
+    failures,
+    ledger,
+    likeness,
+    matrix,
+    operating,
+    repeat,
+    runs,
+    sources,
+)
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas
-    from numpy.typing import NDArray
+Build = Callable[[RunTables], Section | None]
 
-METRICS = ("map50", "map50_95", "f1")
-BASELINES = ("coco", "stock", "stock-long")
+#: The sections of each kind of run, from top to bottom. One without anything to show is left out.
+SECTIONS: dict[Kind, tuple[Build, ...]] = {
+    "score": (answer.build, sources.build, likeness.build, repeat.build),
+    "matrix": (answer.build, matrix.build, likeness.build, repeat.build),
+    "run": (
+        answer.build, sources.build, likeness.build, adaptation.build, ledger.build, arms.build,
+        failures.build, operating.build, repeat.build,
+    ),
+    "classify": (answer.build, arms.build, classified.build, ledger.build, repeat.build),
+}
 
 
-def write_page(run: RunFolder) -> Path:
-    """Write ``report.html`` and its figures from what the run folder holds.
+def write_page(folder: Path) -> Path:
+    """Write ``report.html`` from what a run folder holds.
 
     Parameters
     ----------
-    run : RunFolder
-        With scores, counts, arms, summary and the arms' curves.
+    folder : Path
+        Of a ``score``, ``transfer``, ``run`` or ``classify``.
 
     Returns
     -------
     Path
-        The page; ``pr_curves.png``, ``f1_curves.png`` and ``arms.png`` lie beside it.
+        The page. The figures of a run lie beside it as PNG files.
 
     Raises
     ------
     RunError
         When the folder holds no results yet.
     """
+    tables = RunTables(folder)
+    if tables.kind == "run":
+        figures.write_figures(tables)
+    elif tables.kind == "classify":
+        classification_figures.write_figures(tables)
+    return write_atomically(tables.path / "report.html", render(tables))
+
+
+def write_comparison(folders: Sequence[Path], file: Path) -> Path:
+    """Write one page that puts several runs side by side.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Two run folders or more.
+    file : Path
+        The page.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    RunError
+        When a folder holds no results yet, or one comes twice.
+    """
+    found = [RunTables(folder) for folder in folders]
+    paths = [tables.path for tables in found]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice:
+        raise RunError(f"expected different run folders, got {twice} twice; name it once")
+    heading = f"{len(found)} runs side by side"
+    return write_atomically(file, _page(heading, "", [runs.build(found)]))
+
+
+def render(tables: RunTables) -> str:
+    """Give the page of one run as HTML.
+
+    Parameters
+    ----------
+    tables : RunTables
+
+    Returns
+    -------
+    str
+    """
+    sections = [section for build in SECTIONS[tables.kind] if (section := build(tables))]
+    return _page(*answer.title(tables), sections)
+
+
+def _page(heading: str, lead: str, sections: Sequence[Section]) -> str:
     import jinja2
+    from markupsafe import Markup
 
-    arms, summary = _read(run, "arms.csv"), _read(run, "summary.csv")
-    curves: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
-    for row, label in zip(arms.to_dict("records"), _labelled(arms)["arm"], strict=True):
-        stage = stage_name(row["arm"], row["seed"], row.get("images"))
-        curves.setdefault(label, []).append(_load_curves(run, stage))
-    figures = {
-        "arms.png": draw_arms(_labelled(arms), _labelled(summary), "map50"),
-        "pr_curves.png": draw_curves(
-            {arm: [(c["recall_grid"], c["precision_mean"]) for c in found]
-             for arm, found in curves.items()}, "recall", "precision (mean over classes, IoU 0.5)",
-        ),
-        "f1_curves.png": draw_curves(
-            {arm: [(c["confidence"], c["f1_mean"]) for c in found]
-             for arm, found in curves.items()}, "confidence", "F1 (mean over classes, IoU 0.5)",
-        ),
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+
+    def ours(name: str) -> Markup:
+        """Style and script of this room: the only text that is not escaped, beside the charts."""
+        return Markup((here / name).read_text(encoding="utf-8"))
+
+    context: dict[str, Any] = {
+        "heading": heading, "lead": lead, "sections": sections, "style": ours("style.css"),
+        "script": ours("page.js"),
     }
-    for name, png in figures.items():
-        run.write(name, png)
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        resources.files("aoi_tl.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    scores = run.read_json("scores.json")
-    per_class = _read(run, "per_class.csv")
-    page = template.render(
-        scores=scores,
-        verdicts=verdicts(summary, "map50", BASELINES),
-        ranking=ranking_table(scores),
-        arms=[arms_table(summary, metric, BASELINES) for metric in METRICS],
-        classes=plain_table("AP50 per class, mean over seeds", _class_means(_labelled(per_class))),
-        counts=plain_table("Training instances before and after adaptation",
-                           _read(run, "counts.csv")),
-        rows=plain_table("Every arm and seed", arms),
-        learned_from=list(dict.fromkeys(arms["source"].dropna())),
-        seeds=int(arms["seed"].nunique()),
-        test_instances=_test_instances(per_class),
-        notes=run.read_json("notes.json") or [],
-        environment=run.read_json("environment.json"),
-        figures={name: base64.b64encode(png).decode() for name, png in figures.items()},
-        experiment=(run.path / "experiment.yaml").read_text(encoding="utf-8"),
-    )
-    return run.write("report.html", page)
-
-
-def _class_means(per_class: pandas.DataFrame) -> pandas.DataFrame:
-    table = per_class.pivot_table(index=["class", "instances"], columns="arm", values="ap50",
-                                  sort=False)
-    return table[list(dict.fromkeys(per_class["arm"]))].reset_index()
-
-
-def _test_instances(per_class: pandas.DataFrame) -> int:
-    return int(per_class.drop_duplicates("class")["instances"].sum())
-
-
-def _read(run: RunFolder, name: str) -> pandas.DataFrame:
-    import pandas as pd
-
-    file = run.path / name
-    if not file.is_file():
-        raise RunError(
-            f"expected a finished run in {run.path}, got no {name}; end the run with --resume first"
-        )
-    return pd.read_csv(file, keep_default_na=False, na_values=[""])
-
-
-def _labelled(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Tell arms that saw different numbers of labelled images apart by their names."""
-    if "images" not in table:
-        return table
-    return table.assign(arm=table["arm"] + ", " + table["images"].astype(str) + " images")
-
-
-def _load_curves(run: RunFolder, stage: str) -> dict[str, NDArray[np.float64]]:
-    import numpy as np
-
-    file = run.path / "stages" / f"{stage}-target" / "curves.npz"
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    return environment.get_template("base.html").render(context)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # What the columns of arms.csv are called where a reader sees them.
 METRIC_NAMES = {
     "map50": "mAP50", "map50_95": "mAP50-95", "f1": "F1", "accuracy": "accuracy",
-    "macro_f1": "macro F1",
+    "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy",
+    "shifted_f1": "F1 of the shifted classes",
 }
 
 
@@ -182,6 +183,23 @@ def arms_table(summary: pandas.DataFrame, metric: str, baselines: Sequence[str])
          *(f"minus {arm}" for arm in known)),
         tuple(rows),
     )
+
+
+def baselines_of(summary: pandas.DataFrame) -> list[str]:
+    """Name the arms that a summary compares the others with.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``evaluation.comparison.summarise`` returns it.
+
+    Returns
+    -------
+    list of str
+        In the order of its columns ``minus_<arm>_n``.
+    """
+    return [name.removeprefix("minus_").removesuffix("_n") for name in map(str, summary)
+            if name.startswith("minus_") and name.endswith("_n")]
 
 
 def plain_table(title: str, frame: pandas.DataFrame) -> Table:

@@ -377,7 +377,7 @@ def cluster_line(values: Floats, weights: Floats, k: int) -> tuple[Floats, Float
     Returns
     -------
     centroids, masses : ndarray of shape (k,)
-        Means of the clusters, ascending, and what they weigh.
+        Means of the clusters, ascending, and their weights.
     inertia : float
         Of the clusters about their means.
     """
@@ -676,7 +676,7 @@ def cluster_space(
     centroids : ndarray of shape (k, 3)
         Means of the clusters.
     masses : ndarray of shape (k,)
-        What they weigh; 0 where a cluster has lost all its points.
+        Their weights; 0 where a cluster has lost all its points.
     inertia : float
         Of these clusters about their means.
     """

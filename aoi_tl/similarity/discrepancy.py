@@ -1,4 +1,4 @@
-"""The domain discrepancy score: how far a source lies from a target."""
+"""The domain discrepancy score of a source for a target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Discrepancy:
     undefined : str or None
         Why there is no value; None where there is one.
     note : str or None
-        What the value hides: a delta of 0 makes it 0 whatever the EMD.
+        What the value hides: a delta of 0 makes it 0 for any EMD.
     """
 
     value: float | None
@@ -28,7 +28,7 @@ class Discrepancy:
 def discrepancy(emd: float, delta: float, n_shared: int, epsilon: float = 0.0) -> Discrepancy:
     """Score a source against a target: ``emd * delta / (n_shared + epsilon)``.
 
-    With a single shared class delta is 0 whatever the data, and the worst pair would look like
+    With a single shared class delta is 0 for any data, and the worst pair would look like
     the best: such a score is undefined, as it is where no class is shared.
 
     Parameters
@@ -57,7 +57,7 @@ def discrepancy(emd: float, delta: float, n_shared: int, epsilon: float = 0.0) -
     >>> discrepancy(29.159085, 0.644909, 6).value
     3.134...
     >>> discrepancy(58.170956, 0.0, 1).undefined
-    'only one class is shared, so delta is 0 whatever the data'
+    'only one class is shared, so delta is 0 for any data'
     """
     if not (math.isfinite(emd) and emd >= 0):
         raise ValueError(f"expected a finite EMD >= 0, got {emd}")
@@ -70,11 +70,11 @@ def discrepancy(emd: float, delta: float, n_shared: int, epsilon: float = 0.0) -
     if n_shared == 0:
         return Discrepancy(None, "no class is shared")
     if n_shared == 1 and delta == 0:
-        return Discrepancy(None, "only one class is shared, so delta is 0 whatever the data")
+        return Discrepancy(None, "only one class is shared, so delta is 0 for any data")
     note = None
     if delta == 0:
         note = (
             f"balanced over its {n_shared} shared classes, so delta is 0 and the score is 0 "
-            "whatever the EMD: the formula is blind to it; judge by the EMD"
+            "for any EMD: the formula is blind to it; judge by the EMD"
         )
     return Discrepancy(emd * delta / (n_shared + epsilon), note=note)

@@ -236,7 +236,7 @@ def _dual_bound(cost: Floats, supply: Floats, demand: Floats, flow: Floats) -> f
     """A lower bound on the work of every flow, tight where this one is optimal.
 
     Shortest paths in the graph of what could still be rerouted give the potentials; taking the
-    smaller side (the c-transform) makes them feasible, so that the bound holds whatever the flow.
+    smaller side (the c-transform) makes them feasible, so that the bound holds for any flow.
     """
     used = flow > 1e-9 * min(supply.max(), demand.max())
     back = np.where(used, cost, -np.inf)  # carried weight may go back and earn its cost

@@ -1,4 +1,4 @@
-"""Many earth mover's distances at once, and cheap bounds below them."""
+"""Earth mover's distances of many pairs at once, and lower bounds of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weighted k-means: exact on a line, by many starts on ever finer grids in space."""
+"""Weighted k-means: exact in one dimension, by many starts on ever finer grids in three."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour signatures: what an image, or a whole dataset, looks like in a handful of colours."""
+"""Colour signatures: an image, or a whole dataset, as a few colours with weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aoi_tl.similarity.kmeans import cluster_distinct, inertias, weighted_kmeans
 Floats = NDArray[np.float64]
 
 MAX_CLUSTERS = 12  # the elbow is looked for among 1..12 clusters
-_STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded whatever the image's size
+_STRIP = 1 << 20  # pixels looked at in one go: memory stays bounded for an image of any size
 _MOST_CENTROIDS = 1 << 18  # of the signatures of a dataset, held at a time
 _SEVERAL = 1024  # signatures: so many arrays take more room than what is in them
 _SAMPLE = 1 << 12  # pixels that say where colours lie, for cells that are narrow there
@@ -228,7 +228,7 @@ def joined_in_cells(points: Floats, weights: Floats, at_most: int) -> tuple[Floa
     points : ndarray of shape (m, d)
         Means of the cells.
     weights : ndarray of shape (m,)
-        What they weigh.
+        Their weights.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""The drawn datasets of the demo."""
+"""Synthetic datasets of the demo."""

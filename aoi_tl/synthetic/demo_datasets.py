@@ -114,7 +114,7 @@ def draw_demo(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
 ) -> list[Path]:
-    """Draw the eleven datasets as ordinary Ultralytics datasets, or find them drawn.
+    """Draw the eleven datasets as plain Ultralytics datasets, or find them drawn.
 
     Parameters
     ----------

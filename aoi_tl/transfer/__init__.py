@@ -1,1 +1,1 @@
-"""Detectors trained in a chain, handing tensors from one stage to the next."""
+"""Training detectors in a chain: tensors are handed from one stage to the next."""

@@ -1,4 +1,4 @@
-"""What a training is told: Ultralytics' arguments, the device, the threads."""
+"""The settings of a training: Ultralytics' arguments, the device, the threads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, random_state_kept
 from aoi_tl.errors import ExperimentError
+from aoi_tl.experiment.settings import did_you_mean
 
 #: Training arguments that a stage sets itself, and what to write instead.
 OWNED_ARGUMENTS = {
@@ -75,10 +75,9 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 f"{OWNED_ARGUMENTS[name]}"
             )
         if name not in DEFAULT_CFG_DICT:
-            near = get_close_matches(name, DEFAULT_CFG_DICT, n=1, cutoff=0.0)
+            hint = did_you_mean(name, list(DEFAULT_CFG_DICT)) or "; its documentation lists them"
             raise ExperimentError(
-                f"expected a training argument of Ultralytics, got {name!r}; "
-                f"did you mean {near[0]!r}?"
+                f"expected a training argument of Ultralytics, got {name!r}{hint}"
             )
     optimizer = str(checked.get("optimizer", "auto"))
     if optimizer.lower() not in map(str.lower, OPTIMIZERS):
@@ -92,6 +91,29 @@ def check_train_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"expected a valid training argument, got {' '.join(str(error).split())}"
         ) from error
     return checked
+
+
+def ignored_arguments(arguments: Mapping[str, Any]) -> list[str]:
+    """Name the training arguments that Ultralytics does not use because of another one.
+
+    Parameters
+    ----------
+    arguments : mapping
+        Those that the user gave.
+
+    Returns
+    -------
+    list of str
+        ``lr0`` and ``momentum``, where it chooses the optimizer and with it both.
+
+    Examples
+    --------
+    >>> ignored_arguments({"lr0": 0.001}), ignored_arguments({"lr0": 0.001, "optimizer": "AdamW"})
+    (['lr0'], [])
+    """
+    if str(arguments.get("optimizer", "auto")).lower() != "auto":
+        return []
+    return [name for name in ("lr0", "momentum") if name in arguments]
 
 
 def check_device(device: str) -> None:

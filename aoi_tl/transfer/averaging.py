@@ -1,4 +1,4 @@
-"""Weights between two checkpoints: what a source taught and what the target taught, both kept."""
+"""Averaging the weights of two checkpoints."""
 
 from __future__ import annotations
 

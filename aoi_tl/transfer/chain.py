@@ -1,6 +1,6 @@
-"""One stage of the chain: take tensors over from a checkpoint, train, hand a checkpoint on.
+"""One stage of the chain: copy tensors from a checkpoint, train, give a checkpoint.
 
-A stage begins from ``initial.pt``, an ordinary Ultralytics checkpoint with the class names of the
+A stage begins from ``initial.pt``, a plain Ultralytics checkpoint with the class names of the
 stage's data, whose tensors are partly the former checkpoint's and partly new. Plain Ultralytics
 training takes over every tensor of such a file, so that each of its arguments, several GPUs and
 resuming work as they always do.
@@ -45,7 +45,7 @@ class Stage:
     data : Path
         An Ultralytics ``data.yaml``.
     folder : Path
-        The stage's folder: an ordinary Ultralytics run plus `initial.pt`, `ledger.csv` and `done`.
+        The stage's folder: a plain Ultralytics run plus `initial.pt`, `ledger.csv` and `done`.
     modules : str
         ``none`` (from scratch), ``backbone``, ``backbone+neck``, ``all``, or ``stock``: plain
         fine-tuning of the checkpoint by Ultralytics.

@@ -1,4 +1,4 @@
-"""Ultralytics detectors as models: loaded, built anew, written."""
+"""Ultralytics detectors as models: loaded, built, written."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def widen_class_branch(model: Any, source: Any, seed: int) -> None:
 
 
 def save_checkpoint(model: Any, path: Path) -> None:
-    """Write an ordinary Ultralytics checkpoint, in full precision.
+    """Write a plain Ultralytics checkpoint, in full precision.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ def check_given(
     if twice:
         raise CheckpointError(
             f"expected classes that stay apart under the aliases, got two of {checkpoint} that "
-            f"become {twice!r}; leave out 'checkpoint', so that the source is learned anew"
+            f"become {twice!r}; leave out 'checkpoint', so that the source is trained again"
         )
     if not start.is_file():
         return
@@ -207,7 +207,7 @@ def any_kept() -> bool:
 
 
 def find_kept(contents: Sequence[str], folder: Path | None = None) -> Path | None:
-    """Find a kept detector by the data that it was trained on, whatever its settings.
+    """Find a kept detector by the data that it was trained on, with any settings.
 
     Parameters
     ----------

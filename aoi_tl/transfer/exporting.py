@@ -1,4 +1,4 @@
-"""A detector exported by Ultralytics, with its thresholds inside, and held against the original."""
+"""Exporting a detector with its thresholds inside, and comparing it with the original."""
 
 from __future__ import annotations
 

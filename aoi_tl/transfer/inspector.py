@@ -1,4 +1,4 @@
-"""A detector at its work: one image in, its boxes out, the same whatever the file's format."""
+"""Running a detector: one image in, its boxes out, the same for every file format."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def predict_samples(
     samples : sequence of Sample
         Their class ids are positions in the inspector's `names`.
     progress : callable, optional
-        Told how many of how many images are done.
+        Called with how many images are done, and of how many.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A detector in another label space: the same-named classes, and silence about the others."""
+"""A detector in another label space: the classes of the same name, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on images that are annotated for a part of the classes only.
+"""Masked losses: training on images that are annotated for some of the classes only.
 
 An image of a dataset says nothing about the classes that only another dataset annotates: a defect
 of such a class may be there without a box. Its classification loss for these classes is left out,

@@ -1,6 +1,6 @@
-"""Several datasets as one to train on: joint label space, repeated images, per-folder annotation.
+"""Mixing datasets into one training: joint label space, repeated images, annotated classes.
 
-The mix is an ordinary Ultralytics dataset: plain Ultralytics trains on it, without the masks.
+The mix is a plain Ultralytics dataset: plain Ultralytics trains on it, without the masks.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def write_mix(members: Sequence[Member], folder: Path) -> Path:
     Raises
     ------
     DataError
-        If no member has a training image, two classes cannot be told apart, or nothing can be
+        If no member has a training image, two classes cannot be distinguished, or nothing can be
         written.
     """
     import yaml
@@ -196,8 +196,8 @@ def joint_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
         key = name.strip().casefold()
         if key in folded:
             raise DataError(
-                f"expected class names that can be told apart, got {folded[key]!r} and {name!r}; "
-                "make them one with aliases, or rename one"
+                f"expected class names that can be distinguished, got {folded[key]!r} and "
+                f"{name!r}; make them one with aliases, or rename one"
             )
         folded[key] = name
     return names

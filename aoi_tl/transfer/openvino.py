@@ -1,4 +1,4 @@
-"""OpenVINO made careful: it sends no usage data, and rounds no numbers to 16 bits."""
+"""OpenVINO set up: no usage data is sent, and no number is rounded to 16 bits."""
 
 from __future__ import annotations
 

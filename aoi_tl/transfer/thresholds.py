@@ -1,4 +1,4 @@
-"""The thresholds of a detector, as they lie beside its checkpoint and travel inside its file."""
+"""The thresholds of a detector: beside its checkpoint, and inside an exported file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def parse_thresholds(text: str, place: str) -> Thresholds:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise CheckpointError(f"expected JSON in {place}, got a fault: {error}; mend it") from None
+        raise CheckpointError(
+            f"expected JSON in {place}, got a fault: {error}; correct it"
+        ) from None
     known = found if isinstance(found, dict) else {}
     values, size = known.get("thresholds"), known.get("image_size")
     if not isinstance(values, dict) or not values:
@@ -95,11 +97,11 @@ def parse_thresholds(text: str, place: str) -> Thresholds:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise CheckpointError(
                 f"expected a threshold from 0 to 1 for {name!r} in {place}, got {_brief(value)}; "
-                "mend it"
+                "correct it"
             )
     if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 16384:
         raise CheckpointError(
-            f"expected an image_size from 32 to 16384 in {place}, got {_brief(size)}; mend it"
+            f"expected an image_size from 32 to 16384 in {place}, got {_brief(size)}; correct it"
         )
     return Thresholds(
         {str(name): float(value) for name, value in values.items()}, size,
@@ -128,7 +130,7 @@ def read_thresholds(model: Path) -> tuple[Thresholds, str]:
     """
     model = Path(model)
     if not model.exists():
-        raise CheckpointError(f"expected a model at {model}, got nothing there; mend the path")
+        raise CheckpointError(f"expected a model at {model}, got nothing there; correct the path")
     beside = model.with_name(FILE)
     if model.suffix == ".pt":
         if beside.is_file():

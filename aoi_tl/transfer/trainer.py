@@ -1,4 +1,4 @@
-"""The Ultralytics trainer that survives being killed, and that ends as if it had not been.
+"""The Ultralytics trainer, made to resume exactly after it was killed.
 
 Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
 it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.training` does so when it trains.
@@ -349,7 +349,7 @@ class StageTrainer(DetectionTrainer):
             if self.args.val and self.args.save and not self.best.exists():
                 raise CheckpointError(
                     f"expected {self.best} from an epoch before, got no such file any more; try "
-                    "again (a run goes on with --resume, and trains this stage anew)"
+                    "again (a run goes on with --resume, and trains this stage again)"
                 )
             finish(self.wdir)
 

@@ -1,4 +1,4 @@
-"""A detector trained by Ultralytics into one folder, or gone on with there."""
+"""Training a detector with Ultralytics in one folder, or resuming there."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train_detector(
         Any training argument of Ultralytics, see `check_train_arguments`. Plots are off by default.
     resume : bool
         Go on from the last epoch in `folder`, if there is one and what it leads to can still be
-        had: where the best epoch's checkpoint is gone, training begins anew. On CPU the result is
+        had: where the best epoch's checkpoint is gone, training begins again. On CPU the result is
         that of an unbroken training, bit for bit.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
@@ -129,7 +129,7 @@ def train_detector(
 
 @contextmanager
 def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Put into one line what a training meets that its user can mend."""
+    """Put into one line what a training meets that its user can correct."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A detector tested on a split, as ``yolo val`` does."""
+"""Evaluating a detector on a split, as ``yolo val`` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector sees in labelled images as it is: predicted boxes, and features of regions."""
+"""What a detector finds in labelled images without training: boxes and region features."""
 
 from __future__ import annotations
 

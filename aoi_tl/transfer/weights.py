@@ -1,4 +1,4 @@
-"""Which tensors one detector hands to the next: state dicts in, a ledger out.
+"""Copying tensors from one detector to the next: state dicts in, a ledger out.
 
 A YOLO model is one numbered row of modules, ``model.0`` to ``model.n``: the backbone comes first,
 the detection head is the last one, the neck is all between. Groups are cut by that number, never by

@@ -19,7 +19,7 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.run_folder import RunFolder
+from aoi_tl.files.run_folder import RunFolder, folder_name
 from aoi_tl.similarity.gini import gini
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ class AdaptedData:
         Its subset and balance settings.
     label_space : tuple of str
         The target's classes: those with an instance in its train or validation split.
-    tell : callable
-        Told what is being written.
+    progress : callable
+        Called with what is being written.
     """
 
     run: RunFolder
     experiment: Experiment
     label_space: tuple[str, ...]
-    tell: Callable[[str, int, int], None]
+    progress: Callable[[str, int, int], None]
     made: dict[tuple[str, Step], Prepared] = field(default_factory=dict)
     held_out: set[str] = field(default_factory=set)
 
@@ -123,10 +123,10 @@ class AdaptedData:
 
     def _once(self, origin: str, step: Step, make: Callable[[Path], Dataset]) -> Prepared:
         if (origin, step) not in self.made:
-            name = origin if step == "before" else f"{origin}-{step}"
+            name = folder_name(origin if step == "before" else f"{origin}-{step}")
             file = self.run.path / "data" / name / "data.yaml"
             if not file.is_file():
-                self.tell(f"writing {name}", 0, 0)
+                self.progress(f"writing {name}", 0, 0)
                 samples = self.run.path / "samples" / name
                 # Left by a run that was killed while it made them: nothing points to them yet.
                 shutil.rmtree(samples, ignore_errors=True)

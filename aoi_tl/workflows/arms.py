@@ -1,12 +1,13 @@
 """The arms of a run: every chain with every seed, evaluated once on the target's test split.
 
 An arm with one seed is a task of its own, done wherever the engine finds room. It writes into its
-own stage folders alone; the tables are put together here, in one order whatever ended first.
+own stage folders alone; the tables are put together here, in one order whichever ended first.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.engine import Engine, Task
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.run_folder import RunFolder, file_hash
+from aoi_tl.files.run_folder import RunFolder, file_hash, folder_name, stage_name
 from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
-from aoi_tl.workflows.progress import Tell
+from aoi_tl.workflows.progress import Progress
 from aoi_tl.workflows.training import finished, train_and_evaluate
 
 if TYPE_CHECKING:
@@ -129,16 +130,63 @@ def plan_arms(
     if not weights.is_file():
         weights = _random_checkpoint(run, experiment, weights, target.names)
     claim, threads = file_hash(run.path / "fingerprint.json"), training_threads()
-    test_data = run.path / "data" / target.name / "data.yaml"
+    test_data = run.path / "data" / folder_name(target.name) / "data.yaml"
     works = tuple(
         Work(run.path, claim, experiment, chain, seed, weights.absolute(), test_data, threads)
         for seed in experiment.seeds for chain in chains[seed]
     )
+    _keep_what_stays(run, works)
     left = {work.name: finished(chosen(work) or work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
 
 
-def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arms]:
+def _keep_what_stays(run: RunFolder, works: Sequence[Work]) -> None:
+    """Remove what was trained for arms that mean something else since the run has grown.
+
+    With more sources another one may be picked, a union holds more, and the longest chain, which
+    stock-long is as long as, may be longer.
+    """
+    before = run.read_json("plan.json")
+    plans = {work.name: _plan(run, work.chain) for work in works}
+    if before == plans:
+        return
+    anew: list[str] = []
+    for work in works if before is not None or (run.path / "arms.csv").is_file() else ():
+        if before is None:  # of a version that kept no plan
+            is_same = work.chain.source is None and work.chain.longer == 1
+        else:
+            is_same = before.get(work.name) in (None, plans[work.name])
+        if is_same:
+            continue
+        anew.append(work.chain.arm)
+        arms = [work.chain.trained_as or work.chain.arm, work.chain.arm]
+        arms += [f"{arm}-fold{n}" for arm in arms for n in range(len(work.chain.folds))]
+        for name in {f"{stage_name(arm, work.seed, work.chain.images)}-" for arm in arms}:
+            for folder in [*run.path.glob("stages/*"), run.path / "data" / f"{name}mix"]:
+                if folder.name.startswith(name):
+                    shutil.rmtree(folder, ignore_errors=True)
+    if anew:
+        run.write_json("notes.json", [
+            *(run.read_json("notes.json") or ()),
+            f"{', '.join(dict.fromkeys(anew))}: trained anew, since the run has grown and they "
+            "learn from other sources or for longer now",
+        ])
+    run.write_json("plan.json", plans)
+
+
+def _plan(run: RunFolder, chain: Chain) -> dict[str, Any]:
+    """What an arm comes to depends on this, beside what stays the same in one run."""
+    detector = chain.detector
+    return {
+        "source": chain.source, "longer": round(chain.longer, 9),
+        "detector": detector and {
+            "contents": list(detector.contents), "times": [times for _, times in detector.data],
+            "given": detector.checkpoint and file_hash(detector.checkpoint),
+        },
+    }
+
+
+def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iterator[Arms]:
     """Train and evaluate what is left of the arms of some runs.
 
     Parameters
@@ -147,8 +195,8 @@ def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arm
         What is left of them makes one list of tasks.
     engine : Engine
         Where they are done.
-    tell : callable
-        Told how many are done.
+    progress : callable
+        Called with how many are done.
 
     Yields
     ------
@@ -164,12 +212,12 @@ def train_arms(runs: Sequence[Arms], engine: Engine, tell: Tell) -> Iterator[Arm
     total = sum(len(arms.works) for arms in runs)
     done = total - len(owners)
     yield from (arms for arms in runs if arms.is_done)
-    tell("training", done, total)
+    progress("training", done, total)
     for task, result in engine.run(task for arms in runs for task in arms.tasks()):
         arms = owners[task.name]
         arms.keep(task.arguments[0], result)
         done += 1
-        tell("training", done, total)
+        progress("training", done, total)
         if arms.is_done:
             yield arms
 

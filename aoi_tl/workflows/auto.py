@@ -28,6 +28,9 @@ FINDS_SOMETHING = 0.05
 #: Weights of the fine-tuned tensors that are tried in cross-validation; ``union`` is 0, the plain
 #: chain 1.
 SOUPS = (0.25, 0.5, 0.75)
+#: The learning rate that is tried beside the gentle one of ``transfer.rate``: the plain one, which
+#: was better on the development half where many images are labelled.
+PLAIN_RATE = 1.0
 #: The arm that was best on other targets (``benchmarks/results/evidence.md``).
 DEFAULT = "union-soup"
 
@@ -42,6 +45,8 @@ class Choice:
         The arm that it trains.
     soup : float
         The weight of the fine-tuned tensors, where the arm averages.
+    rate : float
+        The learning rate on the target, as a share of the plain one.
     why : str
         The reason in one sentence.
     scores : dict of str to float
@@ -50,6 +55,7 @@ class Choice:
 
     arm: str
     soup: float
+    rate: float
     why: str
     scores: dict[str, float]
 
@@ -94,11 +100,15 @@ def chosen(work: Work) -> Work | None:
     if kept is None:
         return None
     [candidate] = [c for c in work.chain.candidates if c.arm == kept["arm"]]
+    told = work.experiment.transfer
+    rate = kept.get("rate", told.rate)
+    # At another rate it is no training that an arm of its own shares.
+    apart = f"-rate{rate:g}" if rate != told.rate else ""
     return replace(
-        _with_soup(work, kept["soup"]),
+        _with_settings(work, kept["soup"], rate),
         chain=replace(
             candidate, arm=work.chain.arm, images=work.chain.images,
-            trained_as=candidate.trained_as or candidate.arm,
+            trained_as=(candidate.trained_as or candidate.arm) + apart,
         ),
         notes=(f"auto: {kept['why']}",),
     )
@@ -119,25 +129,27 @@ def choose(work: Work) -> Choice:
     assert work.chain.target_data is not None
     assert work.chain.detector is not None
     labelled = load_dataset(work.chain.target_data).split("train")
-    soup = work.experiment.transfer.soup
+    soup, rate = work.experiment.transfer.soup, work.experiment.transfer.rate
     learned = {name for file, _ in work.chain.detector.data
                for name in load_dataset(file).split("train").label_space}
     if not learned & set(labelled.label_space):
-        return Choice("stock", soup, "no source shares a class with the target, so the COCO "
+        return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
                       "checkpoint is fine-tuned", {})
     shown = sum(1 for sample in labelled.samples if len(sample.classes))
     if shown >= ENOUGH:
         return cross_validate(work, labelled)
     data = _held_out(work, "labelled", labelled, labelled)
-    found = _tried(work, "union", data, soup, 1.0)
+    found = _tried(work, Trial("union", 0.0, rate), data, 1.0)
     if found < FINDS_SOMETHING:
         return Choice(
-            "stock", soup, f"the sources' detector does not find the defects of {shown} labelled "
-            f"images (mAP50 {found:.3f}), so the COCO checkpoint is fine-tuned", {"union": found},
+            "stock", soup, rate, "the sources' detector does not find the defects of "
+            f"{shown} labelled images (mAP50 {found:.3f}), so the COCO checkpoint is fine-tuned",
+            {"union": found},
         )
     return Choice(
-        DEFAULT, soup, f"{DEFAULT}, the best on other targets: {shown} labelled images are too few "
-        f"to compare (the sources' detector finds mAP50 {found:.3f} on them)", {"union": found},
+        DEFAULT, soup, rate, f"{DEFAULT}, the best on other targets: {shown} labelled images are "
+        f"too few to compare (the sources' detector finds mAP50 {found:.3f} on them)",
+        {"union": found},
     )
 
 
@@ -164,25 +176,71 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
     other = replace(labelled, samples=tuple(
         sample for sample in labelled.samples if sample.image not in inside
     ))
-    soups = {"union": (0.0,), "union-soup": SOUPS}
-    tried: dict[tuple[str, float], list[float]] = {}
+    tried: dict[Trial, list[float]] = {}
     for fold, (train, held_out) in enumerate(((half, other), (other, half))):
         data = _held_out(work, f"fold{fold}", train, held_out)
-        for candidate in work.chain.candidates:
-            for soup in soups.get(candidate.arm, (1.0,)):
-                found = _tried(work, candidate.arm, data, soup, n / len(train.samples))
-                tried.setdefault((candidate.arm, soup), []).append(found)
-    means = {key: float(np.mean(found)) for key, found in tried.items()}
-    default = (DEFAULT, work.experiment.transfer.soup)
-    arm, soup = max(means, key=lambda key: (means[key], key == default))
-    scores = {f"{a} {s:g}" if a == "union-soup" else a: round(mean, 5)
-              for (a, s), mean in means.items()}
-    weight = f" with weight {soup:g}" if arm == "union-soup" else ""
+        for trial in trials(work):
+            found = _tried(work, trial, data, n / len(train.samples))
+            tried.setdefault(trial, []).append(found)
+    means = {trial: float(np.mean(found)) for trial, found in tried.items()}
+    told = work.experiment.transfer
+    default = Trial(DEFAULT, told.soup, told.rate)
+    best = max(means, key=lambda trial: (means[trial], trial == default))
     return Choice(
-        arm, soup if arm == "union-soup" else work.experiment.transfer.soup,
-        f"{arm}{weight}, the best of {len(means)} in cross-validation on {n} labelled images "
-        f"(mAP50 {means[arm, soup]:.3f}; stock {means['stock', 1.0]:.3f})", scores,
+        best.arm, best.soup, best.rate,
+        f"{best}, the best of {len(means)} in cross-validation on {n} labelled images "
+        f"(mAP50 {means[best]:.3f}; stock {means[Trial('stock', 1.0, told.rate)]:.3f})",
+        {str(trial): round(mean, 5) for trial, mean in means.items()},
     )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is compared in cross-validation: an arm with its settings.
+
+    Attributes
+    ----------
+    arm : str
+    soup : float
+        The weight of the fine-tuned tensors; 1 where the arm does not average.
+    rate : float
+        The learning rate on the target, as a share of the plain one; it means nothing to ``stock``
+        and ``union``.
+    """
+
+    arm: str
+    soup: float
+    rate: float
+
+    def __str__(self) -> str:
+        """Name the arm and what it is tried with."""
+        averaged = f" with weight {self.soup:g}" if 0 < self.soup < 1 else ""
+        gentle = self.arm in ("stock", "union") or self.rate != PLAIN_RATE
+        plain = "" if gentle else " at the plain rate"
+        return f"{self.arm}{averaged}{plain}"
+
+
+def trials(work: Work) -> list[Trial]:
+    """List what is compared: every candidate, those that are trained gently at the plain rate too.
+
+    Parameters
+    ----------
+    work : Work
+        Its chain has candidates.
+
+    Returns
+    -------
+    list of Trial
+    """
+    gentle = work.experiment.transfer.rate
+    found = []
+    for candidate in work.chain.candidates:
+        rates = [gentle]
+        if candidate.detector is not None and candidate.target_data is not None:
+            rates = list(dict.fromkeys((gentle, PLAIN_RATE)))
+        soups = SOUPS if candidate.averaged else (0.0 if candidate.arm == "union" else 1.0,)
+        found += [Trial(candidate.arm, soup, rate) for rate in rates for soup in soups]
+    return found
 
 
 def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
@@ -195,23 +253,24 @@ def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
     return write_dataset(replace(train, samples=tuple(samples)), folder)
 
 
-def _tried(work: Work, arm: str, data: Path, soup: float, longer: float) -> float:
+def _tried(work: Work, trial: Trial, data: Path, longer: float) -> float:
     """Give the mAP50 that a candidate reaches on held-out labelled images."""
-    [candidate] = [c for c in work.chain.candidates if c.arm == arm]
+    [candidate] = [c for c in work.chain.candidates if c.arm == trial.arm]
     place = data.parent.name
-    name = f"{place}-{arm}" + (f"-{soup:g}" if candidate.averaged else "")
+    apart = f"-rate{trial.rate:g}" if trial.rate != work.experiment.transfer.rate else ""
+    name = f"{place}-{trial.arm}" + (f"-{trial.soup:g}" if candidate.averaged else "") + apart
     chain: Chain = replace(
-        candidate, arm=name, trained_as=f"{place}-{candidate.trained_as or candidate.arm}",
+        candidate, arm=name, trained_as=f"{place}-{candidate.trained_as or candidate.arm}{apart}",
         target_data=data if candidate.target_data else None, longer=longer, labelled=None, folds=(),
     )
-    trial = replace(_with_soup(work, soup), chain=chain, test_data=data)
-    return float(train_and_evaluate(trial)["scores"]["map50"])
+    tried = replace(_with_settings(work, trial.soup, trial.rate), chain=chain, test_data=data)
+    return float(train_and_evaluate(tried)["scores"]["map50"])
 
 
-def _with_soup(work: Work, soup: float) -> Work:
-    experiment = work.experiment
-    if not 0 < soup < 1 or soup == experiment.transfer.soup:
-        return work
-    return replace(work, experiment=experiment.model_copy(
-        update={"transfer": experiment.transfer.model_copy(update={"soup": soup})}
+def _with_settings(work: Work, soup: float, rate: float) -> Work:
+    """Give the work with another weight in its average, and another rate on the target."""
+    transfer = work.experiment.transfer
+    changes = {"rate": rate, "soup": soup if 0 < soup < 1 else transfer.soup}
+    return replace(work, experiment=work.experiment.model_copy(
+        update={"transfer": transfer.model_copy(update=changes)}
     ))

@@ -1,4 +1,4 @@
-"""What each arm begins with and learns from: one chain for every arm, source and seed."""
+"""The chains of the arms: initial weights and training data for each arm, source and seed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aoi_tl.experiment.detection import (
     UNION_ARMS,
     Experiment,
 )
+from aoi_tl.files.run_folder import folder_name
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.workflows.adapted import AdaptedData, Prepared
 from aoi_tl.workflows.chain import Chain
@@ -201,7 +202,7 @@ def detectors_of(
     Raises
     ------
     DataError
-        If the classes of a union cannot be told apart.
+        If the classes of a union cannot be distinguished.
     """
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.transfer.detectors import SourceDetector
@@ -242,11 +243,12 @@ def _given_detectors(
     """Give the detectors that exist already, their classes under the common names."""
     from aoi_tl.transfer.label_space import rename_classes
 
-    given = {s.data: Path(s.checkpoint) for s in experiment.sources if not isinstance(s, str)}
+    given = experiment.checkpoints
     aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
     return {
         source.name: rename_classes(
-            given[str(source.path)], aliases, data.run.path / "weights" / f"{source.name}.pt"
+            Path(given[str(source.path)]), aliases,
+            data.run.path / "weights" / f"{folder_name(source.name)}.pt",
         )
         for source in sources if str(source.path) in given
     }

@@ -1,16 +1,18 @@
-"""Look a shelf of datasets over before anything is learnt from them, and split them soundly."""
+"""Checking datasets for faults and copies before training, and splitting them by group."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.faults import (
     KINDS,
     Entry,
@@ -22,7 +24,7 @@ from aoi_tl.data.faults import (
 )
 from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
 from aoi_tl.files.untrusted import real_path
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
 if TYPE_CHECKING:
     from aoi_tl.report.tables import Table
@@ -38,7 +40,7 @@ class Checked:
     Parameters
     ----------
     name : str
-        Of the dataset; numbered where two have one name.
+        Of the dataset; with as much of its path as tells it from others of the name.
     path : Path
         Its YAML.
     images, boxes : int
@@ -107,7 +109,7 @@ def run_check(
     paths: Sequence[str | Path],
     out: str | Path | None = None,
     duplicates: bool = True,
-    tell: Tell = silent,
+    progress: Progress = silent,
     workers: int = 2,
 ) -> tuple[Checked, ...]:
     """Check datasets, each by itself and against the others.
@@ -121,8 +123,8 @@ def run_check(
     duplicates : bool
         Whether to read the pixels, and so find broken, blank and tiny images, copies and
         near-duplicates; else only files and labels are looked at.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     workers : int
         Threads that read images.
 
@@ -131,27 +133,24 @@ def run_check(
     tuple of Checked
         In the order of ``paths``. Nothing is refused: faults are findings.
     """
-    from aoi_tl.files.run_folder import write_atomically
+    from aoi_tl.files.run_folder import folder_name, write_atomically
 
+    files = list({os.path.abspath(path): Path(path) for path in paths}.values())
     inspections: list[Inspection] = []
-    for number, path in enumerate(dict.fromkeys(Path(path) for path in paths)):
-        tell("reading labels", number, len(paths))
-        inspections.append(inspect_dataset(path))
+    for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
+        progress("reading labels", number, len(files))
+        inspections.append(replace(inspect_dataset(path), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
-        shelf = _Shelf(inspections, workers, tell)
+        shelf = _Shelf(inspections, workers, progress)
         for number in range(len(inspections)):
             found[number] += shelf.findings(number)
     checked: list[Checked] = []
-    taken: dict[str, int] = defaultdict(int)
     for inspection, findings in zip(inspections, found, strict=True):
-        taken[inspection.name] += 1
-        again = taken[inspection.name]
-        name = inspection.name if again == 1 else f"{inspection.name}-{again}"
         kinds = list(KINDS)
         findings.sort(key=lambda f: (_GRAVITY.index(f.severity), kinds.index(f.kind)))
         checked.append(Checked(
-            name, inspection.path, len(inspection.entries),
+            inspection.name, inspection.path, len(inspection.entries),
             sum(len(entry.classes) for entry in inspection.entries), tuple(findings),
         ))
     if out is not None:
@@ -159,7 +158,7 @@ def run_check(
 
         for one in checked:
             text = json.dumps(one.to_json(), indent=2, ensure_ascii=False) + "\n"
-            write_atomically(Path(out) / one.name / "check.json",
+            write_atomically(Path(out) / folder_name(one.name) / "check.json",
                              text.encode("utf-8", "backslashreplace"))
     return tuple(checked)
 
@@ -167,7 +166,7 @@ def run_check(
 class _Shelf:
     """All images of several datasets, each read once, and which of them show the same thing."""
 
-    def __init__(self, inspections: Sequence[Inspection], workers: int, tell: Tell) -> None:
+    def __init__(self, inspections: Sequence[Inspection], workers: int, progress: Progress) -> None:
         self.inspections = inspections
         places: dict[str, int] = {}
         self.positions = [
@@ -179,7 +178,7 @@ class _Shelf:
         ]
         self.images = list(places)
         self.found: Duplicates = find_duplicates(
-            self.images, workers, lambda done, total: tell("reading images", done, total)
+            self.images, workers, lambda done, total: progress("reading images", done, total)
         )
 
     def findings(self, number: int) -> Iterator[Finding]:
@@ -271,7 +270,7 @@ def _like(likeness: float) -> str:
 
 
 def unseen_images_in(
-    target: Dataset, sources: Sequence[Dataset], workers: int = 2, tell: Tell = silent
+    target: Dataset, sources: Sequence[Dataset], workers: int = 2, progress: Progress = silent
 ) -> tuple[list[tuple[Path, Path, float]], ...]:
     """Find the images of each source that show what the target is validated or tested on.
 
@@ -283,8 +282,8 @@ def unseen_images_in(
         Compared by pixels: other exposures and overlapping crops count as well as equal files.
     workers : int
         Threads that read images.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -299,7 +298,7 @@ def unseen_images_in(
     images = list(dict.fromkeys([*unseen, *(image for one in theirs for image in one)]))
     hidden = np.array([image in unseen for image in images], dtype=bool)
     found = find_duplicates(
-        images, workers, lambda done, total: tell("looking for test images", done, total),
+        images, workers, lambda done, total: progress("looking for test images", done, total),
         across=hidden,
     )
     return tuple(
@@ -319,10 +318,10 @@ def run_split(
     shares: Sequence[float] = (0.6, 0.2, 0.2),
     groups: str | Path | None = None,
     seed: int = 0,
-    tell: Tell = silent,
+    progress: Progress = silent,
     workers: int = 2,
 ) -> tuple[Path, Table]:
-    """Split a dataset anew, so that whatever shows the same part stays together.
+    """Split a dataset again; images of the same part stay together.
 
     Parameters
     ----------
@@ -337,8 +336,8 @@ def run_split(
         copies, exposures and overlapping crops are found and kept together.
     seed : int
         Decides between equally good splits.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     workers : int
         Threads that read images.
 
@@ -354,8 +353,6 @@ def run_split(
     DataError
         The dataset or the groups cannot be used, or there are fewer groups than splits.
     """
-    from dataclasses import replace
-
     from aoi_tl.data.splitting import read_groups, split_by_group
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.data.yolo.write import write_dataset
@@ -368,7 +365,7 @@ def run_split(
     images = [sample.image for sample in samples]
     if groups is None:
         found = find_duplicates(
-            images, workers, lambda done, total: tell("reading images", done, total)
+            images, workers, lambda done, total: progress("reading images", done, total)
         )
         numbers = found.groups
     else:

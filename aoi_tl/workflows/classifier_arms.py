@@ -22,7 +22,7 @@ from aoi_tl.evaluation.rejection import measure_coverage
 from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.domains import Draw
-from aoi_tl.workflows.progress import Tell
+from aoi_tl.workflows.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ def _domains(draw: Draw) -> Iterator[tuple[Domain, Pixels, ImageSet]]:
 
 
 def train_arm(
-    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tell: Tell
+    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, progress: Progress
 ) -> None:
     """Train one arm on one seed's images, test it, and keep all of it as one stage.
 
@@ -133,8 +133,8 @@ def train_arm(
         On what.
     arm : str
         Which of the method's arms.
-    tell : callable
-        Told how far it is.
+    progress : callable
+        Called as the work goes on.
     """
     import pandas as pd
 
@@ -179,7 +179,7 @@ def train_arm(
         attack=adversarial_training(classifier, settings.adversarial)
         if settings.adversarial else None,
         checkpoint=checkpoint,
-        progress=lambda done: tell(f"{arm}, seed {draw.seed}", done, len(steps)),
+        progress=lambda done: progress(f"{arm}, seed {draw.seed}", done, len(steps)),
     )
     # An arm that never saw the target has no business with the target's statistics.
     if settings.statistics == "target" and set(steps) != {"source"}:
@@ -198,7 +198,7 @@ def train_arm(
     keep_tested(run, experiment, draw, arm, Tested(
         classifier, encoder, chances, steps, started, history.waiting_share,
         [] if arm == "probe+source" else list(draw.source.classes),
-    ), tell)
+    ), progress)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -241,7 +241,7 @@ class Tested:
 
 def keep_tested(
     run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tested: Tested,
-    tell: Tell,
+    progress: Progress,
 ) -> None:
     """Write what a trained classifier said and what it is; ``result.json`` comes last.
 
@@ -254,8 +254,8 @@ def keep_tested(
         What was trained, and on what.
     tested : Tested
         The classifier and its probabilities.
-    tell : callable
-        Told how far it is.
+    progress : callable
+        Called as the work goes on.
     """
     import pandas as pd
 
@@ -284,7 +284,7 @@ def keep_tested(
         classes=list(draw.target.classes), source_classes=tested.source_classes,
         image_size=experiment.train.image_size,
     )
-    _measure_wear(run, experiment, draw, tested.classifier, stage, tell)
+    _measure_wear(run, experiment, draw, tested.classifier, stage, progress)
     if draw.seed == experiment.seeds[0]:
         _draw_maps(run, experiment, draw, tested.classifier, tested.encoder, stage)
     run.write_json(f"{stage}/result.json", {
@@ -366,7 +366,7 @@ def device_name(device: str) -> str:
 
 def _measure_wear(
     run: RunFolder, experiment: ClassificationExperiment, draw: Draw, classifier: Classifier,
-    stage: str, tell: Tell,
+    stage: str, progress: Progress,
 ) -> None:
     import pandas as pd
 
@@ -380,7 +380,7 @@ def _measure_wear(
     ):
         rows.append({"change": row.change, "strength": round(row.strength, 6),
                      "accuracy": row.accuracy})
-        tell(f"{stage.removeprefix('stages/')}: robustness", len(rows), total)
+        progress(f"{stage.removeprefix('stages/')}: robustness", len(rows), total)
     run.write_table(f"{stage}/robustness.csv", pd.DataFrame(rows))
 
 
@@ -392,7 +392,7 @@ def _draw_maps(
     import torch
 
     from aoi_tl.classification.attribution import attribution_maps
-    from aoi_tl.report.classification import draw_maps
+    from aoi_tl.report.classification_figures import draw_maps
 
     places = spread_over_classes(draw.target_test.labels, experiment.report.maps)
     if not len(places):

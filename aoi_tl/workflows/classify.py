@@ -25,12 +25,14 @@ from aoi_tl.workflows.domains import (
     trust_encoder,
 )
 from aoi_tl.workflows.probe_arm import probe_arm
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment
 
 if TYPE_CHECKING:
     import pandas
 
+#: What a run may have more of when it is gone on with; maps are drawn for the first seed.
+GROWS = {"experiment.seeds": True, "experiment.arms": False}
 BASELINES = {"cdg": ("probe", "plain", "pretrained"),
              "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
 
@@ -61,7 +63,7 @@ def run_classification(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> ClassificationOutcome:
     """Train every arm of a classification system for every seed, and hold them against each other.
 
@@ -77,8 +79,8 @@ def run_classification(
         The folder that a leading ``../datasets/`` of the experiment's paths stands for.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -112,7 +114,7 @@ def run_classification(
         "data": data,
         **weights,
     }
-    with open_run(out, fingerprint, resume) as run:
+    with open_run(out, fingerprint, resume, GROWS) as run:
         record_experiment(run, experiment, data, experiment.encoder, weights["encoder"],
                           "classify")
         write_counts(run, target, source)
@@ -121,10 +123,11 @@ def run_classification(
         for seed in experiment.seeds:
             missing = [arm for arm in experiment.arms if _stage(run, arm, seed) is None]
             if missing:
-                tell("decoding images", 0, 1)
+                progress("decoding images", 0, 1)
                 draw = draw_seed(run, experiment, target, source, seed)
                 for arm in missing:
-                    (probe_arm if arm in FROZEN else train_arm)(run, experiment, draw, arm, tell)
+                    do = probe_arm if arm in FROZEN else train_arm
+                    do(run, experiment, draw, arm, progress)
             rows += [_read_stage(run, arm, seed) for arm in experiment.arms]
         arms, summary = compare(run, experiment, rows)
         run.mark_done()
@@ -164,7 +167,7 @@ def compare(
     """
     import pandas as pd
 
-    from aoi_tl.report.classification import write_classification_page
+    from aoi_tl.report.page import write_page
 
     apart = {"confusion", "classes", "seconds", "waiting_share"}
     arms = pd.DataFrame([{key: value for key, value in row.items() if key not in apart}
@@ -194,7 +197,7 @@ def compare(
         run.write_table("robustness.csv", pd.concat(wear)[
             ["arm", "seed", "change", "strength", "accuracy"]
         ])
-    write_classification_page(run, experiment.report.samples)
+    write_page(run.path)
     return arms, summary
 
 

@@ -1,4 +1,4 @@
-"""The demos: a whole job on drawn images, for a machine that has nothing but Python."""
+"""The demos: whole experiments on drawn images, without any download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aoi_tl.experiment.settings import read_settings
 from aoi_tl.synthetic.demo_datasets import draw_demo
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS, STEEL, write_surfaces
 from aoi_tl.workflows.classify import ClassificationOutcome, run_classification
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.transfer import Outcome, run_experiment
 
 SURFACE_SIZE = 128
@@ -30,7 +30,7 @@ def run_demo(
     out: str | Path,
     data: str | Path,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> tuple[Outcome, list[str]]:
     """Draw the eleven datasets of the paper's Table 1 in miniature and run an experiment on them.
 
@@ -42,7 +42,7 @@ def run_demo(
         Where the datasets are drawn, or lie since an earlier demo.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like.
-    tell : callable
+    progress : callable
         Progress callback, called with ``(what, done, total)``.
 
     Returns
@@ -52,7 +52,8 @@ def run_demo(
         What a reader has to know, such as that training began from random weights.
     """
     drawn = draw_demo(
-        Path(data), progress=lambda done, total: tell("drawing datasets", done, total), workers=2
+        Path(data), workers=2,
+        progress=lambda done, total: progress("drawing datasets", done, total),
     )
     experiment = _read_demo("demo.yaml", Experiment, overrides)
     # The file names the datasets where a checkout keeps them; here they lie where they were drawn.
@@ -62,24 +63,24 @@ def run_demo(
         "sources": tuple(str(f) for f in drawn if f.parent.name != chosen),
     })
     weights, notes = _weights_or_random(
-        experiment.weights, "COCO weights", "its 'coco' and 'stock' arms know nothing of COCO"
+        experiment.weights, "COCO weights", "no arm knows anything of COCO"
     )
     if notes:
         experiment = experiment.model_copy(update={"weights": weights})
-    return run_experiment(experiment, out, resume=True, tell=tell), notes
+    return run_experiment(experiment, out, resume=True, progress=progress), notes
 
 
 def run_classification_demo(
     out: str | Path,
     data: str | Path,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
 ) -> tuple[ClassificationOutcome, list[str]]:
     """Draw lithium-like and steel-like surfaces and train the four arms of CDG on them.
 
     Parameters
     ----------
-    out, data, overrides, tell
+    out, data, overrides, progress
         As for `run_demo`.
 
     Returns
@@ -88,7 +89,7 @@ def run_classification_demo(
     notes : list of str
         What a reader has to know, such as that training began from random weights.
     """
-    tell("drawing surfaces", 0, 1)
+    progress("drawing surfaces", 0, 1)
     paths = {
         "target": _draw_surfaces(Path(data) / "lithium", "lithium", LITHIUM_COUNTS),
         "source": _draw_surfaces(Path(data) / "steel", "steel", STEEL_COUNTS),
@@ -105,7 +106,7 @@ def run_classification_demo(
     if notes:
         changes["weights"] = "random"
     experiment = experiment.model_copy(update=changes)
-    return run_classification(experiment, out, resume=True, tell=tell), notes
+    return run_classification(experiment, out, resume=True, progress=progress), notes
 
 
 def _read_demo(

@@ -1,4 +1,4 @@
-"""A run's detector as a file for the line: chosen by held-out images, exported, compared."""
+"""Exporting the best detector of a run, chosen by held-out images."""
 
 from __future__ import annotations
 
@@ -103,11 +103,12 @@ def find_detectors(given: Path) -> tuple[Path, dict[Path, Thresholds]]:
 
     given = given.absolute()
     if not given.exists():
-        raise RunError(f"expected a run folder at {given}, got nothing there; mend the path")
+        raise RunError(f"expected a run folder at {given}, got nothing there; correct the path")
     if given.is_file():
         if given.suffix != ".pt" or given.parents[2].name != "stages":
             raise RunError(
-                f"expected a run folder, or a checkpoint in its stages/, got {given}; mend the path"
+                f"expected a run folder, or a checkpoint in its stages/, got {given}; correct the "
+                "path"
             )
         return given.parents[3], {given: read_thresholds(given)[0]}
     found = {}

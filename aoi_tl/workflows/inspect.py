@@ -1,4 +1,4 @@
-"""Images in, verdicts out: a detector with its thresholds, at work."""
+"""Inspecting images with a detector and its thresholds: a verdict for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aoi_tl.errors import CheckpointError, DataError, RunError
 from aoi_tl.files.run_folder import write_atomically
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
 if TYPE_CHECKING:
     from aoi_tl.transfer.inspector import Inspector
@@ -54,7 +54,7 @@ def run_inspection(
     model: Path,
     images: Sequence[Path],
     out: Path,
-    tell: Tell = silent,
+    progress: Progress = silent,
     say: Callable[[Verdict], None] = lambda verdict: None,
 ) -> list[Verdict]:
     """Inspect images.
@@ -68,10 +68,10 @@ def run_inspection(
     out : Path
         A new folder. Gets ``verdicts.csv``, ``verdicts.jsonl`` and, in ``pictures/``, each image
         with its boxes.
-    tell : callable
-        Told how many of how many images are done.
+    progress : callable
+        Called with how many images are done, and of how many.
     say : callable
-        Told each verdict at once.
+        Called with each verdict at once.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def run_inspection(
     if differing:
         raise CheckpointError(
             f"expected a threshold for each class of {model} ({', '.join(inspector.names)}), got "
-            f"{', '.join(thresholds.values)} in {place}; mend {', '.join(sorted(differing))}"
+            f"{', '.join(thresholds.values)} in {place}; correct {', '.join(sorted(differing))}"
         )
     names = picture_names(files)
     verdicts = []
@@ -104,7 +104,7 @@ def run_inspection(
         verdict = inspect_image(inspector, thresholds.values, file, out / "pictures" / names[file])
         say(verdict)
         verdicts.append(verdict)
-        tell("inspecting", number + 1, len(files))
+        progress("inspecting", number + 1, len(files))
     lines = (json.dumps(verdict.to_json(), ensure_ascii=False) for verdict in verdicts)
     write_atomically(out / "verdicts.jsonl", "".join(f"{line}\n" for line in lines))
     write_atomically(out / "verdicts.csv", as_csv(verdicts))
@@ -147,7 +147,7 @@ def find_images(given: Sequence[Path]) -> list[Path]:
         files = [file for place in places for file in inside(place)]
         if not files:
             what = "a folder without one" if word.is_dir() else "nothing there"
-            raise DataError(f"expected an image at {word}, got {what}; mend the path")
+            raise DataError(f"expected an image at {word}, got {what}; correct the path")
         found |= dict.fromkeys(files)
     return list(found)
 

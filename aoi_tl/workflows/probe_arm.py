@@ -10,7 +10,7 @@ from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.classifier_arms import Tested, device_name, keep_tested, write_ledger
 from aoi_tl.workflows.domains import Draw
-from aoi_tl.workflows.progress import Tell
+from aoi_tl.workflows.progress import Progress
 
 FITS = {"probe": fit_probe, "nearest-mean": fit_nearest_mean}
 #: Training images above which every image is seen as it is alone: changes teach little then.
@@ -18,7 +18,7 @@ MOST_VIEWED = 200
 
 
 def probe_arm(
-    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tell: Tell
+    run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, progress: Progress
 ) -> None:
     """Fit one frozen arm on one seed's images, test it, and keep all of it as one stage.
 
@@ -33,8 +33,8 @@ def probe_arm(
         On what.
     arm : str
         ``probe``, ``nearest-mean`` or ``patch-probe``.
-    tell : callable
-        Told how far it is.
+    progress : callable
+        Called as the work goes on.
     """
     from aoi_tl.classification.classifier import probe_classifier
     from aoi_tl.classification.encoders import build_encoder
@@ -52,7 +52,7 @@ def probe_arm(
         encoder = patches.encoder
 
     def told(done: int) -> None:
-        tell(f"{arm}, seed {draw.seed}", done, total)
+        progress(f"{arm}, seed {draw.seed}", done, total)
 
     # The arms see the same images, and all seeds the same test images: each is computed once.
     tested = cache_features(encoder.module, draw.target_test, cache, progress=told)
@@ -73,4 +73,4 @@ def probe_arm(
     })
     keep_tested(run, experiment, draw, arm, Tested(
         classifier, encoder, chances, (), started, 0.0, [],
-    ), tell)
+    ), progress)

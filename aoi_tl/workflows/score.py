@@ -17,19 +17,20 @@ from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.detection import Score
 from aoi_tl.experiment.settings import SettingsFile, validate
 from aoi_tl.files.run_folder import environment, open_run
-from aoi_tl.ranking.comparison import Progress
+from aoi_tl.ranking.comparison import ImagesDone
 from aoi_tl.ranking.indexed import score_index
 from aoi_tl.ranking.measures import measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.workflows.kept import kept_detectors
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.shelf import sum_up_with_aliases
 
 if TYPE_CHECKING:
     import pandas
 
     from aoi_tl.engine import Engine
+    from aoi_tl.files.run_folder import RunFolder
 
 
 def run_score(
@@ -39,7 +40,7 @@ def run_score(
     settings: Mapping[str, Any] | None = None,
     aliases: str | Path | None = None,
     resume: bool = False,
-    tell: Tell = silent,
+    progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def run_score(
         YAML that maps class names to common ones.
     resume : bool, default False
         Whether the folder may hold this run already.
-    tell : callable, optional
-        Told what is being done.
+    progress : callable, optional
+        Called with what is being done.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
@@ -80,13 +81,14 @@ def run_score(
     with SignatureCache(engine=engine) as cache:
         loaded = sum_up_with_aliases(_different([target, *sources]), aliases, cache)
 
-        def rank(progress: Progress) -> list[Ranking]:
-            return [score_sources(loaded[0], loaded[1:], **chosen, progress=progress, cache=cache,
+        def rank(images_done: ImagesDone) -> list[Ranking]:
+            return [score_sources(loaded[0], loaded[1:], **chosen, progress=images_done,
+                                  cache=cache,
                                   detectors=kept_detectors(loaded[1:], chosen["method"], cache),
                                   weights=_weights(chosen["method"], weights))]
 
         said = _said_of(loaded, chosen, matrix=False)
-        return _run(rank, loaded, said, out, resume, tell)[0].to_dict()
+        return _run(rank, loaded, said, out, resume, progress)[0].to_dict()
 
 
 def run_score_matrix(
@@ -95,7 +97,7 @@ def run_score_matrix(
     settings: Mapping[str, Any] | None = None,
     aliases: str | Path | None = None,
     resume: bool = False,
-    tell: Tell = silent,
+    progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
 ) -> list[dict[str, Any]]:
@@ -105,7 +107,7 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, tell, engine, weights
+    out, settings, aliases, resume, progress, engine, weights
         As for `run_score`; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
 
     Returns
@@ -122,13 +124,13 @@ def run_score_matrix(
     with SignatureCache(engine=engine) as cache:
         loaded = sum_up_with_aliases(_different(datasets), aliases, cache)
 
-        def rank(progress: Progress) -> list[Ranking]:
-            return list(score_matrix(loaded, **chosen, progress=progress, cache=cache,
+        def rank(images_done: ImagesDone) -> list[Ranking]:
+            return list(score_matrix(loaded, **chosen, progress=images_done, cache=cache,
                                      detectors=kept_detectors(loaded, chosen["method"], cache),
                                      weights=_weights(chosen["method"], weights)))
 
         said = _said_of(loaded, chosen, matrix=True)
-        return [ranking.to_dict() for ranking in _run(rank, loaded, said, out, resume, tell)]
+        return [ranking.to_dict() for ranking in _run(rank, loaded, said, out, resume, progress)]
 
 
 def run_score_index(
@@ -139,7 +141,7 @@ def run_score_index(
     settings: Mapping[str, Any] | None = None,
     aliases: str | Path | None = None,
     resume: bool = False,
-    tell: Tell = silent,
+    progress: Progress = silent,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
@@ -160,8 +162,8 @@ def run_score_index(
         YAML that maps class names to common ones; the index keeps those it was made with.
     resume : bool
         Whether the folder may hold this run already.
-    tell : callable
-        Told what is being done.
+    progress : callable
+        Called with what is being done.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
 
@@ -189,13 +191,13 @@ def run_score_index(
         known = [name for name, label in common.items() if label in indexed]
         [target] = read_summaries(targets, common, cache, known)
 
-        def rank(progress: Progress) -> list[Ranking]:
+        def rank(images_done: ImagesDone) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]
-            return [score_index(target, file, top, solver, sample, progress, cache,
+            return [score_index(target, file, top, solver, sample, images_done, cache,
                                 chosen["method"])]
 
         said = {"score": chosen, "top": top, "target": target.fingerprint}
-        return _run(rank, [target], said, out, resume, tell)[0].to_dict()
+        return _run(rank, [target], said, out, resume, progress)[0].to_dict()
 
 
 def _checked(settings: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -229,17 +231,17 @@ def _said_of(
 
 
 def _run(
-    rank: Callable[[Progress], list[Ranking]],
+    rank: Callable[[ImagesDone], list[Ranking]],
     datasets: Sequence[Summary],
     fingerprint: dict[str, Any],
     out: str | Path,
     resume: bool,
-    tell: Tell,
+    progress: Progress,
 ) -> list[Ranking]:
     """Rank, and carry what was found into the run folder."""
     matrix = bool(fingerprint.get("matrix"))
     with open_run(out, fingerprint, resume) as run:
-        found = rank(lambda done, total: tell("signatures", done, total))
+        found = rank(lambda done, total: progress("signatures", done, total))
         notes = [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
         run.write_json("environment.json", environment(**fingerprint))
         run.write_json("notes.json", notes + list(dict.fromkeys(n for r in found for n in r.notes)))
@@ -249,8 +251,28 @@ def _run(
         run.write_json(
             "scores.json", [r.to_dict() for r in found] if matrix else found[0].to_dict()
         )
+        _show(run, datasets, found, matrix, progress)
         run.mark_done()
     return found
+
+
+def _show(
+    run: RunFolder, datasets: Sequence[Summary], rankings: Sequence[Ranking], matrix: bool,
+    progress: Progress,
+) -> None:
+    """Keep what the datasets look like, and write the page."""
+    from aoi_tl.report.page import write_page
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if matrix:
+        signatures = {name: own for r in rankings for name, own in r.signatures.items()}
+        keep_appearance(run, None, datasets, signatures, progress=progress)
+    else:
+        by_name, [ranking] = {dataset.name: dataset for dataset in datasets}, rankings
+        ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+        keep_appearance(run, by_name[ranking.target], ranked, ranking.signatures,
+                        [ranking.selected] if ranking.selected else [], progress)
+    write_page(run.path)
 
 
 def matrix_quantities(method: str) -> tuple[str, ...]:

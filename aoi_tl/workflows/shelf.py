@@ -12,6 +12,7 @@ from pathlib import Path
 from aoi_tl.caches.dataset_cache import read_summaries
 from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.images import content_hash
 from aoi_tl.data.labels import apply_aliases, check_aliases, load_aliases
 from aoi_tl.data.summary import Summary
@@ -20,15 +21,15 @@ from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError, ExperimentError, RunError
 from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.cache_folder import cache_folder
-from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.files.run_folder import folder_name, write_atomically
 from aoi_tl.workflows.check import unseen_images_in
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 
 _FORMAT = "1"  # raised when likeness comes to mean something else
 
 
 def read_data(
-    experiment: Experiment, tell: Tell = silent
+    experiment: Experiment, progress: Progress = silent
 ) -> tuple[Dataset, list[Dataset], list[str]]:
     """Load target and sources under common class names, none holding another's test images.
 
@@ -36,8 +37,8 @@ def read_data(
     ----------
     experiment : Experiment
         With absolute paths.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -53,14 +54,17 @@ def read_data(
         When a dataset cannot be read or used.
     """
     target, *sources = load_with_aliases(
-        [experiment.target, *experiment.source_files], experiment.aliases
+        [experiment.target, *experiment.source_files], experiment.aliases,
+        [None, *experiment.source_names],
     )
     names = [target.name, *(source.name for source in sources)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    folders = [folder_name(name) for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True)
+                  if folders.count(folder) > 1), None)
     if twice:
         raise ExperimentError(
             f"{experiment.where('sources')}: expected datasets of different names, got {twice!r} "
-            "twice; rename one's YAML or folder"
+            "twice; give a source another one, such as {data: ..., name: line-2}"
         )
     notes = [f"{dataset.name}: {note}" for dataset in (target, *sources) for note in dataset.notes]
     for split, why in (("train", "to train on"), ("test", "to evaluate the arms on")):
@@ -74,13 +78,18 @@ def read_data(
                 f"{target.path}: expected boxes in the {split} split {why}, got "
                 f"{len(found.samples)} images without any; label some"
             )
-    kept, told = without_overlap(target, sources, experiment, tell)
+    kept, told = without_overlap(target, sources, experiment, progress)
     return target, kept, [*notes, *told]
 
 
-def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -> list[Dataset]:
-    """Load datasets and bring their class names under common ones."""
-    datasets = [load_dataset(path) for path in paths]
+def load_with_aliases(
+    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = ()
+) -> list[Dataset]:
+    """Load datasets, tell their names apart, and bring their class names under common ones."""
+    datasets = [
+        replace(load_dataset(path), name=name)
+        for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
+    ]
     if aliases is None:
         return datasets
     common = load_aliases(aliases)
@@ -91,12 +100,14 @@ def load_with_aliases(paths: Sequence[str | Path], aliases: str | Path | None) -
 def sum_up_with_aliases(
     paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache
 ) -> list[Summary]:
-    """Sum up datasets under common class names; what did not change is looked up."""
-    return read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
+    """Sum up datasets as `load_with_aliases` loads them; what did not change is looked up."""
+    found = read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
+    names = distinct_names([Path(path) for path in paths])
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
 def without_overlap(
-    target: Dataset, sources: Sequence[Dataset], experiment: Experiment, tell: Tell = silent
+    target: Dataset, sources: Sequence[Dataset], experiment: Experiment, progress: Progress = silent
 ) -> tuple[list[Dataset], list[str]]:
     """Keep the images that the target is validated and tested on out of its sources.
 
@@ -108,8 +119,8 @@ def without_overlap(
         crop of it, counts as well as an equal file.
     experiment : Experiment
         Whose ``overlap`` says whether to refuse, drop or keep the shared images.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
 
     Returns
     -------
@@ -123,7 +134,7 @@ def without_overlap(
         When images are shared beyond doubt and ``overlap`` is ``refuse``.
     """
     kept, notes = [], []
-    for source, likeness in zip(sources, _shared(target, sources, tell), strict=True):
+    for source, likeness in zip(sources, _shared(target, sources, progress), strict=True):
         hashes = [content_hash(sample.image) for sample in source.samples]
         sure = [likeness.get(content, 0.0) >= CERTAIN for content in hashes]
         doubtful = sum(content in likeness for content in hashes) - sum(sure)
@@ -154,7 +165,7 @@ def without_overlap(
 
 
 def _shared(
-    target: Dataset, sources: Sequence[Dataset], tell: Tell
+    target: Dataset, sources: Sequence[Dataset], progress: Progress
 ) -> list[dict[str, float]]:
     """For each source, how like its images are to unseen ones, by the hash of their content.
 
@@ -170,7 +181,7 @@ def _shared(
     known = [_looked_up(file) for file in files]
     fresh = [source for source, found in zip(sources, known, strict=True) if found is None]
     if unseen and fresh:
-        searched = iter(unseen_images_in(target, fresh, tell=tell))
+        searched = iter(unseen_images_in(target, fresh, progress=progress))
         for number, file in enumerate(files):
             if known[number] is None:
                 known[number] = {

@@ -1,4 +1,4 @@
-"""The task of a worker: train the stages of one chain with one seed, and test what they came to."""
+"""The task of a worker: train the stages of one chain with one seed, and evaluate the result."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def begin_with(run: RunFolder, work: Work) -> Path:
     kept = keep_detector(detector)
     with run.alone(".detectors.lock"):
         known = run.read_json("detectors.json") or {}
-        if detector.name not in known:
+        if known.get(detector.name, {}).get("checkpoint") != str(kept.checkpoint):
             run.write_json("detectors.json", {**known, detector.name: {
                 "checkpoint": str(kept.checkpoint), "seconds": kept.seconds, "reused": kept.reused,
             }})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
@@ -29,7 +29,7 @@ from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
 from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
-from aoi_tl.workflows.progress import Tell, silent
+from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
 
@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 
 
 METRICS = ("f1", "map50", "map50_95")
+STAGES: tuple[Literal["source", "target"], ...] = ("source", "target")
 BASELINES = ("coco", "stock", "stock-long")
+
+
+#: What a run may have more of when it is gone on with. The first seed stays: it balances the data.
+GROWS = {"experiment.seeds": True, "experiment.arms": False, "experiment.target_images": False,
+         "data": False, "detectors": False}
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def run_experiment(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
     address: str | None = None,
     jobs: int = 1,
 ) -> Outcome:
@@ -94,8 +100,8 @@ def run_experiment(
         The folder that a leading ``../datasets/`` of the experiment's paths stands for.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
-    tell : callable
-        Told ``(what, done, total)`` as the work goes on.
+    progress : callable
+        Called with ``(what, done, total)`` as the work goes on.
     address : str, optional
         ``host:port`` of the Ray cluster, for ``engine: ray``.
     jobs : int
@@ -118,8 +124,8 @@ def run_experiment(
     'lc-101'
     """
     [outcome] = run_experiments(
-        [experiment], [out], resume=resume, data_root=data_root, overrides=overrides, tell=tell,
-        address=address, jobs=jobs,
+        [experiment], [out], resume=resume, data_root=data_root, overrides=overrides,
+        progress=progress, address=address, jobs=jobs,
     )
     return outcome
 
@@ -131,7 +137,7 @@ def run_experiments(
     resume: bool = False,
     data_root: str | Path | None = None,
     overrides: Sequence[str] = (),
-    tell: Tell = silent,
+    progress: Progress = silent,
     address: str | None = None,
     jobs: int = 1,
 ) -> list[Outcome]:
@@ -143,7 +149,7 @@ def run_experiments(
         All are read before anything is written.
     outs : sequence of str or Path
         The run folder of each.
-    resume, data_root, overrides, tell, address, jobs
+    resume, data_root, overrides, progress, address, jobs
         As for `run_experiment`.
 
     Returns
@@ -163,20 +169,21 @@ def run_experiments(
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(_one_engine(located), address, jobs))
         plans: dict[Path, tuple[Ranking, tuple[str, ...], Arms]] = {}
-        for asked, out in zip([read(e, engine, tell) for e in located], outs, strict=True):
+        for asked, out in zip([read(e, engine, progress) for e in located], outs, strict=True):
             experiment, target, sources = asked.experiment, asked.target, asked.sources
-            run = stack.enter_context(open_run(out, asked.fingerprint, resume))
+            run = stack.enter_context(open_run(out, asked.fingerprint, resume, GROWS))
             record_experiment(run, experiment, asked.fingerprint["data"], experiment.weights,
                               asked.fingerprint["weights"], "run")
-            ranking = rank(run, experiment, target, sources, engine, tell)
+            ranking = rank(run, experiment, target, sources, engine, progress)
             run.write_json("notes.json", [*asked.notes, *ranking.notes])
             picked = pick_sources(experiment, ranking, sources)
+            show_datasets(run, target, sources, ranking, picked, progress)
             weights = trusted_weights(run, experiment, asked.weights)
-            chains = adapt(run, experiment, ranking, target, sources, picked, weights, tell)
+            chains = adapt(run, experiment, ranking, target, sources, picked, weights, progress)
             learned = sources_of(chains[experiment.seeds[0]])
             plans[run.path] = ranking, learned, plan_arms(run, experiment, target, chains, weights)
         outcomes = {}
-        for arms in train_arms([arms for *_, arms in plans.values()], engine, tell):
+        for arms in train_arms([arms for *_, arms in plans.values()], engine, progress):
             ranking, learned, _ = plans[arms.run.path]
             table = arms.write()
             outcomes[arms.run.path] = Outcome(
@@ -215,7 +222,7 @@ class Asked:
     fingerprint: dict[str, Any]
 
 
-def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
+def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> Asked:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
@@ -223,13 +230,12 @@ def read(experiment: Experiment, engine: Engine, tell: Tell = silent) -> Asked:
     screen_checkpoints(experiment, weights)
     check_training(experiment, engine)
     check_weights(experiment, weights)
-    target, sources, notes = read_data(experiment, tell)
+    target, sources, notes = read_data(experiment, progress)
+    notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it.
         mode="json", exclude={"target", "sources", "aliases", "engine"}
     )
-    if experiment.operate is None:  # as it was in runs of versions that did not know it
-        del settings["operate"]
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
@@ -276,6 +282,22 @@ def check_training(experiment: Experiment, engine: Engine) -> None:
                 raise ExperimentError(f"{experiment.where(*keys, name)}: {error}") from None
 
 
+def ignored_settings(experiment: Experiment) -> list[str]:
+    """Say which training arguments of the experiment Ultralytics will not use."""
+    from aoi_tl.transfer.arguments import ignored_arguments
+
+    found = dict.fromkeys(
+        name for stage in STAGES
+        for name in ignored_arguments(experiment.train.arguments(stage))
+    )
+    if not found:
+        return []
+    return [
+        f"train: Ultralytics ignores {' and '.join(found)} under 'optimizer: auto', and chooses "
+        "the optimizer with its rate and momentum itself; name one, such as 'optimizer: AdamW'"
+    ]
+
+
 def find_weights(experiment: Experiment) -> Path:
     """Find the checkpoint that every chain begins with; an architecture's name stands for itself.
 
@@ -307,9 +329,8 @@ def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
 
     if weights.is_file() and not experiment.weights_may_run_code:
         screen_detector(weights)
-    for source in experiment.sources:
-        if not isinstance(source, str):
-            screen_detector(Path(source.checkpoint))
+    for checkpoint in experiment.checkpoints.values():
+        screen_detector(Path(checkpoint))
 
 
 def check_weights(experiment: Experiment, weights: Path) -> None:
@@ -326,8 +347,7 @@ def check_detectors(
     """Refuse given detectors that cannot be used; give the SHA-256 of the others by source."""
     from aoi_tl.transfer.detectors import check_given
 
-    given = {source.data: source.checkpoint for source in experiment.sources
-             if not isinstance(source, str)}
+    given = experiment.checkpoints
     aliases = load_aliases(experiment.aliases) if given and experiment.aliases else {}
     found = {}
     for source in sources:
@@ -355,7 +375,7 @@ def rank(
     target: Dataset,
     sources: Sequence[Dataset],
     engine: Engine,
-    tell: Tell,
+    progress: Progress,
 ) -> Ranking:
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
     from aoi_tl.caches.signature_cache import SignatureCache
@@ -365,7 +385,7 @@ def rank(
     with SignatureCache(engine=None if isinstance(engine, LocalEngine) else engine) as cache:
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
-            sample=score.sample, progress=lambda done, total: tell("signatures", done, total),
+            sample=score.sample, progress=lambda done, total: progress("signatures", done, total),
             cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
         )
     run.write("scores.json", ranking.to_json())
@@ -416,6 +436,20 @@ def pick_sources(
     return list(dict.fromkeys(picked))
 
 
+def show_datasets(
+    run: RunFolder, target: Dataset, sources: Sequence[Dataset], ranking: Ranking,
+    picked: Sequence[Dataset], progress: Progress,
+) -> None:
+    """Keep what the page shows of the datasets under ``appearance/``; once."""
+    from aoi_tl.workflows.appearance import keep_appearance
+
+    if (run.path / "appearance" / "images.csv").is_file():
+        return
+    by_name = {source.name: source for source in sources}
+    ranked = [by_name[row.name] for row in ranking.sources if row.name in by_name]
+    keep_appearance(run, target, ranked, ranking.signatures, [d.name for d in picked], progress)
+
+
 def adapt(
     run: RunFolder,
     experiment: Experiment,
@@ -424,7 +458,7 @@ def adapt(
     sources: Sequence[Dataset],
     picked: Sequence[Dataset],
     weights: Path,
-    tell: Tell,
+    progress: Progress,
 ) -> dict[int, list[Chain]]:
     """Make the data that every arm learns from; kept under ``data/`` and in ``counts.csv``.
 
@@ -441,8 +475,8 @@ def adapt(
         Those to learn from one by one.
     weights : Path
         The checkpoint that every chain begins with.
-    tell : callable
-        Told what is being written.
+    progress : callable
+        Called with what is being written.
 
     Returns
     -------
@@ -455,7 +489,7 @@ def adapt(
         When a source has no training instance of the target's classes, or the target fewer
         training images than asked for.
     """
-    data = AdaptedData(run, experiment, target.split("train", "val").label_space, tell)
+    data = AdaptedData(run, experiment, target.split("train", "val").label_space, progress)
     detectors = source_detectors(experiment, ranking, data, sources, weights)
     chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
     for seed, found in chains.items():
@@ -494,7 +528,7 @@ def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
     run.write_table("summary.csv", summary)
     if "images" in summary and "stock" in set(summary["arm"]):
         run.write_table("learning_curve.csv", learning_curve(summary, "map50", "stock"))
-    write_page(run)
+    write_page(run.path)
     return summary
 
 

@@ -67,7 +67,7 @@ def test_empty_class_folder(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing there; mend the path"):
+    with pytest.raises(DataError, match="nothing there; correct the path"):
         read_image_folders(tmp_path / "absent")
     with pytest.raises(DataError, match="folder per class in"):
         read_image_folders(tmp_path)

@@ -37,10 +37,46 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
         pass
     other = {**PRINT, "experiment": {"epochs": 5}}
     with (
-        pytest.raises(RunError, match=r"differs in experiment .*3.*there.*5.*here"),
+        pytest.raises(RunError, match=r"differs in epochs: 3 there, 5 here;"),
         open_run(tmp_path / "r", other, resume=True),
     ):
         pass
+
+
+GROWS = {"seeds": True, "arms": False, "data": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({"seeds": [0, 1, 2]}, ""),
+        ({"arms": ["b", "c", "a"], "data": {"t": "x", "s": "y", "new": "z"}}, ""),
+        ({"seeds": [1, 0]}, r"seeds: \[0, 1\] there, \[1, 0\] here"),
+        ({"seeds": [0]}, r"seeds: \[0, 1\] there, \[0\] here"),
+        ({"arms": ["b"]}, "arms: .* there"),
+        ({"data": {"t": "x"}}, 'data.s: "y" there, nothing here'),
+        ({"data": {"t": "x", "s": "other"}}, 'data.s: "y" there, "other" here'),
+        ({"weights": "w"}, 'weights: nothing there, "w" here'),
+        ({"weights": None}, ""),
+    ],
+)
+def test_what_may_grow_grows_and_nothing_else(
+    tmp_path: Path, change: dict[str, object], refused: str
+) -> None:
+    before = {"seeds": [0, 1], "arms": ["a", "b"], "data": {"t": "x", "s": "y"}}
+    with open_run(tmp_path / "r", before, may_grow=GROWS) as run:
+        run.mark_done()
+    if refused:
+        with (
+            pytest.raises(RunError, match=refused),
+            open_run(tmp_path / "r", {**before, **change}, resume=True, may_grow=GROWS),
+        ):
+            pass
+        change = {}
+    with open_run(tmp_path / "r", {**before, **change}, resume=True, may_grow=GROWS) as run:
+        grown = any(change.values())
+        assert run.is_done is not grown
+        assert run.read_json("fingerprint.json") == {**before, **(change if grown else {})}
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
@@ -69,7 +105,7 @@ def test_a_failed_write_leaves_what_was_there(
     for step in ("os.replace", "os.fsync", "os.chmod"):
         with monkeypatch.context() as patch:
             patch.setattr(step, full)
-            with pytest.raises(RunError, match=r"a\.csv, got No space left on device; free"):
+            with pytest.raises(RunError, match=r"a\.csv, got No space left on device; make room"):
                 write_atomically(file, "new")
         assert file.read_text() == "old"
         assert [found.name for found in tmp_path.iterdir()] == ["a.csv"]
@@ -84,7 +120,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, name: str | None, place: str) -
         with open_run(tmp_path / "r", PRINT, resume=True) as run:
             raise OSError(28, "No space left on device", name and str(run.path / name))
 
-    with pytest.raises(RunError, match=f"{place}, got No space left on device; free the place"):
+    with pytest.raises(RunError, match=f"{place}, got No space left on device; make room"):
         work()
 
 

@@ -23,6 +23,8 @@ from tests.hostile.corpus import Trap, link, pipe
 from tests.hostile.files import as_missing, saved
 from tests.test_read_only import classification, every, spoil, state
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

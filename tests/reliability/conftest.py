@@ -17,18 +17,7 @@ import pytest
 from aoi_tl.files.run_folder import UNFINISHED
 from tests.drawn import draw_dataset
 from tests.reliability.lives import Life, Nursery, Trap, nursery_in
-
-#: A detector of four convolutions: a training of it takes a second.
-TINY = """\
-nc: 2
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-head:
-  - [-1, 1, Conv, [32, 3, 1]]
-  - [[2, 3], 1, Detect, [nc]]
-"""
+from tests.tiny_detector import tiny_detector
 
 EXPERIMENT = """\
 target: new/data.yaml
@@ -76,7 +65,6 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    from aoi_tl.transfer.detector import new_model, save_checkpoint
     from aoi_tl.transfer.training import train_detector
 
     folder = tmp_path_factory.mktemp("reliability")
@@ -85,7 +73,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         draw_dataset(shelf / "new", {"dent": 4, "stain": 2}, seed=1, empty=0)
         draw_dataset(shelf / "near", {"dent": 4, "stain": 3}, seed=2, ground=125, empty=0)
         draw_dataset(shelf / "far", {"dent": 3, "stain": 1}, seed=3, ground=40, empty=0)
-        (shelf / "tiny.yaml").write_text(TINY)
         (shelf / "experiment.yaml").write_text(EXPERIMENT)
         # Begins with a detector that finds something: zeros would agree with anything.
         many = draw_dataset(folder / "many", {"dent": 16, "stain": 16}, splits=("train",), empty=0)
@@ -93,8 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         data.write_text(
             many.read_text().replace("path: .", f"path: {many.parent}") + "val: images/train\n"
         )
-        save_checkpoint(new_model(str(shelf / "tiny.yaml"), ("dent", "stain"), 0),
-                        folder / "initial.pt")
+        tiny_detector(folder / "initial.pt", ("dent", "stain"))
         trained = train_detector(
             folder / "initial.pt", data, folder / "start", 0,
             {"epochs": 20, "imgsz": 64, "batch": 8, "nbs": 8, "workers": 0, "device": "cpu",

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 
 from aoi_tl.evaluation.comparison import summarise
-from aoi_tl.report.figures import PALETTE, arm_colours, draw_arms, draw_curves
+from aoi_tl.report.charts import PALETTE, arm_colours
+from aoi_tl.report.figures import draw_arms, draw_curves
 
 
 def decode(png: bytes) -> np.ndarray:

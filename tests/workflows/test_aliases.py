@@ -14,6 +14,9 @@ from aoi_tl.cli import app
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.errors import DataError
 from tests.drawn import draw_dataset
+from tests.tiny_detector import tiny_detector
+
+pytestmark = pytest.mark.slow
 
 MAP = {"Scratches": "scratch", "GAS_HOLE": "gas hole", "气孔": "gas hole", "hua hen": "scratch"}
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 32, "nbs": 4, "workers": 0}
@@ -38,9 +41,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(shelf: Path) -> Path:
+    tiny_detector(shelf / "tiny.pt", ("gas hole", "scratch"))
     (shelf / "new.yaml").write_text(yaml.safe_dump({
         "target": "new/data.yaml", "sources": ["steel/data.yaml", "tile/data.yaml"],
-        "aliases": "aliases.yaml", "weights": "yolov8n.yaml", "pick": "steel", "train": TRAIN,
+        "aliases": "aliases.yaml", "weights": "tiny.pt", "pick": "steel", "train": TRAIN,
         "arms": ["full-source-all", "subset-source-all"], "seeds": [0], "score": {"n_clusters": 2},
     }))
     type_in("run", shelf / "new.yaml", "--out", shelf / "run")

@@ -186,11 +186,12 @@ def test_one_dataset_twice_and_names_that_clash(sound: Path, tmp_path: Path) -> 
     other = tmp_path / "else" / "sound"
     shutil.copytree(sound.parent, other)
     (one, two) = run_check([sound, other / "data.yaml", sound], tmp_path / "out")
-    assert (one.name, two.name) == ("sound", "sound-2")
+    assert two.name == "else/sound"
+    assert one.name == f"{sound.parent.parent.name}/sound"
     assert one.counts() == two.counts() == {
         "shared with another dataset": 12, "training images shared": 6,
     }
-    assert (tmp_path / "out" / "sound-2" / "check.json").is_file()
+    assert (tmp_path / "out" / "else+sound" / "check.json").is_file()
 
 
 def test_a_split_keeps_copies_together(sound: Path, tmp_path: Path) -> None:

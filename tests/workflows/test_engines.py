@@ -27,7 +27,7 @@ from tests.cluster import two_nodes
 from tests.drawn import draw_dataset
 from tests.test_engine import die, die_once, refuse, square
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TABLES = ("arms.csv", "per_class.csv", "summary.csv", "counts.csv", "scores.csv")
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
@@ -147,7 +147,7 @@ def test_a_task_is_told_which_gpus_it_was_lent(ray_engine: RayEngine) -> None:
 
 
 def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^expected so, got otherwise; mend it$"):
+    with pytest.raises(DataError, match=r"^expected so, got otherwise; correct it$"):
         list(ray_engine.run([Task("refuse", refuse)]))
     with pytest.raises(EngineError, match=r"2 GPUs for a-training, got a cluster of 1 CPUs and 1"):
         list(ray_engine.run([Task("a-training", square, (1,), gpus=2)]))

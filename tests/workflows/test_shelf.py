@@ -9,12 +9,12 @@ import pytest
 
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.yolo.read import load_dataset
-from aoi_tl.errors import DataError
-from aoi_tl.experiment.detection import Experiment
+from aoi_tl.errors import DataError, ExperimentError
+from aoi_tl.experiment.detection import Experiment, locate
 from aoi_tl.experiment.settings import validate
 from aoi_tl.workflows import shelf
-from aoi_tl.workflows.shelf import without_overlap
-from tests.drawn import tree_hash
+from aoi_tl.workflows.shelf import read_data, without_overlap
+from tests.drawn import draw_dataset, tree_hash
 
 Change = Callable[[np.ndarray], np.ndarray]
 COPIES: dict[str, tuple[str, Change]] = {
@@ -142,3 +142,30 @@ def test_other_tiles_of_one_product_are_no_copies(shared: Path, tmp_path: Path) 
         f"split of mt-exp1 (0 as equal files, {len(leaks)} in another exposure, encoding or crop), "
         "and were left out"
     ]
+
+
+def named(shelf: Path, *sources: object) -> list[str]:
+    found = validate({
+        "target": str(shelf / "new" / "data.yaml"), "sources": list(sources),
+    }, Experiment)
+    target, kept, _ = read_data(locate(found))
+    return [target.name, *(source.name for source in kept)]
+
+
+def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    draw_dataset(tmp_path / "new", {"dent": 1})
+    files = [str(draw_dataset(tmp_path / line / "dataset", {"dent": 1}, seed=n))
+             for n, line in enumerate(("lineA", "lineB"), 1)]
+    assert named(tmp_path, *files) == ["new", "lineA/dataset", "lineB/dataset"]
+    assert named(tmp_path, str(tmp_path / "*" / "dataset" / "data.yaml")) == [
+        "new", "lineA/dataset", "lineB/dataset"]
+    assert named(tmp_path, files[0], {"data": files[1], "name": "old line"}) == [
+        "new", "dataset", "old line"]
+    for first, second in (("x", "x"), ("a/b", "a+b")):
+        with pytest.raises(ExperimentError, match=r"different names, got .* twice; give"):
+            named(tmp_path, {"data": files[0], "name": first}, {"data": files[1], "name": second})
+    for name in ("", "../x", "/x", " "):
+        with pytest.raises(ExperimentError, match=r"sources\.name"):
+            named(tmp_path, {"data": files[0], "name": name})
+    with pytest.raises(ExperimentError, match="expected one dataset for a name"):
+        named(tmp_path, {"data": str(tmp_path / "*" / "dataset" / "data.yaml"), "name": "x"})

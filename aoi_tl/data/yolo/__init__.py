@@ -1,1 +1,1 @@
-"""Ultralytics datasets, in and out."""
+"""Reading and writing Ultralytics datasets."""

@@ -1,4 +1,4 @@
-"""Long lists of files in a few bytes each."""
+"""Compact lists of many files."""
 
 from __future__ import annotations
 

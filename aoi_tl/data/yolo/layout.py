@@ -1,4 +1,4 @@
-"""Where the images and labels of an Ultralytics dataset lie."""
+"""Finding the images and labels of an Ultralytics dataset."""
 
 from __future__ import annotations
 

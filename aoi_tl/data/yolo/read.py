@@ -1,4 +1,4 @@
-"""Ultralytics datasets in: a ``data.yaml`` and what it names, read sample by sample."""
+"""Reading Ultralytics datasets: a ``data.yaml`` and its images, sample by sample."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
+from aoi_tl.data.dataset_names import dataset_name
 from aoi_tl.data.images import image_fault
 from aoi_tl.data.labels import merged_names, normal_name
 from aoi_tl.data.yolo.file_list import FileList
@@ -259,29 +260,6 @@ class DatasetReader:
                 f"{self._unlabelled.total()} images, the first would be {self._missing_label}; put "
                 "the labels there (an empty file marks an image without defects)"
             )
-
-
-def dataset_name(path: Path) -> str:
-    """Name a dataset by its YAML, or by the YAML's folder where that says no more than "data".
-
-    Parameters
-    ----------
-    path : Path
-        The ``data.yaml``; it need not exist.
-
-    Returns
-    -------
-    str
-        What tables and reports call the dataset.
-
-    Examples
-    --------
-    >>> dataset_name(Path("shelf/line-1/data.yaml")), dataset_name(Path("shelf/line-1.yaml"))
-    ('line-1', 'line-1')
-    """
-    if path.stem not in ("data", "dataset"):
-        return path.stem
-    return Path(os.path.abspath(path)).parent.name  # unlike resolve(), at ease with a loop of links
 
 
 def read_yaml_map(path: Path) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""Ultralytics datasets out: a folder that plain Ultralytics trains on, the originals untouched."""
+"""Writing Ultralytics datasets: a new folder that plain Ultralytics trains on."""
 
 from __future__ import annotations
 

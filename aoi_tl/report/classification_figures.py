@@ -1,19 +1,18 @@
-"""Figures and page of a classification run."""
+"""Figures of a classification run, as PNG bytes."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aoi_tl.files.run_folder import RunFolder
-from aoi_tl.report.figures import PALETTE, arm_colours, draw_arms
-from aoi_tl.report.tables import arms_table, plain_table, verdict
+from aoi_tl.data.images import read_image
+from aoi_tl.files.run_folder import write_atomically
+from aoi_tl.report.charts import PALETTE, arm_colours
+from aoi_tl.report.figures import draw_arms
+from aoi_tl.report.run_tables import RunTables
 
 if TYPE_CHECKING:
     import pandas
@@ -195,129 +194,93 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
     return _png(figure)
 
 
-def write_classification_page(run: RunFolder, n_samples: int = 20) -> Path:
-    """Write ``report.html`` and its figures from what a classification run holds.
+def write_figures(tables: RunTables) -> None:
+    """Write the figures of a classification beside its tables.
 
     Parameters
     ----------
-    run : RunFolder
-        With arms, summary, confusion matrices and stages.
-    n_samples : int
-        Images in the grid.
-
-    Returns
-    -------
-    Path
-        The page; the figures lie beside it.
+    tables : RunTables
+        Of a finished classification.
     """
-    import jinja2
-    import pandas as pd
-
-    arms, summary = pd.read_csv(run.path / "arms.csv"), pd.read_csv(run.path / "summary.csv")
-    counts = pd.read_csv(run.path / "counts.csv")
+    arms, summary, counts = (tables.needed(f"{n}.csv") for n in ("arms", "summary", "counts"))
     tested = counts[(counts["domain"] == "target") & (counts["split"] == "test")]
-    labels = list(dict.fromkeys(arms["arm"]))
-    # What the method is about is what is looked at closely.
-    shown = next((arm for arm in ("cdg", "two-stage") if arm in labels), labels[-1])
-    seed = int(arms["seed"].iloc[0])
+    labels, seed = tables.arms, tables.seeds[0]
+    shown = shown_arm(labels)
     figures = {
         "arms.png": draw_arms(arms, summary, "accuracy"),
         "classes.png": draw_class_bars(
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
-        "confusion.png": draw_confusion(*_confusion(run, shown)),
+        "confusion.png": draw_confusion(
+            *confusion_matrix(tables.needed("confusion.csv"), shown), f"{shown}, all seeds"
+        ),
     }
-    losses = {
-        arm: pd.read_csv(file) for arm in labels
-        if (file := run.path / f"stages/{arm}-s{seed}/losses.csv").is_file()
-    }
+    losses = {arm: table for arm in labels
+              if (table := tables.table(f"stages/{arm}-s{seed}/losses.csv")) is not None}
     if losses:  # a frozen arm has none
         figures["losses.png"] = draw_losses(losses)
-    if n_samples:
-        figures["samples.png"] = _sample_grid(run, shown, seed, n_samples)
+    chosen = chosen_samples(tables, f"{shown}-s{seed}")
+    if len(chosen):
+        figures["samples.png"] = draw_samples(
+            [read_image(image) for image in chosen["image"]], list(chosen["class"]),
+            list(chosen["predicted"]), list(chosen["probability"]),
+        )
     for name, png in figures.items():
-        run.write(name, png)
-    for arm in labels:
-        maps = run.path / f"stages/{arm}-s{seed}/maps.png"
-        if maps.is_file() and arm == shown:
-            figures["maps.png"] = maps.read_bytes()
-    baselines = [name.removeprefix("minus_") for name in summary.columns
-                 if name.startswith("minus_") and name.count("_") == 1]
-    environment = run.read_json("environment.json")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        resources.files("aoi_tl.report").joinpath("classification.html").read_text("utf-8")
-    )
-    style = resources.files("aoi_tl.report").joinpath("page.html").read_text("utf-8")
-    page = template.render(
-        style=style[style.index("<style>") + 7 : style.index("</style>")],
-        arms=labels, shown=shown, seed=seed,
-        seeds=int(arms["seed"].nunique()),
-        tested=int(tested["images"].sum()),
-        majority=float(arms["majority_share"].iloc[0]),
-        verdicts=[verdict(summary, "accuracy", shown, name) for name in baselines if name != shown],
-        tables=[arms_table(summary, metric, baselines)
-                for metric in dict.fromkeys(summary["metric"])],
-        robustness=_robustness(run),
-        counts=plain_table("Images of each class", counts),
-        rows=plain_table("Every arm and seed", arms),
-        ledger=_ledger(run, shown, seed),
-        environment=environment,
-        figures={name: base64.b64encode(png).decode() for name, png in figures.items()},
-        experiment=(run.path / "experiment.yaml").read_text(encoding="utf-8"),
-    )
-    return run.write("report.html", page)
+        write_atomically(tables.path / name, png)
 
 
-def _confusion(run: RunFolder, arm: str) -> tuple[np.ndarray, list[str], str]:
-    import pandas as pd
+def shown_arm(arms: Sequence[str]) -> str:
+    """Give the arm that is looked at closely: the one that the method is about."""
+    return next((arm for arm in ("cdg", "two-stage") if arm in arms), arms[-1])
 
-    table = pd.read_csv(run.path / "confusion.csv")
+
+def confusion_matrix(table: pandas.DataFrame, arm: str) -> tuple[np.ndarray, list[str]]:
+    """Sum an arm's confusion matrix over its seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``arm, class, predicted, images``.
+    arm : str
+
+    Returns
+    -------
+    matrix : int64 array of shape (classes, classes)
+        Images of each class (rows) by the class given (columns).
+    classes : list of str
+    """
     rows = table[table["arm"] == arm]
     classes = list(dict.fromkeys(rows["class"]))
     summed = rows.groupby(["class", "predicted"])["images"].sum()
-    matrix = np.array([[summed[name, other] for other in classes] for name in classes])
-    return matrix, classes, f"{arm}, all seeds"
+    return np.array([[summed[name, other] for other in classes] for name in classes]), classes
 
 
-def _sample_grid(run: RunFolder, arm: str, seed: int, count: int) -> bytes:
-    """Show wrong images and right ones, of every class in turn."""
+def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
+    """Choose test images to show: as many wrong as right ones, of every class in turn.
+
+    Parameters
+    ----------
+    tables : RunTables
+        Its experiment says how many.
+    stage : str
+
+    Returns
+    -------
+    DataFrame
+        Rows of the stage's ``predictions.csv`` whose image is still there.
+    """
     import pandas as pd
+    import yaml
 
-    from aoi_tl.data.images import read_image
-
-    table = pd.read_csv(run.path / f"stages/{arm}-s{seed}/predictions.csv")
-    table["wrong"] = table["class"] != table["predicted"]
+    settings = yaml.safe_load(tables.text("experiment.yaml") or "{}") or {}
+    count = int((settings.get("report") or {}).get("samples", 20))
+    table = tables.needed(f"stages/{stage}/predictions.csv")
+    table = table[[Path(image).is_file() for image in table["image"]]]
+    table = table.assign(wrong=table["class"] != table["predicted"])
     table["turn"] = table.groupby(["wrong", "class"]).cumcount()
     ordered = table.sort_values(["turn", "class"], kind="stable")
     wrong = ordered[ordered["wrong"]].head(count // 2)
-    right = ordered[~ordered["wrong"]].head(count - len(wrong))
-    chosen = pd.concat([right, wrong])
-    return draw_samples(
-        [read_image(image) for image in chosen["image"]], list(chosen["class"]),
-        list(chosen["predicted"]), list(chosen["probability"]),
-    )
-
-
-def _robustness(run: RunFolder) -> Any:
-    import pandas as pd
-
-    file = run.path / "robustness.csv"
-    if not file.is_file():
-        return None
-    table = pd.read_csv(file)
-    wide = table.pivot_table(index=["change", "strength"], columns="arm", values="accuracy",
-                             sort=False)[list(dict.fromkeys(table["arm"]))]
-    return plain_table(
-        "Accuracy on changed test images, mean over seeds (noise: deviation; blur: pixels; "
-        "brightness, contrast: factor; jpeg: quality; rotation: degrees; fgsm, pgd: L-infinity "
-        "radius, images in 0..1)", wide.reset_index(),
-    )
-
-
-def _ledger(run: RunFolder, arm: str, seed: int) -> dict[str, Any]:
-    text = (run.path / f"stages/{arm}-s{seed}/ledger.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return pd.concat([ordered[~ordered["wrong"]].head(count - len(wrong)), wrong])
 
 
 def _panels(
