@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import nn
 
+ARM = "patch-probe"
 STRIDE = 16  # pixels from patch to patch
 #: Patches that describe an image, and the ranks whose distances do.
 UNUSUAL, RANKS = 3, (1, 3, 10)

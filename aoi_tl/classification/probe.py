@@ -25,6 +25,7 @@ from aoi_tl.evaluation.calibration import fit_temperature, softmax
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+ARMS = ("nearest-mean", "probe")
 #: Inverse strengths of the penalty that are tried, from strong to weak.
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 FOLDS = 5

@@ -38,13 +38,18 @@ def probe_arm(
     """
     from aoi_tl.classification.classifier import probe_classifier
     from aoi_tl.classification.encoders import build_encoder
-    from aoi_tl.classification.patches import build_patch_encoder, fit_patch_probe, patch_classifier
+    from aoi_tl.classification.patches import (
+        ARM,
+        build_patch_encoder,
+        fit_patch_probe,
+        patch_classifier,
+    )
 
     stage, cache = f"stages/{arm}-s{draw.seed}", run.path / "cache"
     encoder = build_encoder(experiment.encoder, experiment.weights, draw.seed)
     write_ledger(run, stage, encoder)
     encoder.module.to(device_name(experiment.device))
-    by_patches = arm == "patch-probe"
+    by_patches = arm == ARM
     views = AS_IT_IS if by_patches or len(draw.target_train) > MOST_VIEWED else VIEWS
     total = len(draw.target_train) * len(views) + len(draw.target_test)
     patches = build_patch_encoder(encoder, experiment.train.image_size) if by_patches else None

@@ -229,7 +229,7 @@ def test_two_stage_on_drawn_cathodes(data: Path, tmp_path: Path, imbalance: dict
     assert outcome.arms["arm"].tolist() == [
         "nearest-mean", "probe", "patch-probe", "pretraining-only", "fine-tuning-only", "two-stage"
     ]
-    assert outcome.arms["steps"].iloc[2:].nunique() == 1
+    assert outcome.arms["steps"].iloc[3:].nunique() == 1
     assert outcome.arms["shifted_f1"].between(0, 1).all()
     assert {"accuracy", "macro_f1", "shifted_f1"} <= set(outcome.summary["metric"])
     # 12 source images, or 18 or 15 with the oversampled class; 3 target images, or 5 or 4.
