@@ -268,7 +268,8 @@ def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Flatten views to rows and standardise them; give the rows, their mean and deviation."""
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
     mean, sd = rows.mean(axis=0), rows.std(axis=0)
-    sd[sd < 1e-9] = 1.0  # a feature that is always the same says nothing
+    # A feature that is the same but for single precision's rounding says nothing.
+    sd[sd <= 1e-5 * np.abs(mean) + 1e-9] = 1.0
     return (rows - mean) / sd, mean, sd
 
 
@@ -302,8 +303,9 @@ def fit_strengths(
         # The eigenvectors of the rows' products span it, at a fraction of a decomposition's time.
         size, vectors = np.linalg.eigh(rows @ rows.T)
         kept = size > 1e-10 * size[-1]
-        base = (vectors[:, kept] / np.sqrt(size[kept])).T @ rows
-        rows = rows @ base.T
+        if kept.any():  # none where all images are the same
+            base = (vectors[:, kept] / np.sqrt(size[kept])).T @ rows
+            rows = rows @ base.T
     truth = np.repeat(labels, features.shape[1])
     weights = dict(enumerate(class_weights(np.bincount(labels, minlength=n_classes))))
     model = LogisticRegression(class_weight=weights, max_iter=500, tol=1e-3, warm_start=True)

@@ -114,6 +114,17 @@ def test_a_class_without_images_is_never_given(fit) -> None:
     assert (found[:, [1, 3]] == 0).all()
 
 
+def test_features_that_only_rounding_tells_apart_say_nothing() -> None:
+    generator = np.random.default_rng(3)
+    noise = (1e6 * (1 + 1e-7 * generator.normal(size=(6, 1, 40)))).astype(np.float32)
+    same = np.ones((6, 1, 40), np.float32)
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    for features in (noise, same):
+        probe = fit_probe(features, labels, 2)
+        assert (probe.sd == 1).all()
+    np.testing.assert_allclose(probe.probabilities(same[:, 0]), 0.5, atol=1e-6)
+
+
 def test_bad_input() -> None:
     features, labels = clouds((3, 2))
     with pytest.raises(ValueError, match="two classes or more"):
