@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ALL_CORES := --numprocesses logical --dist loadscope
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick pictures lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/aoi-tl demo
@@ -18,6 +18,9 @@ test: $(INSTALLED)
 
 quick: $(INSTALLED)
 	$(PYTEST) $(ALL_CORES) -m "not slow and not alone"
+
+pictures: $(INSTALLED)
+	$(BIN)/python docs/make_pictures.py runs/demo/report.html
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -121,7 +121,7 @@ def score(
     with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where)
+                                        progress, where, weights)
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
                                     weights)
@@ -202,6 +202,38 @@ def run(
 
         _echo_all(verdicts_over_targets([o.summary for o in outcomes], "map50", BASELINES))
     _write_json(json_file, shown if len(shown) > 1 else shown[0])
+
+
+@app.command(epilog="Example: aoi-tl benchmark experiments/demo-benchmark.yaml --data-root "
+                    "datasets/demo --out runs/benchmark")
+def benchmark(
+    bench: Annotated[Path, typer.Argument(metavar="BENCH.yaml", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
+                                                  "otherwise.")] = None,
+    set_: Set = None,
+    data_root: DataRoot = None,
+    resume: Resume = False,
+    engine: EngineName = None,
+    address: Address = None,
+    jobs: Jobs = 1,
+    json_file: Json = None,
+) -> None:
+    """Learn whether the ranking pays on your shelf: train from every source, compare the orders."""
+    from aoi_tl.report.benchmark import agreement_table, calibration_table
+    from aoi_tl.workflows.benchmark import run_benchmark
+
+    with _progress() as progress:
+        found = run_benchmark(
+            bench, out or Path("runs") / bench.stem, resume=resume, data_root=data_root,
+            overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
+        )
+    _show(agreement_table(found.agreement))
+    _show(calibration_table(found.calibration))
+    _write_json(json_file, {
+        "agreement": json.loads(found.agreement.to_json(orient="records")),
+        "calibration": found.calibration,
+    })
+    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
@@ -378,20 +410,34 @@ def split(
 
 @app.command("import", epilog="Example: aoi-tl import voc annotations/ --images jpegs/ --out new")
 def import_(
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", show_default=False,
-                                           help="coco, voc, labelme, cvat, masks, folders or csv")],
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", show_default=False,
-                                           help="A file, a folder or a .zip.")],
+    given: Annotated[list[str], typer.Argument(
+        metavar="[FORMAT] SOURCE", show_default=False,
+        help="A file, a folder or a .zip, which may say itself what it is; else coco, voc, "
+             "labelme, cvat, yolo, deeppcb, masks, folders or csv before it.")],
     out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
     images: Annotated[Path | None, typer.Option(help="Where the images are.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test for all images.")] = None,
     gap: Annotated[int, typer.Option(help="masks: specks this near are one defect, in px.")] = 4,
     area: Annotated[int, typer.Option(help="masks: smaller specks are none, in px.")] = 8,
+    values: Annotated[str | None, typer.Option(
+        metavar="VALUE: CLASS,...", help="masks: which pixel value is which class, such as "
+                                         "'1: scratch, 2: dent'.")] = None,
+    skip_faulty: Annotated[bool, typer.Option("--skip-faulty", help="Leave out what cannot be "
+                                              "used, and say how much that is.")] = False,
+    most_faulty: Annotated[float, typer.Option(help="--skip-faulty: the share of annotations "
+                                               "that may be faulty.")] = 0.05,
 ) -> None:
     """Turn another tool's annotations into an Ultralytics dataset."""
     from aoi_tl.formats import import_dataset
 
-    done = import_dataset(format_, source, out, images, split=split, gap=gap, area=area)
+    if len(given) > 2:
+        raise ExperimentError(
+            f"expected a format and a source, got {' '.join(given)!r}; name one source"
+        )
+    done = import_dataset(
+        given[0] if len(given) > 1 else None, given[-1], out, images, split=split, gap=gap,
+        area=area, values=_mask_values(values), skip_faulty=skip_faulty, most_faulty=most_faulty,
+    )
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"{done.path}: {len(done.dataset.samples)} images, {done.dataset.instances} boxes")
@@ -568,6 +614,20 @@ def _say_notes(folder: Path) -> None:
 
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
     return [*(set_ or []), *([f"engine={engine}"] if engine else [])]
+
+
+def _mask_values(words: str | None) -> dict[int, str] | None:
+    """The classes by pixel value, as in ``1: scratch, 2: dent``."""
+    if words is None:
+        return None
+    pairs = [part.partition(":") for part in words.strip("{} ").split(",")]
+    found = {int(value): name.strip() for value, _, name in pairs if value.strip().isdecimal()}
+    if len(found) < len(pairs) or not all(found.values()) or 0 in found:
+        raise ExperimentError(
+            f"--values: expected values above 0 with classes, such as '1: scratch, 2: dent', got "
+            f"{words!r}"
+        )
+    return found
 
 
 def _is_number(word: str) -> bool:

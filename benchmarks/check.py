@@ -27,7 +27,8 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from aoi_tl.duplicates.pairs import CERTAIN, OVERLAP, Duplicates, find_duplicates
+from aoi_tl.duplicates.agreement import OVERLAP
+from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
 
 SHARED = Path(os.environ.get("AOI_TL_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 SETS = ("magnetic-tile", "neu-det", "kolektor-sdd", "aluminum")

@@ -34,7 +34,8 @@ ROOMS = ("similarity", "ranking", "adaptation", "evaluation", "workflows")
 
 #: The tests of files that have no test file of their own name.
 ELSEWHERE = {
-    "similarity/compiled.py": ["similarity/test_kmeans.py", "similarity/test_emd_batch.py"],
+    "similarity/compiled.py": ["similarity/test_signature.py", "similarity/test_kmeans.py",
+                               "similarity/test_emd_batch.py"],
     "ranking/comparison.py": ["ranking/test_ranking.py", "ranking/test_data_measures.py"],
     "ranking/explanation.py": ["ranking/test_ranking.py", "workflows/test_score.py"],
     "ranking/measure.py": ["ranking/test_ranking.py", "ranking/test_data_measures.py"],

@@ -21,6 +21,8 @@ from aoi_tl.formats import export_dataset
 from aoi_tl.synthetic.surfaces import write_surfaces
 from tests.drawn import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = typer.main.get_command(app)
 EXAMPLES = {

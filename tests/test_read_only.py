@@ -106,7 +106,7 @@ def experiment(data: Path, out: Path) -> Path:
     file.write_text(yaml.safe_dump({
         "target": str(data / "new" / "data.yaml"), "sources": [str(data / "*" / "data.yaml")],
         "aliases": str(data / "aliases.yaml"), "weights": str(data / "tiny.pt"),
-        "arms": ["method", "full-source-all"], "subset": {"mixed": "paint"},
+        "arms": ["method", "full-source-all"], "subset": {"mixed": "paint"}, "pick": "near",
     }))
     return file
 

@@ -18,14 +18,14 @@ from aoi_tl.data.dataset_names import dataset_name
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import keypoint_columns, read_names
+from aoi_tl.data.yolo.read import keypoint_columns, read_names, read_yaml_map
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
-from aoi_tl.files.yaml_file import read_yaml
 
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
     "dataset": ("error", "correct the YAML"),
+    "annotation": ("error", "correct it, or leave it out: aoi-tl import --skip-faulty"),
     "missing image": ("error", "correct 'path' or the list"),
     "unreadable image": ("error", "replace the file or take it off the list"),
     "tiny image": ("error", "take it out: detectors leave out images under 10 pixels"),
@@ -50,6 +50,7 @@ KINDS = {
     "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
     "shared with another dataset": ("error", "never use one as source of the other: the test "
                                              "images would be known"),
+    "repeated design": ("note", "no leak: results hold for this design, not for a new one"),
     "training images shared": ("note", "count them once"),
 }
 TINY, SMALL = 10, 32
@@ -140,10 +141,8 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
     findings: list[Finding] = []
     notes: list[str] = []
     try:
-        content = read_yaml(path)
-        if not isinstance(content, dict):
-            raise DataError(f"{path}: expected a map with train, val and names; correct the file")
-        names = read_names(content, path)
+        content = read_yaml_map(path)
+        names = read_names(content, path, notes)
         root = find_root(content, path, notes)
     except DataError as error:
         return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import read_ordinary
 
+_FAR_OFF = 0.1  # of the images: a share that is missed by more is told
 _MAX_BYTES = 256 * 1024 * 1024
 
 
@@ -102,6 +103,39 @@ def split_by_group(
             members = np.flatnonzero(chosen == donor)
             chosen[members[sizes[members].argmin()]] = split
     return np.asarray(chosen[group_of], dtype=np.int64)
+
+
+def shares_missed(
+    groups: NDArray[np.int64], split: NDArray[np.int64], shares: Sequence[float]
+) -> str:
+    """Say whether a split misses the shares that were asked for by more than ten points, and why.
+
+    Parameters
+    ----------
+    groups, split : int64 arrays of shape (n,)
+        Of each image; what was asked of, and what was got from, ``split_by_group``.
+    shares : sequence of float
+        What each split was to get.
+
+    Returns
+    -------
+    str
+        Empty where all shares are met.
+
+    Examples
+    --------
+    >>> shares_missed(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 0, 1]), (0.5, 0.5))
+    'asked for 0.50 0.50 of the images, got 0.80 0.20: one group holds 4 of 5 images'
+    >>> shares_missed(np.arange(4), np.array([0, 0, 1, 1]), (0.5, 0.5))
+    ''
+    """
+    got = np.bincount(split, minlength=len(shares)) / len(split)
+    if np.abs(got - np.asarray(shares, dtype=float)).max() <= _FAR_OFF:
+        return ""
+    asked, given = (" ".join(f"{share:.2f}" for share in row) for row in (shares, got))
+    sizes = np.unique(groups, return_counts=True)[1]
+    return (f"asked for {asked} of the images, got {given}: one group holds {sizes.max()} of "
+            f"{len(split)} images" + ("" if sizes.max() > 1 else ", and classes come first"))
 
 
 def read_groups(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from aoi_tl.data.dataset import Dataset
 
@@ -30,8 +31,11 @@ def propose_aliases(target: Dataset, sources: Sequence[Dataset]) -> tuple[Propos
     """Find source classes that the target has under another name.
 
     Names are compared without case, separators, accents and tones; then without plural; then by a
-    table of synonyms in English, Chinese and pinyin. A name that the target has itself is left
-    alone, and one that fits several of the target's is not decided.
+    table of synonyms in English, Chinese, pinyin, Japanese, Korean, German and Spanish. Words that
+    mean something only in one industry count where both datasets know it: two of their names, or
+    all, are among its words. Between two that know different ones, a word of every industry joins
+    nothing. A name that the target has itself is left alone, and one that fits several of the
+    target's is not decided.
 
     Parameters
     ----------
@@ -56,16 +60,23 @@ def propose_aliases(target: Dataset, sources: Sequence[Dataset]) -> tuple[Propos
     气孔 -> gas hole (synonym)
     """
     proposals: dict[str, Proposal] = {}
-    tiers = (("spelling", _spelling), ("plural", _singular), ("synonym", _meaning))
+    ours = _domains_of(target.names)
     for source in sources:
+        theirs = _domains_of(source.names)
+        tables = [*(_domain_tables()[name] for name in sorted(ours & theirs)), _table()]
+        apart = bool(ours) and bool(theirs) and not ours & theirs
         for name in source.names:
-            if name in target.names or name in proposals:
+            is_generic = apart and _meaning(name) in _generic()
+            if name in target.names or name in proposals or is_generic:
                 continue
             found = {
-                reason: [own for own in target.names if key(own) == key(name)]
-                for reason, key in tiers
+                "spelling": [own for own in target.names if _spelling(own) == _spelling(name)],
+                "plural": [own for own in target.names if _singular(own) == _singular(name)],
+                "synonym": [own for own in target.names
+                            if any(table.same(own, name) for table in tables)],
+                "near synonym": [own for own in target.names
+                                 if any(table.near(own, name) for table in tables)],
             }
-            found["near synonym"] = [own for own in target.names if _near(own) & _near(name)]
             reason = next((reason for reason, fitting in found.items() if fitting), None)
             if reason is not None and len(found[reason]) == 1:
                 proposals[name] = Proposal(name, found[reason][0], source.name, reason)
@@ -112,31 +123,80 @@ def _singular(name: str) -> str:
     return "".join(map(_without_plural, _words(name)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Words that mean the same (``groups``: the first of each line), and those that may."""
+
+    groups: dict[str, str]
+    loose: dict[str, frozenset[int]]
+
+    def meaning(self, name: str) -> str:
+        """Return the first name of the group of synonyms; the name itself outside all groups."""
+        return self.groups.get(_singular(name), _singular(name))
+
+    def same(self, one: str, other: str) -> bool:
+        return self.meaning(one) == self.meaning(other)
+
+    def near(self, one: str, other: str) -> bool:
+        nowhere: frozenset[int] = frozenset()
+        return bool(self.loose.get(self.meaning(one), nowhere)
+                    & self.loose.get(self.meaning(other), nowhere))
+
+
 def _meaning(name: str) -> str:
-    """Return the first name of the group of synonyms; the name itself outside all groups."""
-    groups, _ = _table()
-    return groups.get(_singular(name), _singular(name))
-
-
-def _near(name: str) -> frozenset[int]:
-    """Return the numbers of the loose groups that a name is in."""
-    _, loose = _table()
-    return loose.get(_meaning(name), frozenset())
+    return _table().meaning(name)
 
 
 @cache
-def _table() -> tuple[dict[str, str], dict[str, frozenset[int]]]:
+def _content() -> dict[str, Any]:
     import yaml
 
     text = files("aoi_tl.data").joinpath("synonyms.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
-    groups = {_singular(name): _singular(group[0]) for group in content["same"] for name in group}
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def _table_of(same: Sequence[Sequence[str]], near: Sequence[Sequence[str]]) -> _Table:
+    groups = {_singular(name): _singular(group[0]) for group in same for name in group}
     loose: dict[str, frozenset[int]] = defaultdict(frozenset)
-    for number, group in enumerate(content["near"]):
+    for number, group in enumerate(near):
         for name in group:
             key = groups.get(_singular(name), _singular(name))
             loose[key] |= {number}
-    return groups, dict(loose)
+    return _Table(groups, dict(loose))
+
+
+@cache
+def _table() -> _Table:
+    content = _content()
+    translated = content["other languages"]
+    same = [[*group, *translated.get(group[0], ())] for group in content["same"]]
+    return _table_of(same, content["near"])
+
+
+@cache
+def _domain_tables() -> dict[str, _Table]:
+    return {
+        name: _table_of(domain["same"], domain["near"])
+        for name, domain in _content()["domains"].items()
+    }
+
+
+@cache
+def _generic() -> frozenset[str]:
+    return frozenset(map(_meaning, _content()["generic"]))
+
+
+def _domains_of(names: Sequence[str]) -> set[str]:
+    """The industries that class names speak of: two of them, or all, are among its words."""
+    found = set()
+    for domain, table in _domain_tables().items():
+        known = sum(
+            _singular(name) in table.groups or _singular(name) in table.loose for name in names
+        )
+        if known >= min(2, len(names)) > 0:
+            found.add(domain)
+    return found
 
 
 def _words(name: str) -> list[str]:

@@ -155,13 +155,37 @@ def measure_reliability(
             f"expected probabilities of shape (n, classes) and n labels, got {chances.shape} and "
             f"{truth.shape}"
         )
-    top, right = chances.max(axis=1), chances.argmax(axis=1) == truth
-    place = np.minimum((top * bins).astype(np.int64), bins - 1)
+    return bin_confidences(chances.max(axis=1), chances.argmax(axis=1) == truth, bins)
+
+
+def bin_confidences(top: ArrayLike, right: ArrayLike, bins: int = 10) -> Reliability:
+    """Sort highest probabilities into bins, with how often they were right.
+
+    Parameters
+    ----------
+    top : array_like of float, shape (n,)
+        The highest probability of each image, 0..1.
+    right : array_like of bool, shape (n,)
+        Whether its class was the image's.
+    bins : int
+        Of equal width.
+
+    Returns
+    -------
+    Reliability
+
+    Examples
+    --------
+    >>> bin_confidences([0.9, 0.9], [True, False]).accuracy[9]
+    np.float64(0.5)
+    """
+    given, hits = np.asarray(top, np.float64), np.asarray(right, np.float64)
+    place = np.minimum((given * bins).astype(np.int64), bins - 1)
     images = np.bincount(place, minlength=bins)
     none = np.full(bins, np.nan)
     confidence, accuracy = (
         np.divide(np.bincount(place, values, minlength=bins), images, out=none.copy(),
                   where=images > 0)
-        for values in (top, right.astype(np.float64))
+        for values in (given, hits)
     )
     return Reliability(np.linspace(0, 1, bins + 1), images, confidence, accuracy)

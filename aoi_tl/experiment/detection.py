@@ -201,6 +201,7 @@ class Experiment(BaseExperiment):
     weights: str = "yolo11n.pt"
     pick: Texts = ("auto",)
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
+    faulty: Literal["refuse", "skip"] = "refuse"
     score: Score = Score()
     subset: Subset = Subset()
     balance: Balance = Balance()

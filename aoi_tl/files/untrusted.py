@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import stat
@@ -199,3 +200,29 @@ def _has_one_list(file: IO[bytes]) -> bool:
         if end != last[9] - _LOCATOR.size - _ZIP64_RECORD or last[0] != b"PK\6\6":
             return False
     return bool(offset + size == end)
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8, with or without a byte-order mark, or UTF-16 with one.
+
+    Parameters
+    ----------
+    content : bytes
+        Of a text file.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UnicodeDecodeError
+        It is neither.
+
+    Examples
+    --------
+    >>> decode_text("Riß".encode("utf-16")), decode_text(b"dent")
+    ('Riß', 'dent')
+    """
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aoi_tl.errors import DataError
 from aoi_tl.files.plain_yaml import MAX_BYTES, YamlFault, parse_plain
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import decode_text, read_ordinary
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, look: Callable[[Any], None] = lambda node: None) -> Any:
     """Read a YAML file safely.
 
     Parameters
     ----------
     path : Path
-        UTF-8 text, with or without a byte-order mark.
+        UTF-8 text, with or without a byte-order mark, or UTF-16 with one.
+    look : callable, optional
+        Shown the document's root node before values are made of it.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a YAML file, got {error}; check the path") from error
     try:
-        return parse_plain(content.decode("utf-8-sig"))
+        return parse_plain(decode_text(content), look=look)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(

@@ -13,26 +13,49 @@ from aoi_tl.data.images import unwritable
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import building_folder, place_images, write_dataset
 from aoi_tl.errors import DataError
-from aoi_tl.formats import archive, coco, cvat, folders, labelme, masks, table, voc
-from aoi_tl.formats.record import Findings, ImageFinder, image_folder, to_dataset
+from aoi_tl.formats import (
+    archive,
+    coco,
+    cvat,
+    deeppcb,
+    folders,
+    labelme,
+    masks,
+    table,
+    voc,
+    yolo,
+)
+from aoi_tl.formats.recognise import MASK_FOLDERS, recognise
+from aoi_tl.formats.record import (
+    MOST_FAULTY,
+    Findings,
+    ImageFinder,
+    image_folder,
+    to_dataset,
+    with_splits,
+)
 
 __all__ = ["EXPORTS", "FORMATS", "Imported", "export_dataset", "import_dataset"]
 
-FORMATS = ("coco", "voc", "labelme", "cvat", "masks", "folders", "csv")
+FORMATS = ("coco", "voc", "labelme", "cvat", "yolo", "deeppcb", "masks", "folders", "csv")
 EXPORTS = ("coco", "voc")
 
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd."""
+    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd.
+
+    ``faults`` are what was left out because it could not be used, a line each.
+    """
 
     path: Path
     dataset: Dataset
     notes: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 def import_dataset(
-    format: str,
+    format: str | None,
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     images: str | os.PathLike[str] | None = None,
@@ -45,13 +68,15 @@ def import_dataset(
     values: Mapping[int, str] | None = None,
     label: str = "defect",
     first_pixel: int = 0,
+    skip_faulty: bool = False,
+    most_faulty: float = MOST_FAULTY,
 ) -> Imported:
     """Turn annotations of another tool into an Ultralytics dataset.
 
     Parameters
     ----------
-    format : {"coco", "voc", "labelme", "cvat", "masks", "folders", "csv"}
-        What the source is.
+    format : {"coco", "voc", "labelme", "cvat", "yolo", "deeppcb", "masks", "folders", "csv"}
+        What the source is; None to find out.
     source : path-like
         Annotation file, folder of them, or a .zip of either. Only read.
     out : path-like
@@ -69,6 +94,11 @@ def import_dataset(
         How masks become boxes, see ``masks.read``.
     first_pixel : {0, 1}
         What VOC files call the upper left pixel, see ``voc.read``.
+    skip_faulty : bool
+        Leave out what cannot be used, and an image of which nothing else is left; counted by kind
+        in the notes.
+    most_faulty : float
+        The share of all annotations above which ``skip_faulty`` refuses them all the same.
 
     Returns
     -------
@@ -95,7 +125,7 @@ def import_dataset(
     (('dent',), [[0.25, 0.5, 0.5, 0.5]])
     """
     source, out = Path(source), Path(out)
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise DataError(f"expected a format of {', '.join(FORMATS)}, got {format!r}; choose one")
     if split not in (None, "train", "val", "test"):
         raise DataError(f"expected train, val or test as split, got {split!r}; choose one")
@@ -108,8 +138,11 @@ def import_dataset(
         raise DataError(f"{source}: expected annotations, got nothing there; check the path")
     scratch = building_folder(out)
     try:
-        findings = Findings(source)
+        findings = Findings(source, skip_faulty, most_faulty)
         place, copies = _opened(source, scratch, findings)
+        if format is None:
+            format = recognise(place)
+            place = _masks_in(place) if format == "masks" else place
         finder = _finder(format, place, Path(images) if images is not None else None)
         if format == "voc":
             records = voc.read(place, finder, findings, first_pixel)
@@ -118,12 +151,15 @@ def import_dataset(
         elif format == "masks":
             records = masks.read(place, finder, findings, gap, area, threshold, values, label)
         else:
-            reader = {"coco": coco, "cvat": cvat, "folders": folders, "csv": table}[format]
+            reader = {
+                "coco": coco, "cvat": cvat, "yolo": yolo, "deeppcb": deeppcb, "folders": folders,
+                "csv": table,
+            }[format]
             records = reader.read(place, finder, findings)
-        if names is None and format in ("coco", "cvat"):
-            known = coco.category_names(place) if format == "coco" else cvat.label_names(place)
-            names = known or None
-        every = list(records)
+        if names is None:
+            names = _known_names(format, place, findings)
+        below = place if place.is_dir() else place.parent
+        every = list(with_splits(records, below, finder, findings))
         for name, several in finder.ambiguous.items():
             findings.fault(
                 str(source),
@@ -152,7 +188,8 @@ def import_dataset(
         raise unwritable(out, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Imported(path, load_dataset(path), notes)
+    faults = tuple(_as_given(fault, source, scratch) for fault in findings.faults)
+    return Imported(path, load_dataset(path), notes, faults)
 
 
 def export_dataset(
@@ -274,6 +311,22 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
                 "'images'"
             )
     return ImageFinder(image_folder(source, images), skip=source)
+
+
+def _known_names(format: str, place: Path, findings: Findings) -> list[str] | None:
+    """The class names that a source lists, those without instances included."""
+    if format == "coco":
+        return coco.category_names(place, findings) or None
+    if format == "cvat":
+        return cvat.label_names(place) or None
+    if format == "yolo":
+        return yolo.class_names(place)
+    return list(deeppcb.NAMES) if format == "deeppcb" else None
+
+
+def _masks_in(folder: Path) -> Path:
+    """The folder of masks in a folder that holds images beside it."""
+    return next((f for f in sorted(folder.iterdir()) if f.name.casefold() in MASK_FOLDERS), folder)
 
 
 def _refuse_missing(findings: Findings, found: int) -> None:

@@ -18,7 +18,9 @@ MAX_BYTES = 64 * 1024**3
 # Deflate reaches 1032 at most; blank masks come near it, but only while they are small.
 MAX_RATIO = 200
 _RATIO_FROM_BYTES = 64 * 1024**2
-_SUFFIXES = IMAGE_SUFFIXES | {".json", ".xml", ".csv", ".txt", ".tsv"}
+_SUFFIXES = IMAGE_SUFFIXES | {
+    ".json", ".xml", ".csv", ".txt", ".tsv", ".data", ".names", ".labels",
+}
 
 
 def extract(archive: Path, folder: Path) -> int:

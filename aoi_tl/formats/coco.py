@@ -17,7 +17,16 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.images import image_size
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_json
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding, split_of
+from aoi_tl.formats.record import (
+    Findings,
+    ImageFinder,
+    Mark,
+    Record,
+    bounding,
+    folder_split,
+    split_of,
+)
+from aoi_tl.formats.run_lengths import box_around, decode_counts
 
 _CURE = "correct the file"
 
@@ -42,12 +51,32 @@ def annotation_files(source: Path) -> list[Path]:
     return found
 
 
-def category_names(source: Path) -> list[str]:
-    """Return the categories by their ids, those without instances included."""
+def category_names(source: Path, findings: Findings) -> list[str]:
+    """Return the categories by their ids, those without instances included.
+
+    One that is only the supercategory of others, and that no annotation uses, is left out with a
+    note: Roboflow writes such a one as id 0.
+    """
     names: dict[str, None] = {}
+    used: set[str] = set()
+    above: dict[str, Path] = {}
     for file in annotation_files(source):
-        for _, name in sorted(_categories(_content(file), file).items(), key=_by_id):
+        content = _content(file)
+        categories = _categories(content, file)
+        for _, name in sorted(categories.items(), key=_by_id):
             names[name] = None
+        for entry in content["annotations"]:
+            category = entry.get("category_id") if isinstance(entry, dict) else None
+            if _is_id(category) and category in categories:
+                used.add(categories[category])
+        for entry in content["categories"]:
+            parent = entry.get("supercategory")
+            if isinstance(parent, str) and parent != str(entry["name"]):
+                above.setdefault(parent, file)
+    for name in [name for name in names if name in above and name not in used]:
+        findings.note(f"category {name!r} left out: only a supercategory of others", above[name])
+        if len(names) > 1:
+            del names[name]
     return list(names)
 
 
@@ -107,7 +136,7 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
 def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[Record]:
     content = _content(file)
     categories = _categories(content, file)
-    marks = _marks(content, categories, file, findings)
+    marks, spoiled = _marks(content, categories, file, findings)
     split = split_of(file.stem)
     for position, image in enumerate(content["images"]):
         where = f"{file} image {position + 1}"
@@ -118,7 +147,7 @@ def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[
             )
             continue
         height, width = number(image.get("height")), number(image.get("width"))
-        found = finder.find(name)
+        found = finder.find(name, file=file, split=split or folder_split(file.parent.parts[-1:]))
         if found is None:
             findings.note("annotated images not found", name)
             marks.pop(image["id"], None)
@@ -129,6 +158,8 @@ def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[
             f"{file} image {name!r}",
             split,
             (int(height), int(width)) if height and width else None,
+            file=file,
+            faulty=image["id"] in spoiled,
         )
     for image_id in marks:
         findings.fault(str(file), f"expected image_id of a listed image, got {image_id!r}; {_CURE}")
@@ -159,9 +190,10 @@ def _categories(content: Mapping[str, Any], file: Path) -> dict[Any, str]:
 
 def _marks(
     content: Mapping[str, Any], categories: Mapping[Any, str], file: Path, findings: Findings
-) -> dict[Any, list[Mark]]:
-    """Return the marks of every image id."""
+) -> tuple[dict[Any, list[Mark]], set[Any]]:
+    """Return the marks of every image id, and the ids of images with marks that are faulty."""
     marks: dict[Any, list[Mark]] = defaultdict(list)
+    spoiled: set[Any] = set()
     for position, entry in enumerate(content["annotations"]):
         where = f"{file} annotation {position + 1}"
         if not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
@@ -171,6 +203,7 @@ def _marks(
         if not _is_id(category) or category not in categories:
             shown = repr(category)[:40]
             findings.fault(where, f"expected category_id of a category, got {shown}; {_CURE}")
+            spoiled.add(entry["image_id"])
             continue
         if entry.get("iscrowd") in (1, True):
             findings.note("crowd regions left out", where)
@@ -179,12 +212,13 @@ def _marks(
         if box is None:
             findings.fault(
                 where,
-                "expected bbox as x, y, width, height (not negative), or polygons, got "
+                "expected bbox as x, y, width, height (not negative), run lengths or polygons, got "
                 f"{short(entry.get('bbox'))[:60]}; {_CURE}",
             )
+            spoiled.add(entry["image_id"])
             continue
         marks[entry["image_id"]].append(Mark(categories[category], box))
-    return marks
+    return marks, spoiled
 
 
 def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
@@ -196,6 +230,8 @@ def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
         x, y, width, height = (value for value in values if value is not None)
         return (x, y, x + width, y + height) if width >= 0 and height >= 0 else None
     polygons = entry.get("segmentation")
+    if isinstance(polygons, dict):
+        return _box_of_runs(polygons)
     if not isinstance(polygons, list) or not polygons:
         return None
     points: list[tuple[float, float]] = []
@@ -206,6 +242,21 @@ def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
             return None
         points += zip(numbers[::2], numbers[1::2], strict=True)
     return bounding(points)
+
+
+def _box_of_runs(mask: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """The box around a mask of run lengths, as a list or as text."""
+    size, counts = mask.get("size"), mask.get("counts")
+    if (
+        not isinstance(size, list) or len(size) != 2
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
+    ):
+        return None
+    try:
+        runs = decode_counts(counts) if isinstance(counts, str) else counts
+        return box_around(runs, *size) if isinstance(runs, list) else None
+    except ValueError:
+        return None
 
 
 def _is_id(value: object) -> bool:

@@ -36,18 +36,23 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             )
         for position, entry in enumerate(root.iter("image"), start=1):
             name = entry.get("name", "")
-            image = finder.find(name)
+            split = split_of(entry.get("subset", ""))
+            image = finder.find(name, file=file, split=split)
             if image is None:
                 findings.note("annotated images not found", name or f"{file} image {position}")
                 continue
             height, width = number(entry.get("height")), number(entry.get("width"))
             where = f"{file} image {name!r}"
+            before = len(findings.faults)
+            marks = tuple(_marks(entry, where, findings))
             yield Record(
                 image,
-                tuple(_marks(entry, where, findings)),
+                marks,
                 where,
-                split_of(entry.get("subset", "")),
+                split,
                 (int(height), int(width)) if height and width else None,
+                file=file,
+                faulty=len(findings.faults) > before,
             )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aoi_tl.errors import DataError
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, split_of
+from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split
 
 # Folders of images without a defect.
 FREE = frozenset(
@@ -46,7 +46,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
         raise DataError(f"{source}: expected a folder for each class, got a file; name the folder")
     for image in finder.images:
         folders = image.relative_to(finder.folder).parts[:-1]
-        split = split_of(folders[0]) if folders else None
+        split = folder_split(folders[:1])
         classes = folders[1:] if split else folders
         if not classes:
             findings.fault(
@@ -57,4 +57,5 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             continue
         word = classes[0].casefold().replace("-", "_").replace(" ", "_")
         marks = () if word in FREE else (Mark(classes[0], (0.0, 0.0, 1.0, 1.0)),)
+        finder.used.add(image)
         yield Record(image, marks, str(image), split, share=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_json
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding
+from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding, folder_split
 
 _CURE = "correct the file"
 
@@ -41,7 +41,13 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
             f"{source}: expected LabelMe .json files in the folder, got none; name their folder"
         )
     for position, file in enumerate(files):
-        content = read_json(file)
+        try:
+            content = read_json(file)
+        except DataError as error:
+            if len(files) == 1:
+                raise
+            findings.unreadable(error)
+            continue
         shapes = content.get("shapes") if isinstance(content, dict) else None
         if not isinstance(shapes, list):
             findings.fault(str(file), f"expected a LabelMe file with shapes, got none; {_CURE}")
@@ -50,18 +56,22 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
         image = finder.find(
             *([named] if isinstance(named, str) else []),
             f"{file.parent.name}/{file.stem}",
-            file.stem,
+            file.stem, file=file, split=folder_split(file.parts[:-1][-3:]),
         ) or _embedded(content, scratch / f"{position:06d}-{file.stem[:80]}")
         if image is None:
             findings.note("annotated images not found", file)
             continue
         height, width = number(content.get("imageHeight")), number(content.get("imageWidth"))
+        before = len(findings.faults)
+        marks = tuple(_marks(shapes, file, findings))
         yield Record(
             image,
-            tuple(_marks(shapes, file, findings)),
+            marks,
             str(file),
             None,
             (int(height), int(width)) if height and width else None,
+            file=file,
+            faulty=len(findings.faults) > before,
         )
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault, read_image
 from aoi_tl.errors import DataError
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, split_of
+from aoi_tl.formats.document import read_text
+from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split
 
 _TAILS = ("_mask", "-mask", "_gt", "-gt", "_label", "_seg", "_mask0")
 
@@ -30,7 +31,8 @@ def read(
     """Read all mask images below a folder; images without a mask are negatives.
 
     A mask belongs to the image of the same name (``_mask``, ``_gt`` and the like at its end are
-    overlooked). Its class is the folder it lies in, or ``label`` where it lies in ``source``.
+    overlooked). Its class is the folder it lies in, or ``label`` where it lies in ``source``. Where
+    a ``labelmap.txt`` (CVAT's, VOC's) lies in ``source`` or beside it, the colours are the classes.
 
     Parameters
     ----------
@@ -44,10 +46,10 @@ def read(
     area : int
         Pieces of fewer marked pixels are no defect.
     threshold : int
-        Pixels above it are marked.
+        Pixels above it are marked; in a mask of nothing but 0 and 1, those of 1.
     values : mapping of int to str, optional
         Pixel values and the classes they mean, for masks that hold several; ``threshold`` and the
-        folders then do not matter.
+        folders then do not matter. Of a palette image, the places in its palette.
     label : str
         The class of masks without a folder of their own.
     """
@@ -60,10 +62,11 @@ def read(
         raise DataError(
             f"{source}: expected mask images in the folder, got none; name their folder"
         )
+    colours = _label_map(source) if values is None else {}
     for file in files:
         folders = file.relative_to(source).parts[:-1]
-        split = next((found for folder in folders if (found := split_of(folder))), None)
-        classes = [folder for folder in folders if split_of(folder) is None]
+        split = folder_split(folders)
+        classes = [folder for folder in folders if folder_split([folder]) is None]
         image = _image_of(file, folders, finder)
         if image is None:
             findings.note("masks without an image", file)
@@ -72,12 +75,25 @@ def read(
         if fault is not None:
             findings.fault(str(file), f"expected a whole mask, got {fault}; replace the file")
             continue
-        mask = read_image(file)
-        mask = mask.max(axis=2) if mask.ndim == 3 else mask
+        mask, palette = read_image(file), _palette(file)
+        meant: Mapping[int, str] | None
+        if values is None and colours:
+            mask, meant = _by_colour(mask, colours), dict(enumerate(colours.values(), start=1))
+        elif values is not None and palette is not None:
+            mask, meant = _by_colour(mask, palette), values
+        else:
+            mask, meant = mask.max(axis=2) if mask.ndim == 3 else mask, values
         marks: list[Mark] = []
-        if values is None:
+        if meant is None:
             highest = int(mask.max())
-            if 0 < highest <= threshold:
+            if palette is not None and len(kinds := _kinds(read_image(file), palette)) > 1:
+                findings.fault(
+                    str(file),
+                    f"expected a mask of one class, got the palette's values {kinds[:5]}; say "
+                    "which class each is, such as --values '1: scratch, 2: dent'",
+                )
+                continue
+            if 0 < highest <= threshold and highest > 1:
                 findings.fault(
                     str(file),
                     f"expected marked pixels above {threshold}, got values up to "
@@ -85,23 +101,79 @@ def read(
                 )
                 continue
             name = classes[-1] if classes else label
-            marks += (Mark(name, box) for box in pieces(mask > threshold, gap, area))
+            marked = mask > (threshold if highest > 1 else 0)
+            marks += (Mark(name, box) for box in pieces(marked, gap, area))
         else:
-            unknown = sorted(set(np.unique(mask).tolist()) - {0, *values})
+            unknown = sorted(set(np.unique(mask).tolist()) - {0, *meant})
             if unknown:
                 findings.fault(
                     str(file),
-                    f"expected pixel values {sorted(values)}, got {unknown[:5]}; say "
+                    f"expected pixel values {sorted(meant)}, got {unknown[:5]}; say "
                     "which class they are",
                 )
                 continue
-            for value, name in values.items():
+            for value, name in meant.items():
                 marks += (Mark(name, box) for box in pieces(mask == value, gap, area))
-        yield Record(image, tuple(marks), str(file), split, mask.shape[:2])
+        yield Record(image, tuple(marks), str(file), split, mask.shape[:2], file=file)
     for image in finder.unused():
         findings.note("images without a mask taken as free of defects", image)
-        folders = image.relative_to(finder.folder).parts[:-1]
-        yield Record(image, (), str(image), next((s for f in folders if (s := split_of(f))), None))
+        yield Record(image, (), str(image))
+
+
+def _palette(file: Path) -> dict[tuple[int, ...], int] | None:
+    """The places of a PNG's colours in its palette; None where it has none, or one of greys."""
+    with open(file, "rb") as opened:
+        head = opened.read(64 * 1024)
+    at = head.find(b"PLTE")
+    if not head.startswith(b"\x89PNG") or len(head) < 26 or head[25] != 3 or at < 0:
+        return None
+    size = int.from_bytes(head[at - 4 : at], "big")
+    values = np.frombuffer(head[at + 4 : at + 4 + min(size, 768) // 3 * 3], np.uint8).reshape(-1, 3)
+    if (values == np.arange(len(values), dtype=np.uint8)[:, None]).all():
+        return None
+    places: dict[tuple[int, ...], int] = {}
+    for place, colour in enumerate(values.tolist()):
+        places.setdefault(tuple(colour), place)
+    return places
+
+
+def _by_colour(
+    mask: NDArray[Any], places: Mapping[tuple[int, ...], int | str]
+) -> NDArray[np.uint16]:
+    """Give every pixel its colour's place: in the palette, else in order; others get 65535."""
+    flat = mask if mask.ndim == 3 else np.repeat(mask[:, :, None], 3, axis=2)
+    found = np.full(flat.shape[:2], 65535, np.uint16)
+    found[(flat == 0).all(axis=2)] = 0
+    for order, (colour, place) in enumerate(places.items(), start=1):
+        found[(flat == np.array(colour)).all(axis=2)] = place if isinstance(place, int) else order
+    return found
+
+
+def _kinds(mask: NDArray[Any], palette: Mapping[tuple[int, ...], int]) -> list[int]:
+    return [value for value in np.unique(_by_colour(mask, palette)).tolist() if value]
+
+
+def _label_map(source: Path) -> dict[tuple[int, ...], str]:
+    """The classes of a ``labelmap.txt`` by colour: lines of ``name:red,green,blue:...``."""
+    for file in (source / "labelmap.txt", source.parent / "labelmap.txt"):
+        if not file.is_file():
+            continue
+        found: dict[tuple[int, ...], str] = {}
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            name, _, rest = line.partition(":")
+            colour = [int(word) for word in rest.partition(":")[0].split(",")
+                      if word.strip().isdecimal() and len(word) < 5]
+            if len(colour) != 3 or max(colour) > 255:
+                raise DataError(
+                    f"{file} line {number}: expected name:red,green,blue, got {line[:60]!r}; "
+                    "correct the file"
+                )
+            if any(colour) and name.strip().casefold() != "background":
+                found[tuple(colour)] = name.strip()
+        return found
+    return {}
 
 
 def pieces(

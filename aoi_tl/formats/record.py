@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,7 +46,9 @@ class Record:
     """What an annotation says of one image.
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
-    them, if it does; ``share`` says that boxes are shares of the image instead of pixels.
+    them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
+    is the annotation file, whose folder may name a split. ``faulty`` says that some of its marks
+    could not be used.
     """
 
     image: Path
@@ -54,32 +57,61 @@ class Record:
     split: str | None = None
     size: tuple[int, int] | None = None
     share: bool = False
+    file: Path | None = None
+    faulty: bool = False
+
+
+#: The share of annotations that may be faulty where these are to be skipped.
+MOST_FAULTY = 0.05
 
 
 @dataclass
 class Findings:
-    """What was odd: faults stop the import, notes are counted."""
+    """What was odd: faults stop the import, unless few are to be skipped; notes are counted."""
 
     source: Path
+    skip: bool = False
+    most: float = MOST_FAULTY
     faults: list[str] = field(default_factory=list)
     odd: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     def fault(self, where: str, text: str) -> None:
-        """Add something that makes the import impossible."""
+        """Add an annotation that cannot be used."""
         self.faults.append(f"{where}: {text}")
+
+    def unreadable(self, error: DataError) -> None:
+        """Add an annotation file, one of many, that cannot be read."""
+        self.faults.append(str(error))
 
     def note(self, what: str, where: object) -> None:
         """Count something that was left out or mended."""
         self.odd[what] += 1
         self.first.setdefault(what, str(where))
 
-    def refuse_faults(self) -> None:
-        """Raise a ``DataError`` that tells the first fault and counts the rest."""
-        if self.faults:
-            more = len(self.faults) - 1
-            rest = f" (and {more} more such faults)" if more else ""
-            raise DataError(f"{self.faults[0]}{rest}")
+    def refuse_faults(self, sound: int) -> None:
+        """Raise a ``DataError`` with the first fault and their number, unless they are skipped.
+
+        Parameters
+        ----------
+        sound : int
+            How many annotations can be used.
+        """
+        total = len(self.faults)
+        if not total:
+            return
+        if not self.skip:
+            rest = f" (and {total - 1} more such faults)" if total > 1 else ""
+            raise DataError(
+                f"{self.faults[0]}{rest}, {total} in all; --skip-faulty leaves such out"
+            )
+        if total > self.most * (total + sound):
+            raise DataError(
+                f"{self.source}: expected at most {self.most:.0%} of the annotations to be faulty, "
+                f"got {total} of {total + sound}, the first: {self.faults[0]}"
+            )
+        for fault in self.faults:
+            self.note(f"annotations left out: {_kind_of(fault)}", fault)
 
     def notes(self) -> tuple[str, ...]:
         """Return a line for each kind of note."""
@@ -120,8 +152,12 @@ class ImageFinder:
                 for key in {tail, tail.rsplit(".", 1)[0]}:
                     self._by_tail[key].append(image)
 
-    def find(self, *names: str) -> Path | None:
-        """Return the image that the first fitting name means; None where none or several do."""
+    def find(self, *names: str, file: Path | None = None, split: str | None = None) -> Path | None:
+        """Return the image that the first fitting name means; None where none or several do.
+
+        Of several, the one beside the annotation ``file`` is meant, else that in a folder named
+        like the ``split``.
+        """
         several: list[Path] = []
         for name in names:
             parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
@@ -130,6 +166,10 @@ class ImageFinder:
             places = [self._whole.get("/".join(parts), [])]
             places += [self._by_tail.get("/".join(parts[n:]), []) for n in range(len(parts))]
             found = next(filter(None, places), [])
+            if len(found) > 1:
+                beside = [image for image in found if file and image.parent == file.parent]
+                alike = [image for image in found if split and self.split(image) == split]
+                found = next((few for few in (beside, alike) if len(few) == 1), found)
             if len(found) == 1:
                 self.used.add(found[0])
                 return found[0]
@@ -138,9 +178,48 @@ class ImageFinder:
             self.ambiguous["/".join(names[-1:])] = several
         return None
 
+    def split(self, image: Path) -> str | None:
+        """Return the split that the image's folders name."""
+        return folder_split(image.relative_to(self.folder).parts[:-1])
+
     def unused(self) -> list[Path]:
         """Return the images that were never found."""
         return [image for image in self.images if image not in self.used]
+
+
+def with_splits(
+    records: Iterable[Record], source: Path, finder: ImageFinder, findings: Findings
+) -> Iterator[Record]:
+    """Give records their splits: the file's own, else its folder's, else the image's folder's.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    source : Path
+        The folder that annotations were read from; folders count below it.
+    finder : ImageFinder
+        Of the images.
+    findings : Findings
+        Gets a note where two of these differ.
+
+    Yields
+    ------
+    Record
+    """
+    for record in records:
+        inside = record.file is not None and record.file.is_relative_to(source)
+        folders = record.file.relative_to(source).parts[:-1] if inside and record.file else ()
+        embedded = not record.image.is_relative_to(finder.folder)
+        said = {
+            "the annotation": record.split,
+            "the folder of the annotation": folder_split(folders),
+            "the folder of the image": None if embedded else finder.split(record.image),
+        }
+        given = {who: split for who, split in said.items() if split}
+        who, split = next(iter(given.items()), ("", None))
+        for other in (other for other in given if given[other] != split):
+            findings.note(f"splits in which {other} differs: {who} was followed", record.where)
+        yield replace(record, split=split)
 
 
 def image_folder(source: Path, images: Path | None) -> Path:
@@ -195,6 +274,7 @@ def to_dataset(
     marks: dict[Path, dict[Mark, None]] = {}
     splits: dict[Path, str] = {}
     broken: set[Path] = set()
+    spoiled: set[Path] = set()  # of whose marks some cannot be used
     for record in records:
         image = record.image
         if image in broken:
@@ -207,10 +287,13 @@ def to_dataset(
                 continue
             marks[image] = {}
         splits[image] = split or record.split or splits.get(image, "train")
+        before = len(findings.faults)
         for mark in _checked(record, findings):
             if mark in marks[image]:
                 findings.note("boxes left out: given twice", record.where)
             marks[image][mark] = None
+        if record.faulty or len(findings.faults) > before:
+            spoiled.add(image)
     found = sorted({mark.label for every in marks.values() for mark in every})
     order = tuple(dict.fromkeys(map(normal_name, names))) if names is not None else tuple(found)
     for label in found:
@@ -219,7 +302,13 @@ def to_dataset(
                 str(findings.source),
                 f"expected the classes {', '.join(order)}, got {label!r}; add it to the names",
             )
-    findings.refuse_faults()
+    for image, every in list(marks.items()):
+        known = {mark: None for mark in every if mark.label in order}
+        if not known and (image in spoiled or every):  # it is not free of defects
+            del marks[image]
+        else:
+            marks[image] = known
+    findings.refuse_faults(sum(max(1, len(every)) for every in marks.values()))
     if not marks:
         raise DataError(
             f"{findings.source}: expected annotated images, got none that can be used; check the "
@@ -297,6 +386,30 @@ def _images_below(folder: Path, skip: Path | None) -> Iterator[Path]:
         for file in sorted(files):
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
                 yield Path(current, file)
+
+
+def folder_split(folders: Sequence[str]) -> str | None:
+    """Recognise the split that folders name, the outermost first.
+
+    Unlike a file's name, a folder's means a split only as a whole word (a year may follow it):
+    ``Train`` and ``val2017`` do, ``test_pieces`` does not.
+
+    Examples
+    --------
+    >>> folder_split(["set", "VALID", "images"]), folder_split(["test_pieces"])
+    ('val', None)
+    """
+    for folder in folders:
+        word = re.sub(r"(?<=[a-z])(19|20)\d\d$", "", folder.strip().casefold())
+        if word in SPLIT_WORDS and word != "dev":
+            return SPLIT_WORDS[word]
+    return None
+
+
+def _kind_of(fault: str) -> str:
+    """What was expected, without the place and the numbers."""
+    expected = fault[fault.find("expected ") :].partition(", got")[0]
+    return re.sub(r"\d+(\.\d+)?", "N", expected)[:100]
 
 
 def split_of(text: str) -> str | None:

@@ -7,9 +7,12 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from aoi_tl.data.images import image_fault, image_size
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_text
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, split_of
+from aoi_tl.formats.masks import pieces
+from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split, split_of
+from aoi_tl.formats.run_lengths import draw_runs
 
 _COLUMNS = {
     "image": "image filename file_name file image_name image_path filepath path img img_path",
@@ -36,12 +39,25 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
 
     Commas, semicolons and tabs separate. Edges are ``xmin, ymin, xmax, ymax``, or ``x, y, w, h``
     with the upper left corner; in pixels, or as shares where none is above 1. A row without class
-    and box is an image without defects. A column ``split`` is taken over.
+    and box is an image without defects. A column ``split`` is taken over; of several tables each
+    is a split. Severstal's table, ``ImageId, ClassId, EncodedPixels``, is read too.
     """
-    source = _table_in(source) if source.is_dir() else source
-    header, rows = _rows(source)
+    for table, split in _tables_in(source) if source.is_dir() else [(source, None)]:
+        header, rows = _rows(table)
+        words = [word.strip().casefold().replace(" ", "_") for word in header]
+        if "encodedpixels" in words:
+            yield from _read_runs(table, words, rows, split, finder, findings)
+        else:
+            yield from _read_boxes(table, header, rows, split, finder, findings)
+
+
+def _read_boxes(
+    source: Path, header: list[str], rows: list[tuple[int, list[str]]], split: str | None,
+    finder: ImageFinder, findings: Findings,
+) -> Iterator[Record]:
     columns = _columns(header, source)
-    parsed = []
+    spoiled: dict[str, str] = {}
+    parsed: list[tuple[str, dict[str, str], tuple[float, float, float, float] | None]] = []
     for line, row in rows:
         cells = {what: row[at].strip() for what, at in columns.items() if at < len(row)}
         where = f"{source} line {line}"
@@ -53,12 +69,15 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             findings.fault(
                 where, f"expected four numbers for the box, got {','.join(row)[:60]!r}; correct it"
             )
+            spoiled.setdefault(cells["image"], where)
+            parsed.append((where, {"image": cells["image"]}, None))
             continue
         parsed.append((where, cells, edges))
     flat = [value for _, _, edges in parsed if edges for value in edges]
     share = bool(flat) and max(flat) <= 1 and any(value != int(value) for value in flat)
     for where, cells, edges in parsed:
-        image = finder.find(cells["image"])
+        own = split_of(cells.get("split", "")) or split
+        image = finder.find(cells["image"], file=source, split=own)
         if image is None:
             findings.note("annotated images not found", where)
             continue
@@ -66,21 +85,66 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             image,
             (Mark(cells.get("label", ""), edges),) if edges else (),
             where,
-            split_of(cells.get("split", "")),
+            own,
             _size(cells),
             share,
+            source,
+            cells["image"] in spoiled,
         )
 
 
-def _table_in(folder: Path) -> Path:
-    """The table of a folder, or of an unpacked zip."""
+def _read_runs(
+    source: Path, words: list[str], rows: list[tuple[int, list[str]]], split: str | None,
+    finder: ImageFinder, findings: Findings,
+) -> Iterator[Record]:
+    """Read rows of run lengths: every connected piece of a class becomes a box."""
+    places = {what: next((words.index(w) for w in names if w in words), None) for what, names in (
+        ("image", ("imageid", "image_id", "image", "filename")),
+        ("label", ("classid", "class_id", "class", "label")),
+        ("both", ("imageid_classid",)), ("runs", ("encodedpixels",)),
+    )}
+    for line, row in rows:
+        where = f"{source} line {line}"
+        cells = {what: row[at].strip() if at is not None and at < len(row) else ""
+                 for what, at in places.items()}
+        name, label = cells["image"], cells["label"]
+        if cells["both"]:
+            name, _, label = cells["both"].rpartition("_")
+        if not name:
+            findings.fault(where, "expected an ImageId, got none; correct the row")
+            continue
+        image = finder.find(name, file=source, split=split)
+        if image is None:
+            findings.note("annotated images not found", where)
+            continue
+        marks: tuple[Mark, ...] = ()
+        if cells["runs"] and cells["runs"] != "-1" and image_fault(image) is None:
+            height, width = image_size(image)
+            try:
+                marked = draw_runs(cells["runs"], height, width)
+            except ValueError:
+                findings.fault(
+                    where,
+                    f"expected pairs of a first pixel and a length inside the image of {width} x "
+                    f"{height} pixels, got {cells['runs'][:60]!r}; correct the row",
+                )
+                continue
+            marks = tuple(Mark(label or "defect", box) for box in pieces(marked))
+        yield Record(image, marks, where, split, file=source)
+
+
+def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:
+    """The table of a folder, or of an unpacked zip; or one for each split."""
     tables = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".csv", ".tsv"))
-    if len(tables) != 1:
+    splits = [folder_split(file.relative_to(folder).parts[:-1]) or split_of(file.stem)
+              for file in tables]
+    if len(tables) != 1 and (not tables or None in splits or len(set(splits)) < len(splits)):
         names = ", ".join(file.name for file in tables[:5])
         raise DataError(
-            f"{folder}: expected one table (.csv), got {names or 'none'}; name the file itself"
+            f"{folder}: expected one table (.csv), or one for each split, got {names or 'none'}; "
+            "name the file itself"
         )
-    return tables[0]
+    return list(zip(tables, splits, strict=True))
 
 
 def _rows(source: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

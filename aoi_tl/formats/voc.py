@@ -6,6 +6,7 @@ devkit counts pixels but most tools do not, and does not say where a fault is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -14,7 +15,15 @@ from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.images import image_size
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_text, read_xml
-from aoi_tl.formats.record import SPLIT_WORDS, Findings, ImageFinder, Mark, Record, bounding
+from aoi_tl.formats.record import (
+    SPLIT_WORDS,
+    Findings,
+    ImageFinder,
+    Mark,
+    Record,
+    bounding,
+    folder_split,
+)
 
 _CURE = "correct the file"
 
@@ -39,22 +48,36 @@ def read(
     files = _files(source)
     splits = _splits(source)
     for file in files:
-        root = read_xml(file)
+        try:
+            root = read_xml(file)
+        except DataError as error:
+            if len(files) == 1:
+                raise
+            findings.unreadable(error)
+            continue
         if root.tag != "annotation":
             findings.fault(str(file), f"expected <annotation>, got <{root.tag[:40]}>; {_CURE}")
             continue
         named = (root.findtext("filename") or "").strip()
-        image = finder.find(f"{file.parent.name}/{file.stem}", file.stem, named)
+        split = splits.get(file.stem)
+        image = finder.find(
+            f"{file.parent.name}/{file.stem}", file.stem, named, file=file,
+            split=split or folder_split(file.parts[:-1][-3:]),
+        )
         if image is None:
             findings.note("annotated images not found", file)
             continue
         height, width = number(root.findtext("size/height")), number(root.findtext("size/width"))
+        before = len(findings.faults)
+        marks = tuple(_marks(root, file, findings, first_pixel))
         yield Record(
             image,
-            tuple(_marks(root, file, findings, first_pixel)),
+            marks,
             str(file),
-            splits.get(file.stem),
+            split,
             (int(height), int(width)) if height and width else None,
+            file=file,
+            faulty=len(findings.faults) > before,
         )
 
 
@@ -148,7 +171,7 @@ def _marks(root: Element, file: Path, findings: Findings, first_pixel: int) -> I
         edges = [number(entry.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
         left, top, right, bottom = edges
         if left is None or top is None or right is None or bottom is None:
-            points = _polygon(entry) if entry.find("bndbox") is None else []
+            points = (_turned(entry) or _polygon(entry)) if entry.find("bndbox") is None else []
             if not points:
                 findings.fault(
                     where, f"expected xmin, ymin, xmax, ymax as numbers, got {edges}; {_CURE}"
@@ -156,6 +179,21 @@ def _marks(root: Element, file: Path, findings: Findings, first_pixel: int) -> I
                 continue
             left, top, right, bottom = bounding(points)
         yield Mark(name, (left - first_pixel, top - first_pixel, right, bottom))
+
+
+def _turned(entry: Element) -> list[tuple[float, float]]:
+    """Return the corners of roLabelImg's <robndbox>: centre, size, and an angle in radians."""
+    values = [number(entry.findtext(f"robndbox/{key}")) for key in ("cx", "cy", "w", "h", "angle")]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) != len(values):
+        return []
+    x, y, width, height, angle = numbers
+    cos, sin = math.cos(angle), math.sin(angle)
+    return [
+        (x + (right * width * cos - down * height * sin) / 2,
+         y + (right * width * sin + down * height * cos) / 2)
+        for right in (-1, 1) for down in (-1, 1)
+    ]
 
 
 def _polygon(entry: Element) -> list[tuple[float, float]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.ranking.comparison import (
@@ -99,6 +100,8 @@ def score_index(
     progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
     method: str = "paper",
+    detector_of: Callable[[Dataset], Path | None] = lambda source: None,
+    weights: Path | None = None,
 ) -> Ranking:
     """Rank the sources of an index that are closest to a target, and pick one.
 
@@ -122,6 +125,10 @@ def score_index(
     method : str, default "paper"
         What the order of those found is by, see `aoi_tl.ranking.measures.METHODS`. The search
         itself is by the paper's score.
+    detector_of : callable, optional
+        Gives the kept detector of a source, or None.
+    weights : Path, optional
+        The COCO checkpoint of the measures that compare features.
 
     Returns
     -------
@@ -139,14 +146,16 @@ def score_index(
         raise DataError(f"expected --top of at least 1, got {top}")
     with SignatureIndex(file) as index, open_cache(cache) as signatures:
         comparison = Comparison(
-            [target], [], index.n_clusters, method, solver, sample, progress, signatures
+            [target], [], index.n_clusters, method, solver, sample, progress, signatures,
+            weights=weights,
         )
         wanted = comparison.target(target)
         found = index.search(
             wanted.signature, wanted.label_space, top, [str(target.path.resolve())]
         )
     aliases = getattr(target, "aliases", {})
-    sources = [_domain(row, method, solver, aliases) for row in found.rows]
+    sources = [replace(_domain(row, method, solver, aliases, detector_of), weights=weights)
+               for row in found.rows]
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
         if wanted.unreadable else []
@@ -160,7 +169,8 @@ def score_index(
 
 
 def _domain(
-    row: IndexRow, method: str, solver: Solver, aliases: Mapping[str, str]
+    row: IndexRow, method: str, solver: Solver, aliases: Mapping[str, str],
+    detector_of: Callable[[Dataset], Path | None],
 ) -> Domain:
     """A source as the index knows it; its labels are read where the method looks at them."""
     known = Domain(
@@ -169,4 +179,5 @@ def _domain(
     if not looks_at_labels(method):
         return known
     dataset = load_dataset(row.path, aliases)
-    return replace(known, names=dataset.names, samples=read_labelled(dataset))
+    return replace(known, names=dataset.names, samples=read_labelled(dataset),
+                   detector=detector_of(dataset))

@@ -171,7 +171,7 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
         axes.set(xlabel=f"{name} on the target's test split", ylim=(len(arms) - 0.5, -0.5))
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         wanted = [c for c in ("arm", "seed", metric) if c in rows]
-        return chart(figure, f"arms-{metric}", f"{name} of every arm: a dot a seed, a bar for the "
+        return chart(figure, f"arms-{metric}", f"Every arm's {name}: a dot a seed, a bar for the "
                      "mean, bands for the intervals", rows[wanted])
 
 

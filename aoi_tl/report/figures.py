@@ -68,7 +68,7 @@ def draw_curves(
     bytes
         A PNG.
     """
-    figure, axes = _canvas(6.4, 4.6)
+    figure, axes = canvas(6.4, 4.6)
     colours = arm_colours(list(curves))
     for arm, seeds in curves.items():
         x = seeds[0][0]
@@ -100,7 +100,7 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
         A PNG.
     """
     arms = list(dict.fromkeys(rows["arm"]))
-    figure, axes = _canvas(6.4, 0.9 + 0.5 * len(arms))
+    figure, axes = canvas(6.4, 0.9 + 0.5 * len(arms))
     colours = arm_colours(arms)
     table = summary[summary["metric"] == metric].set_index("arm")
     for place, arm in enumerate(arms):
@@ -118,7 +118,18 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
     return _png(figure)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Give an empty figure of the house's looks, with its axes.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+
+    Returns
+    -------
+    figure, axes
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -82,9 +82,10 @@
       for (const cell of cells) {
         const value = pair(cell)?.[key];
         const known = value !== null && value !== undefined;
-        if (wide) cell.textContent = known ? number(value, key === "emd" ? 1 : 2) : "–";
+        if (wide) cell.textContent = known ? number(value, key === "emd" || key === "estimated_gain" ? 1 : 2) : "–";
         if (!known) { cell.style.cssText = ""; continue; }
-        const near = 1 - (value - low) / span; // darker is closer
+        const rise = (value - low) / span;
+        const near = key === "estimated_gain" ? rise : 1 - rise; // darker is better
         const light = 94 - 64 * near;
         cell.style.background = `hsl(205 75% ${light}%)`;
         cell.style.color = light > 55 ? "#101418" : "#fff";
@@ -99,6 +100,7 @@
       detail.textContent = found
         ? `${source} for ${target}: EMD ${number(found.emd, 1)} × Gini ${number(found.gini, 3)} ÷ ` +
           `${found.shared} shared classes = discrepancy ${number(found.discrepancy, 3)}` +
+          (found.estimated_gain === null ? "" : `, expected gain ${number(found.estimated_gain, 1)} points`) +
           (found.rank ? `, rank ${found.rank}.` : ".") + (found.why ? ` ${found.why}.` : "")
         : `${source} for ${target}: not scored.`;
     };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -60,12 +60,16 @@ class AdaptedData:
         The target's classes: those with an instance in its train or validation split.
     progress : callable
         Called with what is being written.
+    parts : mapping of Path to str
+        Which part each of the target's training images shows: few labelled images hold all of a
+        part's images or none. Every image is a part of its own unless given.
     """
 
     run: RunFolder
     experiment: Experiment
     label_space: tuple[str, ...]
     progress: Callable[[str, int, int], None]
+    parts: Mapping[Path, str] = field(default_factory=dict)
     made: dict[tuple[str, Step], Prepared] = field(default_factory=dict)
     held_out: set[str] = field(default_factory=set)
 
@@ -76,7 +80,7 @@ class AdaptedData:
     def few(self, dataset: Dataset, size: int, seed: int) -> Prepared:
         """Give some of a dataset's training images, and no other split."""
         return self._once(f"{dataset.name}-n{size}-s{seed}", "before", lambda folder: (
-            nested_subsets(dataset, self._sizes, seed)[size]
+            nested_subsets(dataset, self._sizes, seed, self.parts)[size]
         ))
 
     def folds(self, labelled: Prepared, number: int) -> tuple[Prepared, ...]:

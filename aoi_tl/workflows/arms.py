@@ -87,7 +87,9 @@ class Arms:
                 key["images"] = work.chain.images or "all"
             rows.append({**key, **found["scores"], "source": work.chain.source or "",
                          "notes": found["notes"]})
-            per_class += [{**key, **classes} for classes in found["classes"]]
+            # There `images` are the test images of a class; the target's own go by another name.
+            mine = {"labelled" if name == "images" else name: value for name, value in key.items()}
+            per_class += [{**mine, **classes} for classes in found["classes"]]
             operating += [{**key, **line} for line in found.get("operating", ())]
             timings |= {row["stage"]: row for row in found["timings"]}  # stages may be shared
         for name, lines in (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aoi_tl.data.dataset import SPLITS, Dataset
+from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.dataset_names import distinct_names
 from aoi_tl.data.faults import (
     KINDS,
@@ -23,6 +25,8 @@ from aoi_tl.data.faults import (
     same_labels,
 )
 from aoi_tl.duplicates.pairs import CERTAIN, Duplicates, find_duplicates
+from aoi_tl.duplicates.parts import Defects
+from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 from aoi_tl.workflows.progress import Progress, silent
 
@@ -117,9 +121,10 @@ def run_check(
     Parameters
     ----------
     paths : sequence of path-like
-        ``data.yaml`` files.
+        ``data.yaml`` files, or folders: of such a file, or of annotations in another format.
     out : path-like, optional
-        A folder: gets ``<dataset>/check.json`` for each.
+        A folder: gets ``<dataset>/check.json`` for each, and ``<dataset>/imported`` where
+        annotations are of another format.
     duplicates : bool
         Whether to read the pixels, and so find broken, blank and tiny images, copies and
         near-duplicates; else only files and labels are looked at.
@@ -139,7 +144,7 @@ def run_check(
     inspections: list[Inspection] = []
     for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
         progress("reading labels", number, len(files))
-        inspections.append(replace(inspect_dataset(path), name=name))
+        inspections.append(replace(_inspected(path, name, out), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
         shelf = _Shelf(inspections, workers, progress)
@@ -163,6 +168,34 @@ def run_check(
     return tuple(checked)
 
 
+def _inspected(path: Path, name: str, out: str | Path | None) -> Inspection:
+    """Inspect a dataset; that of a folder is its YAML, else what its annotations become."""
+    from aoi_tl.files.run_folder import folder_name
+    from aoi_tl.formats import import_dataset
+
+    if not path.is_dir():
+        return inspect_dataset(path)
+    inside = [file for file in (path / "data.yaml", path / "dataset.yaml") if file.is_file()]
+    inside += sorted(path.glob("*.yaml"))
+    if inside:
+        return inspect_dataset(inside[0])
+    place = Path(out or tempfile.mkdtemp()) / folder_name(name) / "imported"
+    if (place / "data.yaml").is_file():
+        shutil.rmtree(place)  # of an earlier check
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        done = import_dataset(None, path, place, link=True, skip_faulty=True, most_faulty=1.0)
+    except DataError as error:
+        return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
+    found = inspect_dataset(done.path)
+    faults = [fault.partition(": expected") for fault in done.faults]
+    return replace(found, path=path, findings=(
+        *(Finding("annotation", where, (expected + what).removeprefix(": "))
+          for where, expected, what in faults),
+        *found.findings,
+    ))
+
+
 class _Shelf:
     """All images of several datasets, each read once, and which of them show the same thing."""
 
@@ -177,8 +210,13 @@ class _Shelf:
             for inspection in inspections
         ]
         self.images = list(places)
+        labelled = _Labelled()
+        for inspection in inspections:
+            for entry in inspection.entries:
+                labelled.add(entry, inspection.names)
         self.found: Duplicates = find_duplicates(
-            self.images, workers, lambda done, total: progress("reading images", done, total)
+            self.images, workers, lambda done, total: progress("reading images", done, total),
+            defects=labelled.of(self.images),
         )
 
     def findings(self, number: int) -> Iterator[Finding]:
@@ -194,6 +232,7 @@ class _Shelf:
         for other in range(len(self.inspections)):
             if other != number:
                 yield from self._across_datasets(number, other)
+        yield from self._repeated_design(number)
 
     def _mask(self, positions: np.ndarray) -> np.ndarray:
         mask = np.zeros(len(self.images), bool)
@@ -239,6 +278,22 @@ class _Shelf:
                         SPLITS[later],
                     )
 
+    def _repeated_design(self, number: int) -> Iterator[Finding]:
+        design = self.found.design[self.positions[number]]
+        if (design < 0).all():
+            return
+        largest = int(np.bincount(design[design >= 0]).argmax())
+        images = int((design == largest).sum())
+        what = (f"one design, on several parts, makes {images / len(design):.0%} of the images "
+                f"({images} of {len(design)})")
+        others = [
+            inspection.name for k, inspection in enumerate(self.inspections)
+            if k != number and (self.found.design[self.positions[k]] == largest).any()
+        ]
+        if others:
+            what += f"; it is also in {', '.join(others)}"
+        yield Finding("repeated design", self.inspections[number].name, what)
+
     def _across_datasets(self, number: int, other: int) -> Iterator[Finding]:
         entries = self.inspections[number].entries
         theirs = self._mask(self.positions[other])
@@ -265,6 +320,24 @@ class _Shelf:
                 )
 
 
+class _Labelled:
+    """What is labelled on the images of several datasets, classes numbered by their names."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._defects: dict[str, Defects] = {}
+
+    def add(self, image: Entry | Sample, names: Sequence[str]) -> None:
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in names]
+        place = real_path(image.image)
+        if len(image.classes) or place not in self._defects:
+            classes = np.array(numbers, np.int64)[image.classes]
+            self._defects[place] = Defects(classes, image.boxes)
+
+    def of(self, images: Sequence[str]) -> list[Defects]:
+        return [self._defects[image] for image in images]
+
+
 def _like(likeness: float) -> str:
     return "equals" if likeness > 1 else f"like ({likeness:.2f})"
 
@@ -279,7 +352,8 @@ def unseen_images_in(
     target : Dataset
         Its val and test splits count.
     sources : sequence of Dataset
-        Compared by pixels: other exposures and overlapping crops count as well as equal files.
+        Compared by pixels: other exposures and overlapping crops count as well as equal files;
+        other parts of one design, with other defects, do not. Under the target's class names.
     workers : int
         Threads that read images.
     progress : callable
@@ -296,10 +370,14 @@ def unseen_images_in(
         {real_path(s.image): s.image for s in source.samples} for source in sources
     ]
     images = list(dict.fromkeys([*unseen, *(image for one in theirs for image in one)]))
+    labelled = _Labelled()
+    for dataset in (target, *sources):
+        for sample in dataset.samples:
+            labelled.add(sample, dataset.names)
     hidden = np.array([image in unseen for image in images], dtype=bool)
     found = find_duplicates(
         images, workers, lambda done, total: progress("looking for test images", done, total),
-        across=hidden,
+        across=hidden, defects=labelled.of(images),
     )
     return tuple(
         [
@@ -310,6 +388,36 @@ def unseen_images_in(
         ]
         for one in theirs
     )
+
+
+def parts_of(
+    dataset: Dataset, workers: int = 2, progress: Progress = silent
+) -> dict[Path, str]:
+    """Say which part each training image of a dataset shows.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Copies, other exposures and overlapping crops of its train split show one part.
+    workers : int
+        Threads that read images.
+    progress : callable
+        Progress callback, called with ``(what, done, total)``.
+
+    Returns
+    -------
+    dict of Path to str
+        The part's number by image.
+    """
+    samples = dataset.split("train").samples
+    found = find_duplicates(
+        [real_path(sample.image) for sample in samples], workers,
+        lambda done, total: progress("looking for copies", done, total),
+        defects=[Defects(sample.classes, sample.boxes) for sample in samples],
+    )
+    return {
+        sample.image: str(part) for sample, part in zip(samples, found.groups, strict=True)
+    }
 
 
 def run_split(
@@ -333,7 +441,8 @@ def run_split(
         Of train, val and test; they sum to 1.
     groups : path-like, optional
         A CSV with the columns ``image`` (file name, or its stem) and ``group``; without it,
-        copies, exposures and overlapping crops are found and kept together.
+        copies, exposures and overlapping crops are found and kept together; other parts of one
+        design, with other defects, are not.
     seed : int
         Decides between equally good splits.
     progress : callable
@@ -346,14 +455,15 @@ def run_split(
     data : Path
         The new ``data.yaml``.
     table : Table
-        Images, groups and boxes per class in each split.
+        Images, groups and boxes per class in each split. Its title says which shares were missed
+        by more than ten points, and why.
 
     Raises
     ------
     DataError
         The dataset or the groups cannot be used, or there are fewer groups than splits.
     """
-    from aoi_tl.data.splitting import read_groups, split_by_group
+    from aoi_tl.data.splitting import read_groups, shares_missed, split_by_group
     from aoi_tl.data.yolo.read import load_dataset
     from aoi_tl.data.yolo.write import write_dataset
     from aoi_tl.report.tables import Table
@@ -365,7 +475,8 @@ def run_split(
     images = [sample.image for sample in samples]
     if groups is None:
         found = find_duplicates(
-            images, workers, lambda done, total: progress("reading images", done, total)
+            images, workers, lambda done, total: progress("reading images", done, total),
+            defects=[Defects(sample.classes, sample.boxes) for sample in samples],
         )
         numbers = found.groups
     else:
@@ -374,6 +485,7 @@ def run_split(
         np.bincount(sample.classes, minlength=len(dataset.names)) for sample in samples
     ]) if samples else np.zeros((0, len(dataset.names)), int)
     chosen = split_by_group(numbers, counts, shares, np.random.default_rng(seed))
+    missed = shares_missed(numbers, chosen, shares)
     anew = replace(dataset, notes=(), samples=tuple(
         replace(sample, split=SPLITS[split]) for sample, split in zip(samples, chosen, strict=True)
     ))
@@ -387,6 +499,6 @@ def run_split(
          *(str(int(n)) for n in counts[chosen == k].sum(axis=0)))
         for k, split in enumerate(SPLITS)
     )
-    table = Table(f"{dataset.name}, split by group", ("split", "images", "groups", *dataset.names),
-                  rows)
+    table = Table(f"{dataset.name}, split by group" + (f": {missed}" if missed else ""),
+                  ("split", "images", "groups", *dataset.names), rows)
     return written, table

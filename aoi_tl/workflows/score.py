@@ -11,6 +11,7 @@ from aoi_tl.caches.dataset_cache import read_summaries
 from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.caches.signature_index import SignatureIndex
 from aoi_tl.checkpoints.finding import find_checkpoint
+from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.data.summary import Summary
 from aoi_tl.errors import ExperimentError
@@ -143,6 +144,7 @@ def run_score_index(
     resume: bool = False,
     progress: Progress = silent,
     engine: Engine | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
 
@@ -166,6 +168,8 @@ def run_score_index(
         Called with what is being done.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
+    weights : str, optional
+        The COCO checkpoint of the measures that compare features: a name or a path.
 
     Returns
     -------
@@ -193,8 +197,13 @@ def run_score_index(
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]
+
+            def detector_of(source: Dataset) -> Path | None:
+                return kept_detectors([source], chosen["method"], cache).get(source.name)
+
             return [score_index(target, file, top, solver, sample, images_done, cache,
-                                chosen["method"])]
+                                chosen["method"], detector_of,
+                                _weights(chosen["method"], weights))]
 
         said = {"score": chosen, "top": top, "target": target.fingerprint}
         return _run(rank, [target], said, out, resume, progress)[0].to_dict()

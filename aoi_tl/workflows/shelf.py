@@ -25,7 +25,7 @@ from aoi_tl.files.run_folder import folder_name, write_atomically
 from aoi_tl.workflows.check import unseen_images_in
 from aoi_tl.workflows.progress import Progress, silent
 
-_FORMAT = "1"  # raised when likeness comes to mean something else
+_FORMAT = "2"  # raised when likeness comes to mean something else
 
 
 def read_data(
@@ -55,7 +55,7 @@ def read_data(
     """
     target, *sources = load_with_aliases(
         [experiment.target, *experiment.source_files], experiment.aliases,
-        [None, *experiment.source_names],
+        [None, *experiment.source_names], experiment.faulty == "skip",
     )
     names = [target.name, *(source.name for source in sources)]
     folders = [folder_name(name) for name in names]
@@ -83,11 +83,12 @@ def read_data(
 
 
 def load_with_aliases(
-    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = ()
+    paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = (),
+    skip_faulty: bool = False,
 ) -> list[Dataset]:
     """Load datasets, tell their names apart, and bring their class names under common ones."""
     datasets = [
-        replace(load_dataset(path), name=name)
+        replace(load_dataset(path, skip_faulty=skip_faulty), name=name)
         for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
     ]
     if aliases is None:
@@ -169,18 +170,17 @@ def _shared(
 ) -> list[dict[str, float]]:
     """For each source, how like its images are to unseen ones, by the hash of their content.
 
-    What was once found is looked up, for as long as the images are the same.
+    What was once found is looked up, for as long as the images and their labels are the same.
     """
-    unseen = [content_hash(sample.image) for sample in target.split("val", "test").samples]
+    unseen = target.split("val", "test")
     files = []
     for source in sources:
-        contents = [content_hash(sample.image) for sample in source.samples]
-        words = "\n".join([_FORMAT, *sorted(unseen), "", *sorted(contents)])
+        words = "\n".join([_FORMAT, unseen.fingerprint(), source.fingerprint()])
         key = hashlib.sha256(words.encode()).hexdigest()
         files.append(cache_folder() / "overlaps" / f"{key}.json")
     known = [_looked_up(file) for file in files]
     fresh = [source for source, found in zip(sources, known, strict=True) if found is None]
-    if unseen and fresh:
+    if unseen.samples and fresh:
         searched = iter(unseen_images_in(target, fresh, progress=progress))
         for number, file in enumerate(files):
             if known[number] is None:

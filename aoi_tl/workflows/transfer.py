@@ -27,6 +27,7 @@ from aoi_tl.workflows.adapted import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.check import parts_of
 from aoi_tl.workflows.kept import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Progress, silent
@@ -233,8 +234,9 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     target, sources, notes = read_data(experiment, progress)
     notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
-        # Where the files lie and where the work is done makes no other run of it.
-        mode="json", exclude={"target", "sources", "aliases", "engine"}
+        # Where the files lie and where the work is done makes no other run of it; what faulty rows
+        # are left out shows in the data.
+        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty"}
     )
     with SignatureCache() as cache:  # it knows the contents of files that did not change
         data = {
@@ -489,7 +491,12 @@ def adapt(
         When a source has no training instance of the target's classes, or the target fewer
         training images than asked for.
     """
-    data = AdaptedData(run, experiment, target.split("train", "val").label_space, progress)
+    draws = any(size != "all" for size in experiment.target_images)
+    data = AdaptedData(
+        run, experiment, target.split("train", "val").label_space, progress,
+        parts_of(target, progress=progress) if draws else {},
+    )
+    data.whole(target)  # every arm is evaluated on its test split, however few images it sees
     detectors = source_detectors(experiment, ranking, data, sources, weights)
     chains: dict[int, list[Chain]] = {seed: [] for seed in experiment.seeds}
     for seed, found in chains.items():

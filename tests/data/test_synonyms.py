@@ -125,3 +125,64 @@ def test_real_sets_find_each_other(shared):
         ("scratches", "scratch", "plural"),
         ("blowhole", "pinhole", "near synonym"),
     }
+
+
+DEEP_PCB = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+HRI_PCB = ("Missing_hole", "Mouse_bite", "Open_circuit", "Short", "Spur", "Spurious_copper")
+NEU = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
+GC10 = ("1_chongkong", "2_hanfeng", "3_yueyawan", "punching_hole", "oil_spot", "yiwu")
+
+
+def test_two_public_sets_of_bare_boards_find_each_other():
+    assert proposed(DEEP_PCB, *HRI_PCB) == {
+        "Missing_hole": ("pin-hole", "near synonym"), "Mouse_bite": ("mousebite", "spelling"),
+        "Open_circuit": ("open", "synonym"), "Short": ("short", "spelling"),
+        "Spur": ("spur", "spelling"), "Spurious_copper": ("copper", "synonym"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "expected"),
+    [
+        (DEEP_PCB, ("开路", "短路", "毛刺"), {"开路": "open", "短路": "short", "毛刺": "spur"}),
+        (("burr", "crack"), ("毛刺", "裂纹"), {"毛刺": "burr", "裂纹": "crack"}),
+        (NEU, GC10, {"yiwu": "inclusion"}),
+        (("Center", "Donut", "Edge-Loc", "Edge-Ring", "Loc", "Near-full", "Random", "Scratch"),
+         ("C", "D", "EL", "ER", "L", "NF", "R", "S"),
+         {"C": "Center", "D": "Donut", "EL": "Edge-Loc", "ER": "Edge-Ring", "L": "Loc",
+          "NF": "Near-full", "R": "Random", "S": "Scratch"}),
+        (("D00", "D10", "D20", "D40"), ("Schlagloch", "alligator crack", "Längsriss"),
+         {"Schlagloch": "D40", "alligator crack": "D20", "Längsriss": "D00"}),
+        (("live_knot", "dead_knot", "resin"), ("活节", "死节", "marrow"),
+         {"活节": "live_knot", "死节": "dead_knot"}),
+        (("scratch", "dent"), ("Kratzer", "打痕", "스크래치", "abolladura"),
+         {"Kratzer": "scratch", "打痕": "dent", "스크래치": "scratch", "abolladura": "dent"}),
+    ],
+)
+def test_words_of_an_industry_are_known_where_both_sets_speak_of_it(target, source, expected):
+    found = {name: own for name, (own, _) in proposed(target, *source).items()}
+    assert found == expected
+
+
+def test_words_of_one_industry_mean_nothing_elsewhere():
+    assert proposed(("open", "closed"), "open circuit", "door") == {}
+    assert proposed(("C", "bolt"), "center", "nut") == {}
+
+
+def test_a_generic_word_joins_nothing_across_industries():
+    boards, fabric = (*DEEP_PCB, "stain"), ("结头", "毛粒", "Stains", "Spot", "dirt")
+    assert proposed(boards, *fabric) == {}
+    assert proposed(("stain", "crack"), "Stains")["Stains"] == ("stain", "plural")
+
+
+def test_every_industry_is_traceable_and_none_of_its_words_has_two_meanings():
+    assert len(TABLE["domains"]) >= 9
+    for domain in TABLE["domains"].values():
+        assert len(domain["sets"]) >= 2
+        keys = [key for group in domain["same"] for key in {*map(_singular, group)}]
+        assert len(keys) == len(set(keys))
+    translated = [_singular(w) for words in TABLE["other languages"].values() for w in words]
+    known = {_singular(name) for group in TABLE["same"] for name in group}
+    assert len(translated) == len(set(translated))
+    assert not known & set(translated)
+    assert set(TABLE["other languages"]) <= {group[0] for group in TABLE["same"]}

@@ -66,3 +66,12 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         )["map50", "arm", None]
         held += interval.low <= 0.6 <= interval.high
     assert 87 <= held <= 99
+
+
+def test_both_ends_leave_out_a_fortieth() -> None:
+    # Of 20 images 10 are found. Fewer than 6 in a sample have a chance of 0.021, fewer than 7 one
+    # of 0.058; more than 14 and more than 13 the same.
+    result = bootstrap_arms({"arm": {0: images_found([True, False] * 10)}}, samples=6000)
+    interval = result["map50", "arm", None]
+    assert interval.low == pytest.approx(6 / 20, abs=0.01)
+    assert interval.high == pytest.approx(14 / 20, abs=0.01)

@@ -64,3 +64,15 @@ def test_faults() -> None:
         score_predictions([0, 3], [0, 1], NAMES)
     with pytest.raises(ValueError, match="got Inked"):
         score_predictions([0], [0], NAMES).f1_of(["Inked"])
+
+
+def test_a_single_image_of_a_class_counts() -> None:
+    scores = score_predictions([0, 0, 1], [0, 0, 0], NAMES)
+    assert scores.f1.tolist() == pytest.approx([4 / 5, 0, 0])
+    assert scores.macro_f1 == pytest.approx(2 / 5)
+
+
+def test_a_class_that_is_named_but_never_there_counts() -> None:
+    scores = score_predictions([0, 0, 1], [0, 2, 1], NAMES)
+    assert scores.f1.tolist() == pytest.approx([2 / 3, 1, 0])
+    assert scores.macro_f1 == pytest.approx(5 / 9)

@@ -188,3 +188,21 @@ def test_joined_predictions_keep_their_images() -> None:
     assert np.allclose(image_scores(both), np.vstack([image_scores(one), image_scores(other)]))
     with pytest.raises(ValueError, match="one list of classes"):
         join_predictions([one, drawn(5, 3, 0)])
+
+
+def test_a_share_leaves_out_a_fortieth_at_both_ends() -> None:
+    # As many as of 20 coins show heads: fewer than 6 have a chance of 0.021, fewer than 7 0.058.
+    among, counted = np.ones(20, bool), np.arange(20) < 10
+    drawn = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=20_000)
+    share = operating._share(counted, among, drawn, 0.95)
+    assert share is not None
+    assert (share.value, share.low, share.high) == pytest.approx((0.5, 0.3, 0.7))
+
+
+def test_the_chosen_point_tells_its_own_rates() -> None:
+    seen = drawn(80, 2, seed=3, skill=1.0)
+    point = choose_thresholds(seen, escape=0.3)
+    assert 0 < point.escaped < point.defective
+    assert point.escape == point.escaped / point.defective
+    assert point.overkill == point.rejected / point.good
+    assert point.escape < point.escape_at_most < 1

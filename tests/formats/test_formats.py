@@ -218,7 +218,7 @@ def test_what_is_odd_is_mended_and_counted(tmp_path, picture, put):
 
 def test_the_settings_are_checked(tmp_path, put, refused):
     table = put("t.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,dent,1,2,30,40\n")
-    assert "expected a format of coco, voc" in refused("yolo", table)
+    assert "expected a format of coco, voc" in refused("pascal", table)
     assert "expected train, val or test" in refused("csv", table, split="dev")
     assert "expected first_pixel 0 or 1" in refused("csv", table, first_pixel=2)
     assert "got nothing there" in refused("csv", tmp_path / "none.csv")

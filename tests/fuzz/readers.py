@@ -71,17 +71,20 @@ def file_reader(name: str, read: Callable[[Path], object]) -> Callable[[Path], A
     return prepare
 
 
-def importer(format_: str, name: str) -> Callable[[Path], Any]:
+def importer(format_: str | None, name: str, **beside: str) -> Callable[[Path], Any]:
     def read(file: Path) -> object:
-        out = file.parent.parent / "out"
+        out = notes_of(file).parent / "out"
         try:
-            return import_dataset(format_, file, out, file.parents[1] / "images")
+            source = notes_of(file) if format_ in (None, "yolo", "deeppcb") else file
+            return import_dataset(format_, source, out, notes_of(file).parent / "images")
         finally:
             shutil.rmtree(out, ignore_errors=True)
 
     def prepare(folder: Path) -> Callable[[bytes], object]:
         draw(folder, "images/a.png", "images/b.png")
-        (folder / "notes").mkdir()
+        (folder / "notes" / name).parent.mkdir(parents=True)
+        for other, content in beside.items():
+            (folder / "notes" / other).write_text(content)
 
         def given(content: bytes) -> object:
             (folder / "notes" / name).write_bytes(content)
@@ -90,6 +93,11 @@ def importer(format_: str, name: str) -> Callable[[Path], Any]:
         return given
 
     return prepare
+
+
+def notes_of(file: Path) -> Path:
+    """The folder of annotations that a file lies in."""
+    return next(folder for folder in file.parents if folder.name == "notes")
 
 
 def load_and_write(file: Path) -> object:
@@ -265,7 +273,9 @@ COCO = {
                {"id": "2", "file_name": "b.png"}],
     "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]},
                     {"id": 2, "image_id": "2", "category_id": 2, "iscrowd": 0,
-                     "segmentation": [[1, 1, 5, 1, 5, 5]]}],
+                     "segmentation": [[1, 1, 5, 1, 5, 5]]},
+                    {"id": 3, "image_id": 1, "category_id": 1,
+                     "segmentation": {"size": [10, 20], "counts": "l14X4"}}],
     "categories": [{"id": 1, "name": "dent"}, {"id": 2, "name": "hole"}],
 }
 LABELME = {
@@ -280,6 +290,14 @@ VOC = b"""<annotation><filename>a.png</filename><size><width>20</width><height>1
 <object><name>dent</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>
 </object><object><name>hole</name><polygon><x1>1</x1><y1>1</y1><x2>5</x2><y2>1</y2><x3>5</x3>
 <y3>5</y3></polygon></object></annotation>"""
+TURNED = VOC.replace(b"<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>",
+                     b"<robndbox><cx>5</cx><cy>5</cy><w>4</w><h>2</h><angle>.5</angle></robndbox>")
+ENCODED = [
+    f'<?xml version="1.0" encoding="{encoding}"?>'.encode(encoding)
+    + VOC.decode().replace("dent", word).encode(encoding)
+    for encoding, word in (("gbk", "划痕"), ("big5", "刮痕"), ("shift_jis", "キズ"))
+] + [VOC.replace(b"dent", "划痕".encode("gbk")), VOC.decode().encode("utf-16")]
+RUNS = [["ImageId", "ClassId", "EncodedPixels"], ["a.png", 1, "1 5 21 5"], ["b.png", 2, ""]]
 CVAT = b"""<annotations><meta><task><labels><label><name>dent</name></label></labels></task></meta>
 <image id="0" name="a.png" width="20" height="10" subset="Train"><box label="dent" xtl="1" ytl="2"
 xbr="5" ybr="6" rotation="30"/><polygon label="dent" points="1,1;5,1;5,5"/><ellipse label="dent"
@@ -308,6 +326,18 @@ READERS: dict[str, Reader] = {
     "coco": Reader(importer("coco", "a.json"), lambda f: files.jsons(COCO)),
     "labelme": Reader(importer("labelme", "a.json"), lambda f: files.jsons(LABELME, INSIDE)),
     "voc": Reader(importer("voc", "a.xml"), lambda f: files.xmls(VOC)),
+    "turned voc": Reader(importer("voc", "a.xml"), lambda f: files.xmls(TURNED)),
+    "encoded voc": Reader(importer("voc", "a.xml"), lambda f: files.edited(
+        ENCODED, [b"\0", b"\xff\xfe", b"\x81", b"\xb0\xa1", b"encoding='big5'", b"utf-16",
+                  b"<!DOCTYPE a [<!ENTITY a 'b'>]>", b"&a;", b"zip"])),
+    "yolo": Reader(importer("yolo", "a.txt", **{"classes.txt": "dent\nhole\n"}),
+                   lambda f: files.rows(*ROWS)),
+    "yolo names": Reader(importer("yolo", "obj.names", **{"a.txt": "0 .5 .5 .1 .1\n"}),
+                         lambda f: files.rows(b"dent\nhole\n")),
+    "deeppcb": Reader(importer("deeppcb", "a_not/a.txt"), lambda f: files.rows(
+        b"1 2 5 6 3\n2,3,6,7,6\n")),
+    "run lengths": Reader(importer("csv", "a.csv"), lambda f: files.tables(RUNS)),
+    "recognised": Reader(importer(None, "a.json"), lambda f: files.jsons(COCO, LABELME)),
     "cvat": Reader(importer("cvat", "a.xml"), lambda f: files.xmls(CVAT)),
     "csv": Reader(importer("csv", "a.csv"), lambda f: files.tables(BOXES, BARE)),
     "zip": Reader(importer("coco", "a.zip"), lambda f: files.archives(

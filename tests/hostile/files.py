@@ -84,6 +84,10 @@ def coco(**changes: Any) -> Callable[[Path], object]:
     return text(json.dumps({**COCO, **changes}))
 
 
+def encoded(words: str, encoding: str) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(words.encode(encoding))
+
+
 def labelme(**changes: Any) -> Callable[[Path], object]:
     shape = {"label": "dent", "shape_type": "rectangle", "points": [[1, 1], [5, 5]]}
     return text(json.dumps({"imagePath": "a.png", "shapes": [shape], **changes}))
@@ -122,6 +126,24 @@ ANNOTATIONS: dict[tuple[str, str], Callable[[Path], object]] = {
         "filename,class,xmin,ymin,xmax,ymax\na.png," + "x" * 1_000_000 + ",1,1,3,3\n"),
     **{(format_, f"is {what}"): make for format_ in ("voc", "cvat", "coco", "labelme", "csv")
        for what, make in NO_FILES.items()},
+}
+for encoding in ("gbk", "utf-16", "shift_jis", "big5"):
+    ANNOTATIONS["voc", f"billion laughs in {encoding}"] = encoded(
+        f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE a [{LAUGHS}]>' + VOC.format("&l9;"),
+        encoding)
+ANNOTATIONS |= {
+    ("voc", "encoding that is a decoder"): text(
+        '<?xml version="1.0" encoding="zip"?>' + VOC.format("dent")),
+    ("coco", "mask of the size of a city"): coco(annotations=[
+        {"id": 1, "image_id": 1, "category_id": 1,
+         "segmentation": {"size": [10**9, 10**9], "counts": [10**18 - 1, 1]}}]),
+    ("coco", "run lengths without end"): coco(annotations=[
+        {"id": 1, "image_id": 1, "category_id": 1,
+         "segmentation": {"size": [8, 8], "counts": "o" * 1_000_000}}]),
+    ("csv", "runs that leave the image"): text(
+        "ImageId,ClassId,EncodedPixels\na.png,1," + "1 999999999 " * 10_000 + "\n"),
+    ("csv", "numbers of many digits"): text(
+        "ImageId,ClassId,EncodedPixels\na.png,1," + "9" * 100_000 + " 1\n"),
 }
 for key in [("voc", "path that climbs out"), ("csv", "path that climbs out")]:
     ANNOTATIONS[key] = text(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aoi_tl.ranking.auto import FITTED, Estimator, estimate, fit_leaving_out
+from aoi_tl.ranking.auto import FITTED, estimate, fit_leaving_out
 
 
 def measured(**values):
@@ -13,30 +13,25 @@ def measured(**values):
 def test_the_detector_is_asked_first_and_data_else():
     data = measured(overlap=1.0, box=0.5)
     gain, (low, high) = estimate(data)
-    assert gain == pytest.approx(FITTED["data"].gain([1.0, 0.5]))
+    assert gain == pytest.approx(FITTED["data"].gain([0.5]))
     assert high - gain == pytest.approx(gain - low) == pytest.approx(FITTED["data"].margin)
     seen, _ = estimate({**data, **measured(zero_shot=0.6)})
     assert seen == pytest.approx(FITTED["detector"].gain([0.6]))
 
 
-def test_no_shared_class_is_nothing_found():
-    gain, _ = estimate(measured(overlap=0.0, box=0.5))
-    assert gain == pytest.approx(FITTED["detector"].gain([0.0]))
-    assert gain < 0
+@pytest.mark.parametrize("values", [
+    measured(overlap=0.0, box=0.0), measured(overlap=1.0, box=0.0, zero_shot=0.04),
+    measured(overlap=0.0, zero_shot=0.9),
+])
+def test_what_is_unrelated_is_never_expected_to_help(values):
+    gain, (low, high) = estimate(values)
+    assert gain == FITTED["unrelated"].weights[0] < 0
+    assert high - gain == pytest.approx(gain - low)
+    assert estimate({**values, "overlap": 1.0, "zero-shot": 0.06})[0] > 0
 
 
 def test_no_estimate_without_the_measures():
-    assert estimate(measured(size=4.0)) is None
-
-
-@pytest.mark.parametrize("values", [
-    measured(overlap=0.0, box=0.0), measured(overlap=1.0, zero_shot=0.04),
-])
-def test_what_is_unrelated_is_never_expected_to_help(values, monkeypatch):
-    kind = Estimator((50.0, 1.0), 9.0)
-    monkeypatch.setattr("aoi_tl.ranking.auto.FITTED", {"detector": kind, "data": kind})
-    assert estimate(values) == (0.0, (-9.0, 9.0))
-    assert estimate({**values, "overlap": 1.0, "zero-shot": 0.06})[0] > 0
+    assert estimate(measured(size=4.0, overlap=1.0)) is None
 
 
 def test_rows_are_estimated_without_their_group():

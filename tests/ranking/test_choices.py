@@ -8,6 +8,7 @@ from aoi_tl.ranking.auto import FITTED
 from aoi_tl.ranking.choices import (
     NONE,
     TOGETHER,
+    TOLERANCE,
     UNION_BONUS,
     estimate_together,
     greedy_set,
@@ -102,11 +103,11 @@ def test_a_pool_counts_and_labels_as_its_members_do():
     assert len(both.shapes) == 0  # no such files
 
 
-def test_the_set_grows_while_one_more_helps():
+def test_the_set_grows_until_one_more_costs():
     worth = {"a": 9.0, "b": 5.0, "c": 4.0, "off": -3.0}
 
     def estimated(names):
-        return (9.0 + 2.0 * ("c" in names) - 1.0 * ("b" in names), (0.0, 0.0))
+        return (9.0 + 2.0 * ("c" in names) - (TOLERANCE + 0.1) * ("b" in names), (0.0, 0.0))
 
     assert greedy_set(worth, estimated) == ("a", "c")
     assert greedy_set({"off": -3.0}, estimated) == ()
@@ -118,7 +119,7 @@ def test_every_list_holds_none_and_all_together(target):
     off = source("off", target, seen((0, 0, 0.8, 0.99), (1, 1, 0.1, 0.9), (2, 0, 0.1, 0.95)))
     listed = list_choices(target, [good, off], {"good": (20.0, (0, 40)), "off": (-20.0, (-40, 0))})
     assert {choice.name for choice in listed} == {NONE, TOGETHER, "good", "off"}
-    assert listed[0].sources == ("good",)
+    assert listed[0].sources == ("good",)  # the other is not expected to help
     assert set(next(c for c in listed if c.name == TOGETHER).sources) == {"good", "off"}
 
 

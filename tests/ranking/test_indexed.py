@@ -78,3 +78,29 @@ def test_refuses(tmp_path, shelf, cache):
     index_datasets(tmp_path / "a.index", shelf[1:], cache=cache)
     with pytest.raises(DataError, match="top"):
         score_index(shelf[0], tmp_path / "a.index", top=0, cache=cache)
+
+
+def test_those_found_can_be_looked_at_through_their_detectors(tmp_path, shelf, cache, monkeypatch):
+    import numpy as np
+
+    from aoi_tl.transfer import viewing
+
+    seen = []
+
+    def view(checkpoint, samples, size=None):
+        seen.append(checkpoint.parent.name)
+        nothing = np.empty((0, 0))
+        return viewing.View(("dent",), np.zeros(0, int), np.zeros(0, int), np.zeros(0),
+                            np.zeros((0, 4)), nothing, nothing, nothing)
+
+    monkeypatch.setattr(viewing, "view_images", view)
+    file = tmp_path / "shelf.index"
+    index_datasets(file, shelf, n_clusters=4, cache=cache)
+    found = score_index(
+        shelf[0], file, cache=cache, method="zero-shot",
+        detector_of=lambda source: None if source.name == "b" else source.path.parent / "best.pt",
+    )
+    assert sorted(seen) == ["a", "c"]
+    assert {row.name: row.measures["zero-shot"].value for row in found.sources} == {
+        "a": 0.0, "b": None, "c": 0.0,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,17 @@ def make_run(
     boxes: int = 2,
     seeds: Sequence[int] = (0, 1),
     target: str = "new",
+    side: int = SIDE,
 ) -> Path:
     """Leave what ``aoi-tl run`` would: ``boxes`` true boxes in each of ``images`` test images."""
     chance = np.random.default_rng(0)
     _write_scores(folder, classes, sources, target, chance)
-    _write_appearance(folder, classes, [target, *sources], chance)
+    _write_appearance(folder, classes, [target, *sources], chance, side)
     tests = folder / "data" / target / "images" / "test"
     tests.mkdir(parents=True)
     names = tuple(f"t{number:05d}.png" for number in range(images))
     for name in names[:200]:
-        write_image(tests / name, _ground(chance))
+        write_image(tests / name, _ground(chance, side))
     truth = _truth(len(classes), images, boxes, chance)
     arms = []
     for seed in seeds:
@@ -65,7 +67,8 @@ def make_run(
         folder / "summary.csv", index=False)
     counted = np.bincount(truth[1], minlength=len(classes))
     pd.DataFrame([
-        {"arm": arm, "seed": seed, "class": name, "instances": n, "ap50": 0.5}
+        {"arm": arm, "seed": seed, "class": name, "images": 4, "instances": n,
+         "ap50": 0.5}
         for arm in ARMS for seed in seeds for name, n in zip(classes, counted, strict=True)
     ]).to_csv(folder / "per_class.csv", index=False)
     _write_operating(folder, classes, seeds)
@@ -99,7 +102,8 @@ def _write_scores(
 
 
 def _write_appearance(
-    folder: Path, classes: Sequence[str], datasets: Sequence[str], chance: np.random.Generator
+    folder: Path, classes: Sequence[str], datasets: Sequence[str], chance: np.random.Generator,
+    side: int,
 ) -> None:
     place = folder / "appearance"
     place.mkdir()
@@ -108,7 +112,7 @@ def _write_appearance(
         mapped = 12 if number < 4 else 4
         for image in range(mapped):
             picture = f"{number:03d}-{len(images):05d}"
-            (place / f"{picture}.webp").write_bytes(as_webp(_ground(chance), 70))
+            (place / f"{picture}.webp").write_bytes(as_webp(_ground(chance, min(side, 240)), 70))
             images.append({"picture": picture, "dataset": dataset, "image": f"{image}.png",
                            "split": "train", "sample": int(image < 4),
                            "map_x": chance.normal(number), "map_y": chance.normal()})
@@ -127,9 +131,10 @@ def _write_appearance(
         pd.DataFrame(rows).to_csv(place / f"{name}.csv", index=False)
 
 
-def _ground(chance: np.random.Generator) -> np.ndarray:
-    image = chance.normal(chance.integers(80, 180), 6, (SIDE, SIDE)).clip(0, 255).astype(np.uint8)
-    image[20:34, 12:40] = 20
+def _ground(chance: np.random.Generator, side: int = SIDE) -> np.ndarray:
+    """Draw a dark defect on a grained surface."""
+    image = chance.normal(chance.integers(80, 180), 20, (side, side)).clip(0, 255).astype(np.uint8)
+    image[side * 5 // 16: side // 2, side // 5: side * 5 // 8] = 20
     return image
 
 
@@ -209,3 +214,87 @@ def _write_words(folder: Path, target: str) -> None:
         "machine": {"system": "Linux", "architecture": "x86_64"}, "data": {target: "ab12"},
         "repeat": "aoi-tl run experiment.yaml --out ANOTHER_FOLDER",
     }))
+
+
+def make_classification(folder: Path, classes: Sequence[str] = ("good", "dent", "stain")) -> Path:
+    """Leave what ``aoi-tl classify`` would: two seeds of a trained and of a frozen arm."""
+    chance = np.random.default_rng(1)
+    images = folder / "images"
+    images.mkdir(parents=True)
+    files = [images / f"{number:02d}.png" for number in range(12)]
+    for file in files:
+        write_image(file, _ground(chance))
+    truth = np.arange(len(files)) % len(classes)
+    arms, confusion, worn = [], [], []
+    for seed in (0, 1):
+        for arm, skill in (("pretrained", 0.4), ("probe", 0.6), ("cdg", 0.8)):
+            stage = folder / "stages" / f"{arm}-s{seed}"
+            stage.mkdir(parents=True)
+            right = chance.random(len(files)) < skill
+            given = np.where(right, truth, (truth + 1) % len(classes))
+            pd.DataFrame({
+                "image": [str(file) for file in files], "class": [classes[k] for k in truth],
+                "predicted": [classes[k] for k in given],
+                "probability": chance.uniform(0.4, 1, len(files)).round(3),
+            }).to_csv(stage / "predictions.csv", index=False)
+            if arm != "probe":
+                pd.DataFrame([
+                    {"step": step, "domain": domain, "loss": 1 / (1 + step)}
+                    for step in range(20) for domain in ("source", "target")
+                ]).to_csv(stage / "losses.csv", index=False)
+            if seed == 0:
+                write_image(stage / "maps.png", np.hstack([_ground(chance)] * 4))
+            (stage / "ledger.json").write_text(json.dumps({
+                "encoder": "tiny", "features": 64, "origin": "random", "loaded": [],
+                "initialised": ["layer.weight"], "left_out": [],
+            }))
+            arms.append({
+                "arm": arm, "seed": seed, "accuracy": float((given == truth).mean()),
+                "balanced_accuracy": float((given == truth).mean()), "majority_share": 0.34,
+                **{f"accuracy {name}": float((given == truth)[truth == k].mean())
+                   for k, name in enumerate(classes)},
+            })
+            confusion += [
+                {"arm": arm, "seed": seed, "class": name, "predicted": other,
+                 "images": int(((truth == i) & (given == j)).sum())}
+                for i, name in enumerate(classes) for j, other in enumerate(classes)
+            ]
+            worn += [{"arm": arm, "seed": seed, "change": "noise", "strength": s, "accuracy": 0.5}
+                     for s in (0.02, 0.1)]
+    table = pd.DataFrame(arms)
+    table.to_csv(folder / "arms.csv", index=False)
+    summarise(table, ["accuracy", "balanced_accuracy"], ["pretrained"]).to_csv(
+        folder / "summary.csv", index=False)
+    pd.DataFrame(confusion).to_csv(folder / "confusion.csv", index=False)
+    pd.DataFrame(worn).to_csv(folder / "robustness.csv", index=False)
+    pd.DataFrame([
+        {"domain": "target", "class": name, "split": "test", "images": int((truth == k).sum())}
+        for k, name in enumerate(classes)
+    ]).to_csv(folder / "counts.csv", index=False)
+    table[["arm", "seed"]].assign(seconds=12.5).to_csv(folder / "timings.csv", index=False)
+    _write_words(folder, "surfaces")
+    return folder
+
+
+def make_score(folder: Path, run: Path) -> Path:
+    """Leave what ``aoi-tl score`` would, from a made run."""
+    folder.mkdir(parents=True)
+    shutil.copy(run / "scores.json", folder)
+    shutil.copytree(run / "appearance", folder / "appearance")
+    return folder
+
+
+def make_matrix(folder: Path, run: Path) -> Path:
+    """Leave what ``aoi-tl score --matrix`` would, from a made run."""
+    make_score(folder, run)
+    scores = json.loads((run / "scores.json").read_text("utf-8"))
+    [first, *_] = scores["sources"]
+    names = [scores["target"], *(row["name"] for row in scores["sources"])]
+    (folder / "scores.json").write_text(json.dumps([
+        {**scores, "target": target, "selected": names[not place], "sources": [
+            {**first, "name": name, "emd": 5.0 + abs(place - other), "rank": other + 1,
+             "discrepancy": None if other == len(names) - 1 else float(abs(place - other))}
+            for other, name in enumerate(names) if name != target]}
+        for place, target in enumerate(names)
+    ]), "utf-8")
+    return folder

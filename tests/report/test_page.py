@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +12,7 @@ from aoi_tl.errors import RunError
 from aoi_tl.report.page import SECTIONS, write_comparison, write_page
 from aoi_tl.report.run_tables import RunTables
 from tests.one_line import one_line
-from tests.report.made_runs import make_run
+from tests.report.made_runs import make_classification, make_matrix, make_run, make_score
 
 HOSTILE = "<script>alert(1)</script>"
 HOLLOW = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
@@ -101,6 +100,11 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert sum(tag == "script" for tag, _ in outline.tags) == 3  # the page's own, and its data
 
 
+def test_the_main_metric_comes_first_and_classes_are_by_arm(page: str) -> None:
+    assert page.index("mAP50 on the target") < page.index("mAP50-95 on the target")
+    assert ", 4 images" not in page  # test images of a class are not labelled images
+
+
 def test_equal_runs_give_equal_pages(run: Path, page: str) -> None:
     assert write_page(run).read_text(encoding="utf-8") == page
 
@@ -133,16 +137,20 @@ def test_a_run_of_before_this_page_is_shown_too(tmp_path: Path) -> None:
     assert "How alike do they look?" not in page
 
 
-def test_a_score_and_a_matrix_have_their_own_sections(run: Path, tmp_path: Path) -> None:
-    scores = json.loads((run / "scores.json").read_text("utf-8"))
-    (tmp_path / "scores.json").write_text(json.dumps(scores), "utf-8")
-    assert RunTables(tmp_path).kind == "score"
-    assert "No detector was trained here" in write_page(tmp_path).read_text("utf-8")
-    other = {**scores, "target": "near", "sources": [{**scores["sources"][0], "name": "new"}]}
-    (tmp_path / "scores.json").write_text(json.dumps([scores, other]), "utf-8")
-    assert RunTables(tmp_path).kind == "matrix"
-    assert "Which pairs are close?" in write_page(tmp_path).read_text("utf-8")
-    assert set(SECTIONS) == {"score", "matrix", "run", "classify"}
+def test_every_kind_of_run_has_its_own_sections(run: Path, tmp_path: Path) -> None:
+    said = {
+        "score": "No detector was trained here", "matrix": "Which pairs are close?",
+        "classify": "What moved?",
+    }
+    folders = {
+        "score": make_score(tmp_path / "score", run),
+        "matrix": make_matrix(tmp_path / "matrix", run),
+        "classify": make_classification(tmp_path / "classify"),
+    }
+    for kind, folder in folders.items():
+        assert RunTables(folder).kind == kind
+        assert said[kind] in write_page(folder).read_text("utf-8")
+    assert set(SECTIONS) == {"run", *folders}
 
 
 def test_numbers_of_labelled_images_are_told_apart(tmp_path: Path) -> None:

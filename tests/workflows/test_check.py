@@ -9,11 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from aoi_tl.adaptation.few_labels import nested_subsets
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
-from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
+from aoi_tl.formats import export_dataset
+from aoi_tl.workflows.check import parts_of, run_check, run_split, unseen_images_in
 from tests.drawn import draw_dataset, tree_hash
+from tests.drawn_boards import again, copy, write_boards
 
 
 @pytest.fixture
@@ -254,6 +257,45 @@ def test_a_split_of_real_tiles_leaks_none_and_keeps_the_shares(
             assert count / anew.counts[name] == pytest.approx(share, abs=0.05), (split, name)
 
 
+def test_one_design_on_many_parts_is_a_note_and_splits_freely(tmp_path: Path) -> None:
+    board = write_boards(tmp_path / "board", 16)
+    (checked,) = run_check([board])
+    assert checked.counts() == {"repeated design": 1}
+    assert checked.findings[0].what == (
+        "one design, on several parts, makes 100% of the images (16 of 16)"
+    )
+    written, table = run_split(board, tmp_path / "anew", (0.5, 0.25, 0.25))
+    assert table.title == "board, split by group"
+    assert [row[1] for row in table.rows] == [row[2] for row in table.rows]  # as many groups
+    assert [int(row[1]) for row in table.rows] == pytest.approx([8, 4, 4], abs=1.6)
+    old = write_boards(tmp_path / "old", 8, start=50)
+    target, source = load_dataset(written), load_dataset(old)
+    assert unseen_images_in(target, [source]) == ([],)
+    assert "it is also in old" in run_check([board, old])[0].findings[0].what
+    seen = target.split("test").samples[0]
+    leak = old.parent / "images" / "train" / "leak.jpg"
+    pixels, marked, quality = again("shifted", *copy(int(seen.image.stem)))
+    cv2.imwrite(str(leak), pixels.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    (old.parent / "labels" / "train" / "leak.txt").write_text("".join(
+        f"{c} {x} {y} {w} {h}\n" for c, (x, y, w, h) in zip(
+            marked.classes.tolist(), marked.boxes.tolist(), strict=True)
+    ))
+    ((found,),) = unseen_images_in(target, [load_dataset(old)])
+    assert (found[0].name, found[1].name) == ("leak.jpg", seen.image.name)
+    assert found[2] >= CERTAIN
+    assert "shared with another dataset" in run_check([written, old])[0].counts()
+
+
+def test_a_split_says_why_it_misses_its_shares(sound: Path, tmp_path: Path) -> None:
+    rows = [f"{s.image.stem},{min(number // 14, 1) * (number - 12)}"
+            for number, s in enumerate(load_dataset(sound).samples)]
+    index = tmp_path / "index.csv"
+    index.write_text("\n".join(["image,group", *rows]))
+    _, table = run_split(sound, tmp_path / "anew", (0.5, 0.25, 0.25), groups=index)
+    assert table.title.endswith("one group holds 14 of 18 images")
+    assert "asked for 0.50 0.25 0.25 of the images, got 0.78" in table.title
+
+
 def test_planted_facts_of_the_real_data(shared: Path) -> None:
     kolektor = shared / "data" / "kolektor-sdd" / "kolektor-sdd.yaml"
     (checked,) = run_check([kolektor])
@@ -261,3 +303,41 @@ def test_planted_facts_of_the_real_data(shared: Path) -> None:
     assert counts["copy"] == 16
     assert counts["near-duplicate"] == 8
     assert not {kind for kind in counts if kind.startswith("splits share")}
+
+
+def test_a_folder_is_checked_as_what_is_in_it(sound: Path, tmp_path: Path) -> None:
+    [by_folder] = run_check([sound.parent], tmp_path / "out")
+    assert (by_folder.name, by_folder.images) == ("sound", run_check([sound])[0].images)
+    export_dataset(load_dataset(sound), "voc", tmp_path / "voc")
+    (broken,) = sorted((tmp_path / "voc" / "Annotations").iterdir())[:1]
+    broken.write_text(broken.read_text().replace("<xmin>", "<xmin>x"))
+    before = tree_hash(tmp_path / "voc")
+    for _ in range(2):  # what an earlier check imported is replaced
+        [found] = run_check([tmp_path / "voc"], tmp_path / "out")
+        [fault] = [finding for finding in found.findings if finding.kind == "annotation"]
+        assert fault.where.endswith(f"{broken.name} object 1")
+        assert fault.what.startswith("expected xmin")
+        assert found.images >= by_folder.images - 1
+    assert tree_hash(tmp_path / "voc") == before
+    (tmp_path / "nothing").mkdir()
+    [nothing] = run_check([tmp_path / "nothing"], tmp_path / "out")
+    assert nothing.counts() == {"dataset": 1}
+
+
+def test_few_labelled_images_hold_all_copies_of_a_part_or_none(tmp_path: Path) -> None:
+    data = draw_dataset(tmp_path / "line", {"dent": 3, "stain": 3}, empty=0, size=128)
+    train = tmp_path / "line" / "images" / "train"
+    image = cv2.imread(str(train / "train0.png"))
+    for number, quality in enumerate((60, 80)):  # the first part, photographed three times
+        cv2.imwrite(str(train / f"again{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        labels = tmp_path / "line" / "labels" / "train"
+        (labels / f"again{number}.txt").write_text((labels / "train0.txt").read_text())
+    dataset = load_dataset(data)
+    parts = parts_of(dataset)
+    copies = {path for path in parts if path.stem in ("train0", "again0", "again1")}
+    assert len({parts[path] for path in copies}) == 1
+    assert len(set(parts.values())) == 6
+    for seed in range(4):
+        few = nested_subsets(dataset, [4], seed, parts)[4]
+        held = {sample.image for sample in few.samples} & copies
+        assert held in (copies, set())

@@ -68,7 +68,7 @@ def tables(folder: Path, experiments: list[Path]) -> dict[str, bytes]:
     }
 
 
-def wait_for(found: Callable[[], object], seconds: float = 240) -> None:
+def wait_for(found: Callable[[], object], seconds: float = 1200) -> None:
     deadline = time.monotonic() + seconds
     while not found() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -16,6 +16,8 @@ from aoi_tl.workflows.arms import _keep_what_stays
 from aoi_tl.workflows.chain import Chain, Work
 from tests.drawn import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"epochs": 1, "batch": 4, "imgsz": 64, "nbs": 4, "workers": 0}
 
 

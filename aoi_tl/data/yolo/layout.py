@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.data.yolo.file_list import FileList
 from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote, kind_of, list_remote, place_of, url_of
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import decode_text, read_ordinary
 
 _MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
 
@@ -50,13 +50,15 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
                 f"{path}: expected the folder 'path: {entry}', got nothing there; correct 'path'"
             )
         return place
+    if not os.path.exists(here / entry):
+        entry = _forward(entry)
     for root in (here / entry, Path.cwd() / entry):
         if os.path.exists(root):
             return root
     # Datasets are copied between machines with the old machine's 'path' in them.
     train = content.get("train")
     first = train[0] if isinstance(train, list) and train else train
-    if isinstance(first, str) and os.path.exists(here / first):
+    if isinstance(first, str) and _below(here, first) is not None:
         notes.append(f"'path: {entry}' does not exist; the folder of the YAML was taken instead")
         return here
     raise DataError(
@@ -147,6 +149,10 @@ def _find_entry(
         return _find_remote(place, root, notes, f"{yaml}, {split}")
     if not os.path.exists(place) and item.startswith("../"):
         place = root / item[3:]  # Roboflow writes one folder too high; Ultralytics forgives it
+    if not os.path.exists(place) and (below := _below(root, item)) is not None:
+        if below != root / _forward(item):
+            notes.append(f"'{split}: {item}' does not exist; {below} was taken instead")
+        place = below
     # Ultralytics resolves folders before it looks for /images/ in them.
     place = Path(os.path.realpath(place))
     if os.path.isdir(place):
@@ -162,6 +168,19 @@ def _find_entry(
         f"{yaml}: expected a folder or .txt list for {split}, got nothing at {place}; "
         f"correct '{split}' or 'path'"
     )
+
+
+def _forward(entry: str) -> str:
+    """Turn the backslashes of a path that was written on Windows."""
+    return entry.replace("\\", "/") if os.sep == "/" else entry
+
+
+def _below(root: Path, item: str) -> Path | None:
+    """Find what a path written on another machine, or from the folder above, names in a folder."""
+    parts = Path(_forward(item)).parts
+    own = parts.index(root.name) + 1 if root.name in parts else 0
+    places = (root.joinpath(*parts), root.joinpath(*parts[own:]))
+    return next((place for place in places if os.path.exists(place)), None)
 
 
 def label_path(image: str | os.PathLike[str]) -> Path:
@@ -246,7 +265,7 @@ def _scan(folder: Path) -> Iterator[str]:
 def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
     """Yield the images that a list names."""
     try:
-        text = read_ordinary(path, _MAX_LIST).decode("utf-8-sig")
+        text = decode_text(read_ordinary(path, _MAX_LIST))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
@@ -255,10 +274,11 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
     except OSError as error:
         raise DataError(f"{path}: expected a list, got {error.strerror}; check it") from error
     others = 0
+    strange, tries = 0, 20  # folders that lines begin with and that are not there
     # One listing costs less than a question for each image.
     exists = set(list_remote(root)).__contains__ if is_remote(root) else os.path.exists
     for line in text.splitlines():
-        entry = line.strip().replace("\\", "/") if os.sep == "/" else line.strip()
+        entry = _forward(line.strip())
         if not entry:
             continue
         if "\0" in entry or os.path.splitext(entry)[1].lower() not in IMAGE_SUFFIXES:
@@ -269,12 +289,30 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
         elif (place := place_of(entry, str(path))) is not None:
             image = place
         else:
-            image = next(
-                (p for p in (root / entry, path.parent / entry) if exists(p)), root / entry
-            )
+            image = _listed(entry, root, path.parent, exists, 0) or root / entry
+            if not strange and tries and not exists(image):
+                tries -= 1
+                strange = next(
+                    (k for k in range(1, len(Path(entry).parts) - 1)
+                     if _listed(entry, root, path.parent, exists, k)), 0
+                )
+                if strange:
+                    notes.append(f"lines of {path.name} begin with the folder "
+                                 f"{Path(*Path(entry).parts[:strange])}, which is not there; it "
+                                 "was passed over")
+            if strange and not exists(image):
+                image = _listed(entry, root, path.parent, exists, strange) or image
         yield str(image if is_remote(image) else os.path.normpath(image))
     if others:
         notes.append(f"{others} lines of {path.name} name no image and were passed over")
+
+
+def _listed(
+    entry: str, root: Path, beside: Path, exists: Callable[[Any], bool], strange: int
+) -> Path | None:
+    """Find the image that a line names without so many folders at its beginning."""
+    below = Path(*Path(entry).parts[strange:])
+    return next((p for p in (root / below, beside / below) if exists(p)), None)
 
 
 def _kind(value: object) -> str:

@@ -25,12 +25,18 @@ from aoi_tl.files.remote import is_remote
 from aoi_tl.files.yaml_file import read_yaml
 
 _REQUESTS = 32  # to object storage at once: each is mostly waiting
+_MOST_FAULTY = 0.05  # the share of label rows that may be skipped
 _TOGETHER = 1000  # files of object storage that are asked for before the first is used
+_MOST_CLASSES = 10_000  # without names
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 T = TypeVar("T")
 
 
-def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None = None) -> Dataset:
+def load_dataset(
+    path: str | os.PathLike[str],
+    aliases: Mapping[str, str] | None = None,
+    skip_faulty: bool = False,
+) -> Dataset:
     """Load a detection dataset from an Ultralytics ``data.yaml``, reading only.
 
     ``train``, ``val`` and ``test`` are folders, lists of folders, or ``.txt`` lists; ``path`` is
@@ -45,6 +51,9 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
         The YAML file.
     aliases : mapping of str to str, optional
         Class names and the canonical ones that replace them.
+    skip_faulty : bool
+        Leave out label rows that cannot be used, and an image of which none else is left, unless
+        they are more than 5 % of all.
 
     Returns
     -------
@@ -70,7 +79,7 @@ def load_dataset(path: str | os.PathLike[str], aliases: Mapping[str, str] | None
     ...     load_dataset(written).counts
     {'dent': 1}
     """
-    reader = DatasetReader(path, aliases or {})
+    reader = DatasetReader(path, aliases or {}, skip_faulty)
     samples = tuple(reader.samples())
     return Dataset(reader.name, reader.path, reader.names, samples, reader.notes())
 
@@ -84,6 +93,8 @@ class DatasetReader:
         The ``data.yaml``, which is read at once.
     aliases : mapping of str to str
         Class names and the canonical ones that replace them.
+    skip_faulty : bool
+        As for `load_dataset`.
 
     Attributes
     ----------
@@ -104,13 +115,19 @@ class DatasetReader:
         The YAML cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str], aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], aliases: Mapping[str, str], skip_faulty: bool = False
+    ) -> None:
         self.path = Path(path)
+        self._skip = skip_faulty
+        self._sound = 0
+        self._faulty_kinds: Counter[str] = Counter()
+        self._first_of_kind: dict[str, LabelFault] = {}
         self.name = dataset_name(self.path)
         self.aliases = aliases
         self._content = read_yaml_map(self.path)
         self._notes: list[str] = []
-        self.given = read_names(self._content, self.path)
+        self.given = read_names(self._content, self.path, self._notes)
         self._root = find_root(self._content, self.path, self._notes)
         # A name given twice has one meaning; its boxes are merged under its first id.
         self.names, self._ids = merged_names(self.given, aliases)
@@ -231,7 +248,10 @@ class DatasetReader:
         for image, rows in zip(
             compress(images, whole), _each(self._read, labels), strict=True
         ):
-            yield Sample(Path(image), split, *self._rows(image, split, rows))
+            labels_of = self._rows(image, split, rows)
+            if self._skip and rows is not None and rows.faults and not len(rows.classes):
+                continue  # what is left is no image without defects
+            yield Sample(Path(image), split, *labels_of)
 
     def _rows(self, image: str, split: str, rows: LabelFile | None) -> tuple[Any, Any]:
         if rows is None:
@@ -243,15 +263,32 @@ class DatasetReader:
         if rows.faults:
             self._first_fault = self._first_fault or rows.faults[0]
             self._faults += len(rows.faults)
+            for fault in rows.faults:
+                self._faulty_kinds[fault.kind] += 1
+                self._first_of_kind.setdefault(fault.kind, fault)
             self._faulty.add(rows.faults[0].file)
+        self._sound += max(1, len(rows.classes)) if not rows.faults else len(rows.classes)
         self._without_area += rows.without_area
         return self._ids[rows.classes], rows.boxes
 
     def _refuse_faults(self) -> None:
-        if self._first_fault is not None:
-            more, files = self._faults - 1, len(self._faulty)
+        if self._first_fault is None:
+            return
+        more, files, total = self._faults - 1, len(self._faulty), self._faults + self._sound
+        if not self._skip:
             rest = f" (and {more} more such rows, {files} files in all)" if more else ""
-            raise DataError(f"{self._first_fault}{rest}")
+            raise DataError(
+                f"{self._first_fault}{rest}; 'faulty: skip' in an experiment leaves such out"
+            )
+        if self._faults > _MOST_FAULTY * total:
+            raise DataError(
+                f"{self.path}: expected at most {_MOST_FAULTY:.0%} of the label rows to be faulty, "
+                f"got {self._faults} of {total}, the first: {self._first_fault}"
+            )
+        self._notes += [
+            f"{count} label rows left out ({kind}), the first {self._first_of_kind[kind]}"
+            for kind, count in self._faulty_kinds.items()
+        ]
 
     def _refuse_unlabelled(self) -> None:
         if self._unlabelled and not self._labelled:
@@ -280,7 +317,7 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
     DataError
         It cannot be read, or is no map.
     """
-    content = read_yaml(path)
+    content = read_yaml(path, look=_keep_names_as_written)
     if not isinstance(content, dict):
         raise DataError(
             f"{path}: expected a map with train, val and names, got {_kind(content)}; "
@@ -289,7 +326,24 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
     return content
 
 
-def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
+def _keep_names_as_written(root: Any) -> None:
+    """Make text of class names that YAML 1.1 takes for something else: ``on``, ``no``, ``1e3``."""
+    import yaml
+
+    if not isinstance(root, yaml.MappingNode):
+        return
+    for key, names in root.value:
+        if key.value != "names" or not isinstance(names, yaml.CollectionNode):
+            continue
+        for one in names.value:
+            name = one[1] if isinstance(one, tuple) else one
+            if isinstance(name, yaml.ScalarNode) and name.tag.startswith("tag:yaml.org,2002:"):
+                name.tag = "tag:yaml.org,2002:str"
+
+
+def read_names(
+    content: dict[Any, Any], path: Path, notes: list[str] | None = None
+) -> tuple[str, ...]:
     """Read the class names of a dataset.
 
     Parameters
@@ -298,11 +352,13 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
         The YAML.
     path : Path
         Its file, for the message.
+    notes : list of str, optional
+        Gets a line where the YAML has no names but ``nc``.
 
     Returns
     -------
     tuple of str
-        In the order of their ids.
+        In the order of their ids; ``class_0``, ``class_1``, ... where there is ``nc`` alone.
 
     Raises
     ------
@@ -311,6 +367,11 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
     """
     names = content.get("names")
     cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
+    count = content.get("nc")
+    if names is None and type(count) is int and 0 < count <= _MOST_CLASSES:
+        if notes is not None:
+            notes.append(f"no 'names': the {count} classes of 'nc' are class_0, class_1, ...")
+        return tuple(f"class_{number}" for number in range(count))
     if names is None:
         raise DataError(f"{path}: expected class names, got no 'names'; {cure}")
     if isinstance(names, dict):
@@ -330,7 +391,6 @@ def read_names(content: dict[Any, Any], path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
     if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
         raise DataError(f"{path}: expected every class name to be text; {cure}")
-    count = content.get("nc")
     if isinstance(count, int) and count != len(names):
         raise DataError(
             f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"

@@ -47,6 +47,7 @@ def build(tables: RunTables) -> Section | None:
     baselines = baselines_of(summary)
     metrics = list(dict.fromkeys(summary["metric"].astype(str)))
     main = "map50" if "map50" in metrics else metrics[0]
+    metrics.sort(key=lambda metric: metric != main)
     charts = [draw_arms(label_arms(arms), label_arms(summary), main), *_curves(tables),
               *_losses(tables)]
     learning = _learning_curves(tables)
@@ -56,7 +57,7 @@ def build(tables: RunTables) -> Section | None:
         "both": any(str(c).startswith("boot_") for c in summary),
         "seeds": len(tables.seeds), "charts": charts, "learning": learning,
         "tables": [arms_table(summary, metric, baselines) for metric in metrics],
-        "classes": _classes(label_arms(per_class)) if per_class is not None else None,
+        "classes": _classes(per_class) if per_class is not None else None,
         "class_words": METRIC_NAMES.get(main, main),
         "rows": plain_table("Every arm and seed", arms),
     })
@@ -65,6 +66,8 @@ def build(tables: RunTables) -> Section | None:
 def _classes(per_class: pandas.DataFrame) -> Table | None:
     if not {"arm", "class", "instances", "ap50"} <= set(per_class):
         return None
+    if "labelled" in per_class:  # else `images` are the test images of the class
+        per_class = label_arms(per_class.assign(images=per_class["labelled"]))
     wide = per_class.pivot_table(index=["class", "instances"], columns="arm", values="ap50",
                                  sort=False)
     wide = wide[[a for a in dict.fromkeys(per_class["arm"]) if a in wide]].reset_index()

@@ -25,9 +25,6 @@ from aoi_tl.report.tables import Table, plain_table
 if TYPE_CHECKING:
     import pandas
 
-#: Equal parts of 0..1 that the given probabilities are sorted into.
-_BINS = 10
-
 
 def build(tables: RunTables) -> Section | None:
     """Show where the classifiers of a run fail.
@@ -80,6 +77,8 @@ def _reliability(tables: RunTables) -> Chart | None:
     """Draw how often a class given with some probability is right."""
     import pandas as pd
 
+    from aoi_tl.evaluation.calibration import bin_confidences
+
     colours, dashes = arm_colours(tables.arms), arm_dashes(tables.arms)
     rows = []
     with canvas(3.8, 3.4) as (figure, axes):
@@ -90,18 +89,14 @@ def _reliability(tables: RunTables) -> Chart | None:
             if not found:
                 continue
             joined = pd.concat(found)
-            given = joined["probability"].to_numpy(float)
-            right = (joined["class"] == joined["predicted"]).to_numpy()
-            place = np.minimum((given * _BINS).astype(int), _BINS - 1)
-            filled = np.unique(place)
-            x = np.array([given[place == b].mean() for b in filled])
-            y = np.array([right[place == b].mean() for b in filled])
-            error = sum(float(np.mean(place == b)) * abs(a - c)
-                        for b, a, c in zip(filled, x, y, strict=True))
+            binned = bin_confidences(
+                joined["probability"], joined["class"] == joined["predicted"])
+            filled = binned.images > 0
+            x, y = binned.confidence[filled], binned.accuracy[filled]
             axes.plot(x, y, dashes[arm], marker="o", markersize=4, color=colours[arm],
-                      label=f"{arm}: error {error:.2f}")
-            rows += [(arm, a, c, int((place == b).sum()))
-                     for b, a, c in zip(filled, x.round(4), y.round(4), strict=True)]
+                      label=f"{arm}: error {binned.error:.2f}")
+            rows += [(arm, *row) for row in zip(
+                x.round(4), y.round(4), binned.images[filled], strict=True)]
         if not rows:
             return None
         axes.set(xlabel="probability of the class given", ylabel="share that is right",

@@ -76,7 +76,7 @@ def build(tables: RunTables) -> Section | None:
     return Section("failures", "Where does it fail?", {
         "seed": seed, "arms": list(found), "counts": _counts(cases, found, thresholds),
         "gallery": _gallery(tables, found, cases, thresholds),
-        "charts": _class_charts(found), "confusion": _confusion(found, thresholds),
+        "charts": _class_charts(found), "confusion": _confusion(found, cases),
     })
 
 
@@ -322,14 +322,14 @@ def precision_recall(predictions: Predictions, label: int) -> tuple[np.ndarray, 
 
 
 def _confusion(
-    found: dict[str, Predictions], thresholds: dict[str, float]
+    found: dict[str, Predictions], cases: dict[str, list[Case]]
 ) -> list[dict[str, Any]]:
     """Count true classes by the class found, with a column for missed and a row for nothing."""
     matrices = []
     for arm, p in found.items():
         counts = Counter[tuple[str, str]]()
         hits = Counter(p.names[label] for label in p.truth_class.tolist())
-        for case in mistakes(p, thresholds.get(arm, 0.25)):
+        for case in cases[arm]:
             if case.kind == "false alarm":
                 counts["(nothing)", case.label] += 1
             else:

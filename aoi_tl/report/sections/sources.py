@@ -42,7 +42,7 @@ def build(tables: RunTables) -> Section | None:
         "target_pictures": sample_pictures(tables, scores["target"], 220),
         "open": cards[:_OPEN], "more": cards[_OPEN:], "all": len(rows),
         "table": ranking_table(scores), "measures": measures_table(scores),
-        "choices": choices_table(scores),
+        "choices": bool(scores.get("choices")),
         "method": scores.get("method", "paper"), "n_clusters": scores.get("n_clusters"),
     })
 
@@ -59,28 +59,6 @@ def _card(tables: RunTables, row: dict[str, Any], picked: bool, side: int) -> di
         "explanation": sentence(row["explanation"]) if row.get("explanation") else None,
         "tied": row.get("tied", False), "pictures": pictures,
     }
-
-
-def choices_table(scores: dict[str, Any]) -> Table | None:
-    """Show all that can be done for the target, each with the gain that it is expected to bring.
-
-    Parameters
-    ----------
-    scores : dict
-        The content of ``scores.json``.
-
-    Returns
-    -------
-    Table or None
-        None where the ranking is not by expected gain.
-    """
-    if not scores.get("choices"):
-        return None
-    return Table(
-        "All that can be done, the best first", ("learn from", "expected gain"),
-        tuple((c["name"], "cannot be estimated" if c["estimated_gain"] is None else gain(c))
-              for c in scores["choices"]),
-    )
 
 
 def measures_table(scores: dict[str, Any]) -> Table | None:

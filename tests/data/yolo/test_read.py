@@ -241,7 +241,7 @@ def test_one_image_and_no_boxes_load(tmp_path):
         ("- a", "got a list"),
         ("hello", "got a str"),
         ("train: images/train", "expected class names, got no 'names'"),
-        ("train: images/train\nnc: 2", "got no 'names'"),
+        ("train: images/train\nnc: -2", "got no 'names'"),
         ("train: images/train\nnames: []", "expected class names, got nothing"),
         ("train: images/train\nnames: 3", "expected class names, got a int"),
         ("train: images/train\nnames: {a: 0}", "expected class ids as keys of names, got ['a']"),
@@ -536,3 +536,53 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left on device"):
         write_dataset(dataset, tmp_path / "run" / "out")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{{0: {}}}", "\n- {}", "\n  0: {}"])
+@pytest.mark.parametrize("name", ["on", "off", "yes", "no", "null", "1e3", "012", "1.0"])
+def test_names_are_kept_as_they_are_written(tmp_path, form, name):
+    file = dataset_folder(tmp_path)
+    file.write_text(f"train: images/train\nval: images/val\nnames: {form.format(name)}\n")
+    assert load_dataset(file).names == (name,)
+
+
+def test_nc_without_names_numbers_the_classes(tmp_path):
+    file = dataset_folder(tmp_path)
+    file.write_text("train: images/train\nval: images/val\nnc: 2\n")
+    dataset = load_dataset(file)
+    assert dataset.names == ("class_0", "class_1")
+    assert dataset.notes == ("no 'names': the 2 classes of 'nc' are class_0, class_1, ...",)
+    file.write_text("train: images/train\nval: images/val\nnc: 0\n")
+    assert "got no 'names'" in refused(file)
+
+
+def test_a_yaml_and_a_list_in_utf_16(tmp_path):
+    file = dataset_folder(tmp_path)
+    (tmp_path / "train.txt").write_text("images/train/a.png\n", encoding="utf-16")
+    file.write_text("train: train.txt\nval: images/val\nnames: [Riß]\n", encoding="utf-16")
+    assert load_dataset(file).counts == {"Riß": 2}
+
+
+@pytest.mark.parametrize("train", [
+    "images\\train", "line-7/images/train", "line-7\\images\\train",
+    "D:\\old\\line-7\\images\\train",
+])
+@pytest.mark.parametrize("path", ["", "path: .\\\n", "path: D:\\old\\line-7\n", "path: line-7\n"])
+def test_paths_as_other_machines_write_them(tmp_path, train, path):
+    file = dataset_folder(tmp_path / "line-7")
+    file.write_text(f"{path}train: {train}\nval: images/val\nnames: [dent]\n")
+    assert load_dataset(file).counts == {"dent": 3}
+
+
+def test_lists_that_begin_with_a_folder_that_is_not_there(tmp_path):
+    file = dataset_folder(tmp_path)
+    (tmp_path / "train.txt").write_text(
+        "data/old/images/train/gone.png\ndata/old/images/train/a.png\n"
+        "data\\old\\images\\train\\b.png\n"
+    )
+    file.write_text("train: train.txt\nval: images/val\nnames: [dent]\n")
+    dataset = load_dataset(file)
+    assert [sample.image.name for sample in dataset.split("train").samples] == ["a.png", "b.png"]
+    assert dataset.notes[0] == (
+        "lines of train.txt begin with the folder data/old, which is not there; it was passed over"
+    )

@@ -1,0 +1,56 @@
+"""One benchmark of the ranking: targets, a shelf of sources, and how many images are labelled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from aoi_tl.experiment.base import BaseExperiment
+from aoi_tl.experiment.detection import Train, Transfer, Union
+from aoi_tl.experiment.settings import Texts, as_tuple, did_you_mean
+
+#: The measures that need neither trainings of their own nor COCO's features, which take longest.
+USUAL_MEASURES = (
+    "paper", "emd", "size", "overlap", "box", "random", "zero-shot", "zero-shot-f1", "class-blind",
+    "logme", "h-score", "knn", "energy",
+)
+EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd")
+
+
+class Benchmark(BaseExperiment):
+    """Does the order of the sources pay on this shelf?
+
+    ``target`` names one or several; every other dataset of ``sources`` is learned from alone, by
+    ``arm``, and all that share a class with the target together.
+
+    Examples
+    --------
+    >>> Benchmark(target=["a.yaml", "b.yaml"], sources=["*.yaml"]).target_images
+    (10,)
+    """
+
+    target: Texts = Field(min_length=1)
+    sources: Texts = Field(min_length=1)
+    aliases: str | None = None
+    weights: str = "yolo11n.pt"
+    target_images: Annotated[
+        tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
+    ] = Field((10,), min_length=1)
+    arm: Literal["chain", "chain-soup", "joint"] = "chain-soup"
+    measures: Texts = USUAL_MEASURES
+    overlap: Literal["refuse", "drop", "keep"] = "refuse"
+    transfer: Transfer = Transfer()
+    union: Union = Union()
+    train: Train = Train()
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0,), min_length=1)
+    engine: Literal["local", "ray"] = "local"
+
+    @field_validator("measures")
+    @classmethod
+    def _known_measures(cls, measures: tuple[str, ...]) -> tuple[str, ...]:
+        for name in measures:
+            if name not in EVERY_MEASURE:
+                raise ValueError(f"expected measures out of {', '.join(EVERY_MEASURE)}, got "
+                                 f"{name!r}" + did_you_mean(name, EVERY_MEASURE))
+        return tuple(dict.fromkeys(measures))
