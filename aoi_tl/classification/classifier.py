@@ -206,18 +206,62 @@ def probe_classifier(encoder: Encoder, probe: Probe) -> Classifier:
     Classifier
         In evaluation mode; without a source. Its probabilities are the probe's.
     """
+    from torch import nn
+
+    head = probe_head(probe).to(next(encoder.module.parameters()).device)
+    classifier = Classifier(
+        encoder.module, nn.ModuleDict({"target": head}),
+        {"target": slice(0, len(probe.intercepts))},
+    )
+    classifier.module.eval()
+    return classifier
+
+
+def start_from_probe(head: nn.Module, probe: Probe, places: slice) -> None:
+    """Give a head the weights of a probe, in place.
+
+    Parameters
+    ----------
+    head : torch.nn.Module
+        A linear layer.
+    probe : Probe
+        On the features of the head's encoder.
+    places : slice
+        Where the probe's classes lie among the head's.
+
+    References
+    ----------
+    .. [1] Kumar et al. "Fine-Tuning can Distort Pretrained Features and Underperform
+       Out-of-Distribution." ICLR 2022: first the linear probe, then fine-tuning.
+    """
+    import torch
+
+    found = probe_head(probe)
+    with torch.no_grad():
+        head.get_parameter("weight")[places].copy_(found.weight)
+        head.get_parameter("bias")[places].copy_(found.bias)
+
+
+def probe_head(probe: Probe) -> nn.Linear:
+    """Make a probe a layer: its standardisation and temperature go into weights and biases.
+
+    Parameters
+    ----------
+    probe : Probe
+        Any.
+
+    Returns
+    -------
+    torch.nn.Linear
+        From features to logits, on the CPU.
+    """
     import torch
     from torch import nn
 
     weight = probe.coefficients / probe.sd / probe.temperature
-    head = nn.Linear(encoder.feature_size, len(weight))
+    head = nn.Linear(weight.shape[1], len(weight))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(probe.intercepts / probe.temperature
                                          - weight @ probe.mean))
-    head.to(next(encoder.module.parameters()).device)
-    classifier = Classifier(
-        encoder.module, nn.ModuleDict({"target": head}), {"target": slice(0, len(weight))}
-    )
-    classifier.module.eval()
-    return classifier
+    return head

@@ -419,6 +419,12 @@ def _chain(layers: Sequence[nn.Module], reach: Sequence[int | Sequence[int]]) ->
             self.layers = nn.ModuleList(layers)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.forward_intermediates(images)[-1].mean(dim=(2, 3))
+
+        def forward_intermediates(
+            self, images: torch.Tensor, intermediates_only: bool = True
+        ) -> list[torch.Tensor]:
+            """Give every layer's map, under the name that timm's encoders have for it."""
             outputs: list[torch.Tensor] = [images]
             for layer, source in zip(self.layers, reach, strict=True):
                 # outputs[0] is the image, so layer i is found at i + 1, and -1 is the last.
@@ -426,6 +432,6 @@ def _chain(layers: Sequence[nn.Module], reach: Sequence[int | Sequence[int]]) ->
                           ([source] if isinstance(source, int) else source)]
                 taken = [outputs[i] for i in places]
                 outputs.append(layer(taken[0] if isinstance(source, int) else taken))
-            return outputs[-1].mean(dim=(2, 3))
+            return outputs[1:]
 
     return Backbone()

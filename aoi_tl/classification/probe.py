@@ -13,7 +13,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,27 +99,29 @@ def fit_probe(features: np.ndarray, labels: ArrayLike, n_classes: int, seed: int
     ValueError
         When fewer than two classes have images.
     """
-    truth, present = _check(features, labels, n_classes)
+    truth, present = check_labels(features, labels, n_classes)
     if len(present) < n_classes:
-        return _among(fit_probe(features, np.searchsorted(present, truth), len(present), seed),
-                      present, n_classes)
+        among = fit_probe(features, np.searchsorted(present, truth), len(present), seed)
+        return spread_classes(among, present, n_classes)
     folds = hold_out_folds(truth, FOLDS, np.random.default_rng(seed))
     held = np.flatnonzero(folds >= 0)
     strength, temperature = STRENGTHS[len(STRENGTHS) // 2], 1.0
     if len(held):
-        logits = np.zeros((len(STRENGTHS), len(truth), n_classes))
-        for fold in range(folds.max() + 1):
-            out = folds == fold
-            for place, probe in enumerate(_fit(features[~out], truth[~out], n_classes, STRENGTHS)):
-                logits[place, out] = probe.logits(features[out, 0])
+        outs = [folds == fold for fold in range(folds.max() + 1)]
+        paths = [fit_strengths(features[~out], truth[~out], n_classes, STRENGTHS) for out in outs]
         weights = class_weights(np.bincount(truth[held], minlength=n_classes))[truth[held]]
-        losses = [_cross_entropy(row[held], truth[held], weights) for row in logits]
-        best = int(np.argmin(losses))
-        strength = STRENGTHS[best]
-        temperature = fit_temperature(logits[best][held], truth[held])
+        least, logits = np.inf, np.zeros((len(truth), n_classes))
+        for tried in STRENGTHS:
+            for out, path in zip(outs, paths, strict=True):
+                logits[out] = next(path).logits(features[out, 0])
+            loss = _cross_entropy(logits[held], truth[held], weights)
+            if loss >= least:
+                break  # past the best strength the loss only grows, and fits take longest there
+            least, strength = loss, tried
+            temperature = fit_temperature(logits[held], truth[held])
     # The path leads to the strength chosen: a fit begins where a stronger penalty ended.
-    path = STRENGTHS[: STRENGTHS.index(strength) + 1]
-    *_, last = _fit(features, truth, n_classes, path)
+    leading = STRENGTHS[: STRENGTHS.index(strength) + 1]
+    *_, last = fit_strengths(features, truth, n_classes, leading)
     return Probe(last.mean, last.sd, last.coefficients, last.intercepts, strength, temperature,
                  len(held))
 
@@ -145,9 +147,9 @@ def fit_nearest_mean(
     ValueError
         As `fit_probe`.
     """
-    truth, present = _check(features, labels, n_classes)
+    truth, present = check_labels(features, labels, n_classes)
     if len(present) < n_classes:
-        return _among(
+        return spread_classes(
             fit_nearest_mean(features, np.searchsorted(present, truth), len(present), seed),
             present, n_classes,
         )
@@ -199,10 +201,32 @@ def hold_out_folds(
     return found
 
 
-def _check(
+def check_labels(
     features: np.ndarray, labels: ArrayLike, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the labels, and those of the classes that have images."""
+    """Check what a probe is fitted on.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views, features)
+        Of the training images.
+    labels : array_like of int, shape (n,)
+        The class of every image.
+    n_classes : int
+        Classes.
+
+    Returns
+    -------
+    labels : ndarray of int64, shape (n,)
+        As an array.
+    present : ndarray of int64
+        The classes that have images, in order.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit or fewer than two classes have images.
+    """
     truth = np.asarray(labels, dtype=np.int64)
     if features.ndim != 3 or truth.shape != (len(features),):
         raise ValueError(
@@ -217,8 +241,23 @@ def _check(
     return truth, present
 
 
-def _among(probe: Probe, present: np.ndarray, n_classes: int) -> Probe:
-    """Number a probe's classes as the domain does; a class without images is never given."""
+def spread_classes(probe: Probe, present: np.ndarray, n_classes: int) -> Probe:
+    """Number a probe's classes as the domain does; a class without images is never given.
+
+    Parameters
+    ----------
+    probe : Probe
+        Fitted on the classes that have images.
+    present : ndarray of int64
+        Their numbers in the domain.
+    n_classes : int
+        Classes of the domain.
+
+    Returns
+    -------
+    Probe
+        With ``n_classes`` rows.
+    """
     coefficients = np.zeros((n_classes, probe.coefficients.shape[1]))
     intercepts = np.full(n_classes, NEVER)
     coefficients[present], intercepts[present] = probe.coefficients, probe.intercepts
@@ -229,23 +268,44 @@ def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Flatten views to rows and standardise them; give the rows, their mean and deviation."""
     rows = features.reshape(-1, features.shape[-1]).astype(np.float64)
     mean, sd = rows.mean(axis=0), rows.std(axis=0)
-    sd[sd < 1e-9] = 1.0  # a feature that is always the same says nothing
+    # A feature that is the same but for single precision's rounding says nothing.
+    sd[sd <= 1e-5 * np.abs(mean) + 1e-9] = 1.0
     return (rows - mean) / sd, mean, sd
 
 
-def _fit(
-    features: np.ndarray, labels: np.ndarray, n_classes: int, strengths: tuple[float, ...]
+def fit_strengths(
+    features: np.ndarray, labels: np.ndarray, n_classes: int, strengths: Sequence[float]
 ) -> Iterator[Probe]:
-    """Fit one probe for each strength, each begun where the one before ended."""
+    """Fit one probe for each strength, each begun where the one before ended.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, views, features)
+        Of the training images.
+    labels : ndarray of int64, shape (n,)
+        The class of every image; every class is there.
+    n_classes : int
+        Classes; they count alike, however many images they have.
+    strengths : sequence of float
+        Inverse strengths of the penalty, from strong to weak.
+
+    Yields
+    ------
+    Probe
+        Not calibrated.
+    """
     from sklearn.linear_model import LogisticRegression
 
     rows, mean, sd = _standard(features)
     # Fewer rows than features: the solution lies in the rows' span, so fit there; it is the same.
     base = None
     if len(rows) < rows.shape[1]:
-        _, size, base = np.linalg.svd(rows, full_matrices=False)
-        base = base[size > 1e-9 * size[0]]
-        rows = rows @ base.T
+        # The eigenvectors of the rows' products span it, at a fraction of a decomposition's time.
+        size, vectors = np.linalg.eigh(rows @ rows.T)
+        kept = size > 1e-10 * size[-1]
+        if kept.any():  # none where all images are the same
+            base = (vectors[:, kept] / np.sqrt(size[kept])).T @ rows
+            rows = rows @ base.T
     truth = np.repeat(labels, features.shape[1])
     weights = dict(enumerate(class_weights(np.bincount(labels, minlength=n_classes))))
     model = LogisticRegression(class_weight=weights, max_iter=500, tol=1e-3, warm_start=True)

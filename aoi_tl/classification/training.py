@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,8 @@ def train(
     alpha: float = 1.0,
     beta: float = 1.0,
     learning_rate: float = 0.001,
+    encoder_rate: float = 1.0,
+    frozen_statistics: bool = False,
     class_weights: Mapping[Domain, np.ndarray] | None = None,
     attack: Attack | None = None,
     checkpoint: Path | None = None,
@@ -92,7 +94,12 @@ def train(
     alpha, beta : float
         Weights of the target's and the source's loss.
     learning_rate : float
-        Adam's.
+        Adam's, of the heads.
+    encoder_rate : float
+        The encoder's learning rate as a share of it; 0 leaves the encoder as it is.
+    frozen_statistics : bool
+        Keep the means and variances of batch normalisation as they are, in training too: those of
+        few images are far from those of the test.
     class_weights : mapping of domain to array of shape (classes,), optional
         A weighted cross entropy, ``sum w_i l_i / sum w_i``.
     attack : callable, optional
@@ -119,7 +126,12 @@ def train(
 
     module = classifier.module
     device = next(module.parameters()).device
-    optimiser = torch.optim.Adam(module.parameters(), lr=learning_rate)
+    classifier.encoder.requires_grad_(encoder_rate > 0)
+    groups: list[dict[str, Any]] = [{"params": list(classifier.heads.parameters())}]
+    if encoder_rate > 0:
+        groups.append({"params": list(classifier.encoder.parameters()),
+                       "lr": learning_rate * encoder_rate})
+    optimiser = torch.optim.Adam(groups, lr=learning_rate)
     weights = {
         domain: torch.as_tensor(values, dtype=torch.float32, device=device)
         for domain, values in (class_weights or {}).items()
@@ -133,6 +145,10 @@ def train(
         for domain in domains_of(kind):
             drawn[domain] += 1
     module.train()
+    if frozen_statistics or encoder_rate == 0:
+        for part in classifier.encoder.modules():
+            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                part.eval()
     for number in range(record.done, len(steps)):
         started = time.perf_counter()
         batches = []

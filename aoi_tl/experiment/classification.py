@@ -12,11 +12,14 @@ from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.base import BaseExperiment
 from aoi_tl.experiment.settings import Settings, Texts, as_tuple, did_you_mean
 
-FROZEN = ("nearest-mean", "probe")
-ARMS = {
+FROZEN = ("nearest-mean", "probe", "patch-probe")
+DEFAULT_ARMS = {
     "cdg": (*FROZEN, "plain", "pretrained", "multi-task", "cdg"),
     "two-stage": (*FROZEN, "pretraining-only", "fine-tuning-only", "two-stage"),
 }
+#: Begun by a probe, or ended by one.
+PROBED = ("lp-ft", "probe+source")
+ARMS = {method: (*arms, *PROBED) for method, arms in DEFAULT_ARMS.items()}
 CHANGES = ("noise", "blur", "brightness", "contrast", "jpeg", "rotation", "fgsm", "pgd")
 
 
@@ -59,6 +62,8 @@ class Train(Settings):
     batch: Annotated[int, Field(ge=2)] = 16
     image_size: Annotated[int, Field(ge=32, le=1024)] = 224
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    encoder_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    frozen_statistics: bool = False
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
     blocks: Blocks = Blocks()
@@ -91,6 +96,7 @@ class Report(Settings):
 
     robustness: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = CHANGES
     maps: Annotated[int, Field(ge=0, le=64)] = 10
+    reject: Annotated[float, Field(ge=0, lt=1)] = 0.0
     samples: Annotated[int, Field(ge=0, le=64)] = 20
 
     @field_validator("robustness")
@@ -111,7 +117,7 @@ class ClassificationExperiment(BaseExperiment):
     >>> experiment = ClassificationExperiment(method="cdg", target={"path": "lithium"},
     ...                                       source={"path": "steel"})
     >>> experiment.arms, experiment.train.blocks.source
-    (('nearest-mean', 'probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
+    (('nearest-mean', 'probe', 'patch-probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
     """
 
     method: Literal["cdg", "two-stage"]
@@ -135,7 +141,7 @@ class ClassificationExperiment(BaseExperiment):
             if arm not in ARMS[method]:
                 raise ValueError(f"expected arms out of {', '.join(ARMS[method])} for {method}, "
                                  f"got {arm!r}" + did_you_mean(arm, ARMS[method]))
-        return tuple(dict.fromkeys(arms)) or ARMS[method]
+        return tuple(dict.fromkeys(arms)) or DEFAULT_ARMS[method]
 
 
 def locate_images(

@@ -12,10 +12,13 @@ import numpy as np
 
 from aoi_tl.classification import cdg, two_stage
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels
+from aoi_tl.classification.features import compute_features
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import class_weights, oversampled_counts
+from aoi_tl.classification.probe import Probe, fit_probe
 from aoi_tl.evaluation.calibration import measure_reliability
 from aoi_tl.evaluation.classification import ClassificationScores, score_predictions
+from aoi_tl.evaluation.rejection import measure_coverage
 from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.domains import Draw
@@ -27,6 +30,15 @@ if TYPE_CHECKING:
     from aoi_tl.classification.classifier import Classifier, Domain
     from aoi_tl.classification.encoders import Encoder
     from aoi_tl.classification.training import Step
+
+
+#: Arms with a probe take the steps of an arm without, or the source's alone.
+STEPS_OF = {
+    ("cdg", "lp-ft"): "plain", ("two-stage", "lp-ft"): "fine-tuning-only",
+    ("cdg", "probe+source"): "source", ("two-stage", "probe+source"): "pretraining-only",
+}
+#: The learning rate of ``lp-ft``, as a share of the other arms'.
+AFTER_PROBE = 0.1
 
 
 def plan_steps(experiment: ClassificationExperiment, draw: Draw, arm: str) -> tuple[Step, ...]:
@@ -47,10 +59,14 @@ def plan_steps(experiment: ClassificationExperiment, draw: Draw, arm: str) -> tu
         One entry an optimiser step.
     """
     train = experiment.train
+    arm = STEPS_OF.get((experiment.method, arm), arm)
     if experiment.method == "cdg":
         cycle = cycle_of(experiment)
         cycles = cdg.count_cycles(len(draw.source_train), train.batch, train.epochs, cycle)
-        return cdg.arm_steps(arm, cycles, cycle, train.count)
+        steps = cdg.arm_steps(
+            "pretrained" if arm == "source" else arm, cycles, cycle, train.count
+        )
+        return tuple(step for step in steps if step == "source") if arm == "source" else steps
     source, target = (
         two_stage.stage_steps(
             int(oversampled_counts(np.bincount(pixels.labels, minlength=len(images.classes)),
@@ -125,7 +141,9 @@ def train_arm(
     from aoi_tl.classification.classifier import (
         build_classifier,
         predict,
+        probe_classifier,
         recalibrate,
+        start_from_probe,
     )
     from aoi_tl.classification.encoders import build_encoder
     from aoi_tl.classification.robustness import adversarial_training
@@ -146,12 +164,18 @@ def train_arm(
         )
         for domain, pixels, images in _domains(draw)
     }
-    steps = plan_steps(experiment, draw, arm)
+    steps, rate = plan_steps(experiment, draw, arm), settings.learning_rate
+    if arm == "lp-ft":  # a head that is right already, so that the encoder need not move for it
+        head = classifier.heads["target" if "target" in classifier.heads else "joint"]
+        start_from_probe(head, _fit_probe(encoder, draw), classifier.slices["target"])
+        rate *= AFTER_PROBE
     checkpoint = run.path / stage / "last.pt"
     started = time.perf_counter()
     history = train(
         classifier, steps, streams, alpha=settings.alpha, beta=settings.beta,
-        learning_rate=settings.learning_rate, class_weights=_weights(experiment, draw),
+        learning_rate=rate, encoder_rate=settings.encoder_rate,
+        frozen_statistics=settings.frozen_statistics or arm == "lp-ft",
+        class_weights=_weights(experiment, draw),
         attack=adversarial_training(classifier, settings.adversarial)
         if settings.adversarial else None,
         checkpoint=checkpoint,
@@ -160,6 +184,8 @@ def train_arm(
     # An arm that never saw the target has no business with the target's statistics.
     if settings.statistics == "target" and set(steps) != {"source"}:
         recalibrate(classifier, streams["target"])
+    if arm == "probe+source":
+        classifier = probe_classifier(encoder, _fit_probe(encoder, draw))
     chances = predict(classifier, draw.target_test)
     run.write_table(f"{stage}/losses.csv", pd.DataFrame(
         {"step": history.step, "domain": history.domain, "loss": history.loss}
@@ -171,9 +197,15 @@ def train_arm(
         ]))
     keep_tested(run, experiment, draw, arm, Tested(
         classifier, encoder, chances, steps, started, history.waiting_share,
-        list(draw.source.classes),
+        [] if arm == "probe+source" else list(draw.source.classes),
     ), progress)
     checkpoint.unlink(missing_ok=True)
+
+
+def _fit_probe(encoder: Encoder, draw: Draw) -> Probe:
+    """Fit a probe on the target's training images, as an encoder sees them now."""
+    features = compute_features(encoder.module, draw.target_train)
+    return fit_probe(features, draw.target_train.labels, len(draw.target.classes), draw.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,8 +248,8 @@ def keep_tested(
     Parameters
     ----------
     run : RunFolder
-        Gets ``predictions.csv``, ``probabilities.csv``, ``robustness.csv``, ``model.pt``, maps of
-        the first seed, and ``result.json`` in ``stages/<arm>-s<seed>/``.
+        Gets ``predictions.csv``, ``probabilities.csv``, ``coverage.csv``, ``robustness.csv``,
+        ``model.pt``, maps of the first seed, and ``result.json`` in ``stages/<arm>-s<seed>/``.
     experiment, draw, arm
         What was trained, and on what.
     tested : Tested
@@ -237,6 +269,12 @@ def keep_tested(
         "class": [images.classes[label] for label in images.labels],
         "predicted": [images.classes[label] for label in given],
         "probability": tested.chances.max(axis=1).round(6),
+        "group": list(images.groups),
+    }))
+    curve = measure_coverage(tested.chances, images.labels)
+    run.write_table(f"{stage}/coverage.csv", pd.DataFrame({
+        "threshold": curve.threshold.round(6), "coverage": curve.coverage,
+        "accuracy": curve.accuracy,
     }))
     run.write_table(f"{stage}/probabilities.csv", pd.DataFrame(
         tested.chances.round(6), columns=list(images.classes)
@@ -252,10 +290,21 @@ def keep_tested(
     run.write_json(f"{stage}/result.json", {
         **result_row(experiment, scores, arm, draw.seed, tested.steps),
         "ece": measure_reliability(tested.chances, draw.target_test.labels).error,
+        **_decided(tested.chances, draw.target_test.labels, experiment.report.reject),
         "confusion": scores.confusion.tolist(), "classes": list(scores.classes),
         "seconds": round(time.perf_counter() - tested.started, 3),
         "waiting_share": round(tested.waiting_share, 4),
     })
+
+
+def _decided(chances: np.ndarray, labels: np.ndarray, reject: float) -> dict[str, float | None]:
+    """Coverage, and accuracy on what is decided, where unsure images are left to a person."""
+    if not reject:
+        return {}
+    decided = chances.max(axis=1) >= reject
+    right = (chances.argmax(axis=1) == labels)[decided]
+    return {"coverage": float(decided.mean()),
+            "decided_accuracy": float(right.mean()) if len(right) else None}
 
 
 def write_ledger(run: RunFolder, stage: str, encoder: Encoder) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.evaluation.comparison import summarise
+from aoi_tl.evaluation.per_class import bootstrap_classes
 from aoi_tl.experiment.base import as_experiment
 from aoi_tl.experiment.classification import FROZEN, ClassificationExperiment, locate_images
 from aoi_tl.files.run_folder import RunFolder, file_hash, open_run
@@ -183,6 +186,7 @@ def compare(
         for row in rows
         for i, name in enumerate(row["classes"]) for j, other in enumerate(row["classes"])
     ]))
+    run.write_table("per_class.csv", measure_classes(run, rows))
     wear = []
     for row in rows:
         file = run.path / f"stages/{row['arm']}-s{row['seed']}/robustness.csv"
@@ -195,6 +199,47 @@ def compare(
         ])
     write_page(run.path)
     return arms, summary
+
+
+def measure_classes(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
+    """Take precision, recall and overall scores over all seeds of every arm, with intervals.
+
+    Parameters
+    ----------
+    run : RunFolder
+        With every stage done.
+    rows : sequence of mapping
+        The stages' results.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``arm``, ``class`` (``all`` for the overall scores), ``metric``, ``value``, ``low``
+        and ``high``: 95 % intervals over test images, by groups, and seeds.
+    """
+    import pandas as pd
+
+    found: list[dict[str, Any]] = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        tables = [pd.read_csv(run.path / f"stages/{arm}-s{row['seed']}/predictions.csv", dtype=str)
+                  for row in mine]
+        place = {name: number for number, name in enumerate(mine[0]["classes"])}
+        scores = bootstrap_classes(
+            tables[0]["class"].map(place).to_numpy(),
+            np.stack([table["predicted"].map(place).to_numpy() for table in tables]),
+            mine[0]["classes"], tables[0]["group"].tolist(),
+        )
+        overall = {name: getattr(scores, name)
+                   for name in ("accuracy", "balanced_accuracy", "above_majority")}
+        listed = [
+            *((name, "precision", value) for name, value in scores.precision.items()),
+            *((name, "recall", value) for name, value in scores.recall.items()),
+            *(("all", metric, value) for metric, value in overall.items()),
+        ]
+        found += [{"arm": arm, "class": name, "metric": metric, "value": score.value,
+                   "low": score.low, "high": score.high} for name, metric, score in listed]
+    return pd.DataFrame(found)
 
 
 def _stage(run: RunFolder, arm: str, seed: int) -> Path | None:

@@ -32,33 +32,50 @@ def probe_arm(
     draw : Draw
         On what.
     arm : str
-        ``probe`` or ``nearest-mean``.
+        ``probe``, ``nearest-mean`` or ``patch-probe``.
     progress : callable
         Called as the work goes on.
     """
     from aoi_tl.classification.classifier import probe_classifier
     from aoi_tl.classification.encoders import build_encoder
+    from aoi_tl.classification.patches import (
+        ARM,
+        build_patch_encoder,
+        fit_patch_probe,
+        patch_classifier,
+    )
 
     stage, cache = f"stages/{arm}-s{draw.seed}", run.path / "cache"
     encoder = build_encoder(experiment.encoder, experiment.weights, draw.seed)
     write_ledger(run, stage, encoder)
     encoder.module.to(device_name(experiment.device))
-    views = VIEWS if len(draw.target_train) <= MOST_VIEWED else AS_IT_IS
+    by_patches = arm == ARM
+    views = AS_IT_IS if by_patches or len(draw.target_train) > MOST_VIEWED else VIEWS
     total = len(draw.target_train) * len(views) + len(draw.target_test)
+    patches = build_patch_encoder(encoder, experiment.train.image_size) if by_patches else None
+    if patches is not None:
+        encoder = patches.encoder
 
     def told(done: int) -> None:
         progress(f"{arm}, seed {draw.seed}", done, total)
 
-    # Both arms see the same images, and all seeds the same test images: each is computed once.
+    # The arms see the same images, and all seeds the same test images: each is computed once.
     tested = cache_features(encoder.module, draw.target_test, cache, progress=told)
     features = cache_features(encoder.module, draw.target_train, cache, views, progress=told)
-    started = time.perf_counter()
-    probe = FITS[arm](features, draw.target_train.labels, len(draw.target.classes), draw.seed)
+    started, classes = time.perf_counter(), len(draw.target.classes)
+    if patches is None:
+        probe = FITS[arm](features, draw.target_train.labels, classes, draw.seed)
+        classifier, chances = probe_classifier(encoder, probe), probe.probabilities(tested[:, 0])
+    else:
+        fitted = fit_patch_probe(
+            features[:, 0], draw.target_train.labels, classes, patches, draw.seed
+        )
+        probe, classifier = fitted.probe, patch_classifier(patches, fitted)
+        chances = fitted.probabilities(tested[:, 0])
     run.write_json(f"{stage}/probe.json", {
         "strength": probe.strength, "temperature": probe.temperature, "held_out": probe.held_out,
-        "images": len(features), "views": len(views), "features": features.shape[-1],
+        "images": len(features), "views": len(views), "features": probe.mean.size,
     })
     keep_tested(run, experiment, draw, arm, Tested(
-        probe_classifier(encoder, probe), encoder, probe.probabilities(tested[:, 0]), (), started,
-        0.0, [],
+        classifier, encoder, chances, (), started, 0.0, [],
     ), progress)

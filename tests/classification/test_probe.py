@@ -96,8 +96,8 @@ def test_views_of_an_image_never_stand_on_both_sides(monkeypatch: pytest.MonkeyP
     features, labels = clouds((6, 6), views=4)
     features[:, :, -1] = np.arange(12)[:, None]
     fitted = []
-    inner = room._fit
-    monkeypatch.setattr(room, "_fit", lambda some, *rest: (
+    inner = room.fit_strengths
+    monkeypatch.setattr(room, "fit_strengths", lambda some, *rest: (
         fitted.append({int(number) for number in some[:, :, -1].ravel()}), inner(some, *rest))[1])
     room.fit_probe(features, labels, 2)
     folds = hold_out_folds(labels, FOLDS, np.random.default_rng(0))
@@ -112,6 +112,17 @@ def test_a_class_without_images_is_never_given(fit) -> None:
     expected, found = (p.probabilities(features[:, 0]) for p in (probe, among))
     np.testing.assert_allclose(found[:, [0, 2]], expected, atol=1e-9)
     assert (found[:, [1, 3]] == 0).all()
+
+
+def test_features_that_only_rounding_tells_apart_say_nothing() -> None:
+    generator = np.random.default_rng(3)
+    noise = (1e6 * (1 + 1e-7 * generator.normal(size=(6, 1, 40)))).astype(np.float32)
+    same = np.ones((6, 1, 40), np.float32)
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    for features in (noise, same):
+        probe = fit_probe(features, labels, 2)
+        assert (probe.sd == 1).all()
+    np.testing.assert_allclose(probe.probabilities(same[:, 0]), 0.5, atol=1e-6)
 
 
 def test_bad_input() -> None:

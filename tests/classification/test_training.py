@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from aoi_tl.classification.batches import BatchStream
+from aoi_tl.classification.classifier import Classifier
 from aoi_tl.classification.training import repeat, train
 from aoi_tl.errors import RunError
 
@@ -103,3 +106,34 @@ def test_factors_of_the_stream_decide_what_is_trained_on(make_stream) -> None:
     places = np.concatenate([stream.places(step) for step in range(7)])  # two epochs of 21
     labels = stream.pixels.labels[places]
     assert np.bincount(labels).tolist() == [6, 6, 6, 24]
+
+
+@pytest.mark.parametrize("encoder_rate", [0.0, 0.01])
+def test_an_encoder_is_frozen_or_slower(
+    make_classifier: Callable[..., Classifier], make_stream: Callable[..., BatchStream],
+    encoder_rate: float,
+) -> None:
+    classifier = make_classifier()
+    before = {name: value.clone() for name, value in classifier.module.state_dict().items()}
+    train(classifier, ("target",) * 3, {"target": make_stream(4)}, encoder_rate=encoder_rate)
+    moved = {name: float((value - before[name]).abs().max())
+             for name, value in classifier.module.state_dict().items()
+             if name.endswith(("weight", "bias", "running_mean"))}
+    assert moved["heads.target.weight"] > 1e-3
+    if encoder_rate == 0:  # its statistics are kept as well
+        assert all(change == 0 for name, change in moved.items() if name.startswith("encoder."))
+    else:
+        # Adam's steps are at most about the rate: 3 steps of 0.01 * 0.001.
+        assert 0 < moved["encoder.0.weight"] < 5e-5
+
+
+def test_statistics_are_kept_while_the_encoder_learns(
+    make_classifier: Callable[..., Classifier], make_stream: Callable[..., BatchStream]
+) -> None:
+    classifier = make_classifier()
+    before = {name: value.clone() for name, value in classifier.module.state_dict().items()}
+    train(classifier, ("target",) * 2, {"target": make_stream(4)}, frozen_statistics=True)
+    after = classifier.module.state_dict()
+    assert torch.equal(after["encoder.1.running_mean"], before["encoder.1.running_mean"])
+    assert torch.equal(after["encoder.1.running_var"], before["encoder.1.running_var"])
+    assert not torch.equal(after["encoder.0.weight"], before["encoder.0.weight"])

@@ -5,25 +5,32 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aoi_tl.classification import cdg, probe, robustness, two_stage
+from aoi_tl.classification import cdg, patches, probe, robustness, two_stage
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.classification import (
     ARMS,
     CHANGES,
+    DEFAULT_ARMS,
     FROZEN,
+    PROBED,
     ClassificationExperiment,
     locate_images,
 )
 from aoi_tl.experiment.settings import read_settings, validate
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS, surface_classes
+from aoi_tl.workflows.classifier_arms import STEPS_OF
 
 ROOT = Path(__file__).parents[2]
 LEAST = {"method": "cdg", "target": {"path": "t"}, "source": {"path": "s"}}
 
 
 def test_names_are_those_of_the_rooms() -> None:
-    assert probe.ARMS == FROZEN
-    assert {"cdg": (*FROZEN, *cdg.ARMS), "two-stage": (*FROZEN, *two_stage.ARMS)} == ARMS
+    assert (*probe.ARMS, patches.ARM) == FROZEN
+    named = {"cdg": (*FROZEN, *cdg.ARMS), "two-stage": (*FROZEN, *two_stage.ARMS)}
+    assert named == DEFAULT_ARMS
+    assert {method: (*arms, *PROBED) for method, arms in named.items()} == ARMS
+    for method in ARMS:
+        assert {(method, arm) for arm in PROBED} <= set(STEPS_OF)
     assert tuple(robustness.STRENGTHS) == CHANGES
 
 
@@ -101,7 +108,7 @@ def test_files_that_come_along_are_read_and_their_classes_are_on_the_cards(
     name: str, cards: list[str]
 ) -> None:
     experiment = read_settings(ROOT / "experiments" / f"{name}.yaml", ClassificationExperiment)
-    assert experiment.arms == ARMS[experiment.method]
+    assert experiment.arms == DEFAULT_ARMS[experiment.method]
     assert len(experiment.seeds) >= 3
     known: set[str] = set()
     for card in cards:

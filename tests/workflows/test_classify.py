@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from aoi_tl.classification.batches import cache_pixels
-from aoi_tl.classification.classifier import Classifier, build_classifier, predict
+from aoi_tl.classification.classifier import (
+    Classifier,
+    build_classifier,
+    predict,
+    start_from_probe,
+)
 from aoi_tl.classification.encoders import build_encoder
 from aoi_tl.classification.features import VIEWS, compute_features
 from aoi_tl.classification.folders import read_image_folders
@@ -78,9 +83,10 @@ def test_every_arm_and_seed_has_a_row_and_the_same_budget(finished: Path) -> Non
     arms = pd.read_csv(finished / "arms.csv")
     assert list(zip(arms["arm"], arms["seed"], strict=True)) == [
         (arm, seed) for seed in (0, 1)
-        for arm in ("nearest-mean", "probe", "plain", "pretrained", "multi-task", "cdg")
+        for arm in ("nearest-mean", "probe", "patch-probe", "plain", "pretrained", "multi-task",
+                    "cdg")
     ]
-    frozen = arms["arm"].isin(["nearest-mean", "probe"])
+    frozen = arms["arm"].isin(["nearest-mean", "probe", "patch-probe"])
     assert set(arms[frozen]["steps"]) == {0}
     # 16 source images are 4 batches: two cycles of 3 source and 2 target steps.
     assert set(arms[~frozen]["steps"]) == {10}
@@ -170,10 +176,10 @@ def test_finished_run_is_not_trained_again_and_another_is_refused(
     before = {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")}
     again = run_classification(cdg_experiment(data, seeds=[0, 1]), finished, resume=True)
     assert {file: file.stat().st_mtime_ns for file in finished.rglob("result.json")} == before
-    assert len(again.arms) == 12
+    assert len(again.arms) == 14
     with pytest.raises(RunError, match="expected a new run folder"):
         run_classification(cdg_experiment(data, seeds=[0, 1]), finished)
-    with pytest.raises(RunError, match=r"differs in train\.alpha: 1\.0 there, 0\.5 here"):
+    with pytest.raises(RunError, match="differs in train.alpha: 1.0 there, 0.5 here"):
         run_classification(cdg_experiment(data, train={"alpha": 0.5}, seeds=[0, 1]), finished,
                            resume=True)
 
@@ -221,9 +227,9 @@ def test_two_stage_on_drawn_cathodes(data: Path, tmp_path: Path, imbalance: dict
     )
     outcome = run_classification(experiment, tmp_path / "run")
     assert outcome.arms["arm"].tolist() == [
-        "nearest-mean", "probe", "pretraining-only", "fine-tuning-only", "two-stage"
+        "nearest-mean", "probe", "patch-probe", "pretraining-only", "fine-tuning-only", "two-stage"
     ]
-    assert outcome.arms["steps"].iloc[2:].nunique() == 1
+    assert outcome.arms["steps"].iloc[3:].nunique() == 1
     assert outcome.arms["shifted_f1"].between(0, 1).all()
     assert {"accuracy", "macro_f1", "shifted_f1"} <= set(outcome.summary["metric"])
     # 12 source images, or 18 or 15 with the oversampled class; 3 target images, or 5 or 4.
@@ -386,3 +392,60 @@ class Loud:
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return (open, (str(self.mark), "w"))
+
+
+def test_a_run_says_what_every_class_is_worth_and_what_rejecting_brings(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(finished / "per_class.csv")
+    assert set(table["arm"]) == set(pd.read_csv(finished / "arms.csv")["arm"])
+    assert set(table["class"]) == {"No Defect", "Over Melting", "Inked", "all"}
+    whole = table.dropna()
+    assert (whole["low"] <= whole["value"] + 1e-9).all()
+    assert (whole["value"] <= whole["high"] + 1e-9).all()
+    arms = pd.read_csv(finished / "arms.csv")
+    shown = table[(table["arm"] == "probe") & (table["metric"] == "balanced_accuracy")]["value"]
+    mean = arms[arms["arm"] == "probe"]["balanced_accuracy"].mean()
+    assert shown.iloc[0] == pytest.approx(mean)
+    curve = pd.read_csv(finished / "stages/probe-s0/coverage.csv")
+    assert curve["coverage"].iloc[-1] == 1
+    assert curve["accuracy"].iloc[-1] == pytest.approx(
+        arms[(arms["arm"] == "probe") & (arms["seed"] == 0)]["accuracy"].iloc[0])
+    experiment = cdg_experiment(data, arms=["probe"], report={"reject": 0.5})
+    row = run_classification(experiment, tmp_path / "run").arms.iloc[0]
+    told = pd.read_csv(tmp_path / "run/stages/probe-s0/predictions.csv")
+    decided = told["probability"] >= 0.5
+    assert row["coverage"] == pytest.approx(decided.mean())
+
+
+def test_arms_that_begin_or_end_with_a_probe(data: Path, tmp_path: Path) -> None:
+    experiment = cdg_experiment(data, arms=["lp-ft", "probe+source"], report={"robustness": []})
+    arms = run_classification(experiment, tmp_path / "run").arms.set_index("arm")
+    # Of 2 cycles of 3 source and 2 target steps: all on the target, and the source's alone.
+    assert arms.loc["lp-ft", ["target_steps", "source_steps"]].tolist() == [10, 0]
+    assert arms.loc["probe+source", ["target_steps", "source_steps"]].tolist() == [0, 6]
+    kept = torch.load(tmp_path / "run/stages/probe+source-s0/model.pt", weights_only=True)
+    # The encoder has learnt the source, and the head is the probe on what it gives now.
+    encoder = build_encoder("yolov8n.yaml", "random")
+    head = torch.nn.Linear(256, 3)
+    classifier = Classifier(encoder.module, torch.nn.ModuleDict({"target": head}),
+                            {"target": slice(0, 3)})
+    before = encoder.module[1].layers[0].conv.weight.clone()
+    classifier.module.load_state_dict(kept["state"])
+    assert not torch.equal(before, encoder.module[1].layers[0].conv.weight)
+    images = read_image_folders(data / "lithium")
+    train, test = (cache_pixels(images.split(name), 32) for name in ("train", "test"))
+    probe = fit_probe(compute_features(encoder.module, train), train.labels, 3, 0)
+    expected = probe.probabilities(compute_features(encoder.module, test)[:, 0])
+    np.testing.assert_allclose(predict(classifier, test), expected, atol=1e-3)
+
+
+def test_lp_ft_starts_as_the_probe(data: Path) -> None:
+    images = read_image_folders(data / "lithium")
+    train = cache_pixels(images.split("train"), 32)
+    encoder = build_encoder("yolov8n.yaml", "random")
+    probe = fit_probe(compute_features(encoder.module, train), train.labels, 3, 0)
+    classifier = build_classifier(encoder, 3, 2, "joint")
+    start_from_probe(classifier.heads["joint"], probe, classifier.slices["target"])
+    expected = probe.probabilities(compute_features(encoder.module, train)[:, 0])
+    np.testing.assert_allclose(predict(classifier, train), expected, atol=1e-3)

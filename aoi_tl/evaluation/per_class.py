@@ -1,0 +1,142 @@
+"""Precision and recall of every class, with intervals over test images and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aoi_tl.evaluation.bootstrap import Interval
+
+
+@dataclass(frozen=True, eq=False)
+class ClassIntervals:
+    """What a classifier is worth, class by class and as a whole.
+
+    Attributes
+    ----------
+    precision, recall : mapping of class to Interval
+        NaN where a class was never given, or has no test image.
+    accuracy, balanced_accuracy, above_majority : Interval
+        Over all classes; the last is the accuracy less that of always saying the commonest class.
+    """
+
+    precision: Mapping[str, Interval]
+    recall: Mapping[str, Interval]
+    accuracy: Interval
+    balanced_accuracy: Interval
+    above_majority: Interval
+
+
+def bootstrap_classes(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ClassIntervals:
+    """Resample test images and draws.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+        The true classes.
+    predicted : ndarray of int, shape (draws, n)
+        What each draw's classifier gave.
+    classes : sequence of str
+        Class names.
+    groups : sequence of str, optional
+        What every image shows; images of one group are drawn together, since they are alike.
+        Without it every image stands for itself.
+    samples : int
+        Bootstrap samples.
+    confidence : float
+        The intervals' coverage.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    ClassIntervals
+        Means over the draws with percentile intervals.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit.
+
+    References
+    ----------
+    .. [1] Efron, Tibshirani. "An Introduction to the Bootstrap." Chapman & Hall, 1993.
+
+    Examples
+    --------
+    >>> labels, given = np.array([0, 0, 0, 1]), np.array([[0, 0, 1, 1]])
+    >>> found = bootstrap_classes(labels, given, ["fine", "torn"])
+    >>> round(found.recall["fine"].value, 3), found.precision["torn"].value
+    (0.667, 0.5)
+    """
+    truth, given = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
+    if given.ndim != 2 or truth.shape != given.shape[1:] or not given.size:
+        raise ValueError(
+            f"expected predictions of shape (draws, n) and n labels, got {given.shape} and "
+            f"{truth.shape}"
+        )
+    names = list(dict.fromkeys(groups)) if groups is not None else list(range(len(truth)))
+    where = {name: number for number, name in enumerate(names)}
+    group = (np.array([where[name] for name in groups]) if groups is not None
+             else np.arange(len(truth)))
+    n, draws = len(classes), len(given)
+    # counts[draw, group, true, given]: a sample adds up groups, so no image is looked at again.
+    counts = np.zeros((draws, len(names), n, n))
+    for draw in range(draws):
+        np.add.at(counts[draw], (group, truth, given[draw]), 1)
+    generator = np.random.default_rng(seed)
+    times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
+    chosen = generator.integers(draws, size=(samples, draws))
+    by_draw = np.einsum("sg,dgij->sdij", times, counts)
+    resampled = np.array(
+        [_scores(found[some]) for found, some in zip(by_draw, chosen, strict=True)]
+    )
+    as_it_is, tail = _scores(counts.sum(axis=1)), (1 - confidence) / 2
+    low, high = _quantiles(resampled, tail), _quantiles(resampled, 1 - tail)
+    found = [Interval(float(value), float(below), float(above))
+             for value, below, above in zip(as_it_is, low, high, strict=True)]
+    return ClassIntervals(
+        dict(zip(classes, found[:n], strict=True)),
+        dict(zip(classes, found[n : 2 * n], strict=True)), *found[2 * n :],
+    )
+
+
+def _scores(confusions: np.ndarray) -> np.ndarray:
+    """Precision and recall by class, then the overall scores, from counts (draws, true, given)."""
+    right = np.diagonal(confusions, axis1=1, axis2=2)
+    there, said = confusions.sum(axis=2), confusions.sum(axis=1)
+    total = there.sum(axis=1)
+    none = np.full(right.shape, np.nan)
+    precision = np.divide(right, said, out=none.copy(), where=said > 0)
+    recall = np.divide(right, there, out=none.copy(), where=there > 0)
+    accuracy = right.sum(axis=1) / total
+    overall = [accuracy, _mean(recall, 1), accuracy - there.max(axis=1) / total]
+    return np.concatenate([_mean(precision, 0), _mean(recall, 0),
+                           [float(part.mean()) for part in overall]])
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what is there; NaN where nothing is."""
+    there = ~np.isnan(values)
+    total = np.where(there, values, 0).sum(axis=axis)
+    found: np.ndarray = np.divide(total, there.sum(axis=axis), out=np.full(total.shape, np.nan),
+                                  where=there.any(axis=axis))
+    return found
+
+
+def _quantiles(values: np.ndarray, share: float) -> np.ndarray:
+    """Quantile of every column over the samples that have it; NaN where none has."""
+    return np.array([
+        np.quantile(column[~np.isnan(column)], share) if (~np.isnan(column)).any() else np.nan
+        for column in values.T
+    ])
