@@ -179,7 +179,7 @@ def test_finished_run_is_not_trained_again_and_another_is_refused(
     assert len(again.arms) == 14
     with pytest.raises(RunError, match="expected a new run folder"):
         run_classification(cdg_experiment(data, seeds=[0, 1]), finished)
-    with pytest.raises(RunError, match="differs in train.alpha: 1.0 there, 0.5 here"):
+    with pytest.raises(RunError, match=r"differs in train\.alpha: 1\.0 there, 0\.5 here"):
         run_classification(cdg_experiment(data, train={"alpha": 0.5}, seeds=[0, 1]), finished,
                            resume=True)
 
