@@ -3,7 +3,7 @@
 Inspection images show one design on thousands of parts: what agrees all over is the design, and
 what makes a part is its own. Where defects are labelled, they decide: on one part both images look
 alike in each labelled box, on two parts the defect is missing in one of them. Pairs of which the
-labels say nothing follow what the labels say of the other pairs that hang together with them.
+labels say nothing follow what the labels say of the other pairs of their folder.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def decide_parts(
     Returns
     -------
     bool array of shape (len(agreements),)
-        Whether each pair shows one part. Pairs that hang together show one part, all of them,
-        unless more of them, or more of their folder's, are shown by their labels to differ than
-        to be one. Then a pair that the labels say nothing about has to look alike all over, on
-        half of the smaller image at least.
+        Whether each pair shows one part. All pairs of a folder do, unless the labels show more of
+        them to differ than to be one: exposures of one part are not always labelled alike. Where
+        they do, the folder shows repeated designs, each pair stands for itself, and one that the
+        labels say nothing about has to look alike all over, on half of the smaller image at least.
     """
     @lru_cache(maxsize=512)
     def pixels(position: int) -> NDArray[np.float32]:
@@ -108,14 +108,10 @@ def decide_parts(
     with ThreadPoolExecutor(workers) as pool:
         shown = list(pool.map(evidence, agreements))
         part = np.ones(len(agreements), np.bool_)
-        number = connected(np.array([(one.first, one.second) for one in agreements]), len(defects))
-        first = [one.first for one in agreements]
+        folder = folders[[one.first for one in agreements]]
         sign = np.array([0 if one is None else 1 if one else -1 for one in shown], dtype=int)
-        balance = [
-            np.bincount(of, sign, minlength=len(defects))[of] for of in (number[first],
-                                                                         folders[first])
-        ]
-        repeated = np.flatnonzero(np.minimum(*balance) < 0).tolist()
+        balance = np.bincount(folder, sign, minlength=len(defects))[folder]
+        repeated = np.flatnonzero(balance < 0).tolist()
         alike = pool.map(
             lambda k: seamless(agreements[k]) if shown[k] is None else bool(shown[k]), repeated
         )
