@@ -67,14 +67,17 @@ def name_of(row: pd.Series) -> str:
 
 
 def intervals(table: pd.DataFrame, work: Path) -> pd.DataFrame:
-    """Resample test images and seeds for every target and number of images."""
+    """Resample test images and seeds for every target and number of images.
+
+    Single sources have one seed each, and are left out.
+    """
+    table = table[table["arm"] != "chain-soup"]
     found = []
     for (family, target, images), part in table.groupby(["family", "target", "images"], sort=False):
         arms: dict[str, dict[int, Predictions]] = defaultdict(dict)
         for _, row in part.iterrows():
             plan = row["plan"]
-            arm = f"{plan.arm}@{plan.sources[0]}" if plan.arm == "chain-soup" else plan.arm
-            stage = stage_name(arm, plan.seed, plan.images)
+            stage = stage_name(plan.arm, plan.seed, plan.images)
             file = work / plan.folder / "stages" / f"{stage}-target" / "predictions.npz"
             arms[name_of(row)][plan.seed] = read_predictions(file.read_bytes())
         resampled = bootstrap_arms(arms, BASELINES)
