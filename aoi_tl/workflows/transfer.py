@@ -230,7 +230,9 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     try:
         weights = find_weights(experiment)
     except CheckpointError:
-        check_training(experiment, engine)  # a mistyped setting is told before a missing checkpoint
+        train = experiment.train
+        if train.model_extra or train.source or train.target:
+            check_training(experiment, engine)  # a mistyped setting is told first
         raise
     screen_checkpoints(experiment, weights)
     check_training(experiment, engine)
