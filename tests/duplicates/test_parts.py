@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from aoi_tl.duplicates import parts
+from aoi_tl.duplicates.agreement import Agreement
 from aoi_tl.duplicates.pairs import find_duplicates
-from aoi_tl.duplicates.parts import Defects, labels_show_one_part, look_alike
+from aoi_tl.duplicates.parts import Defects, decide_parts, labels_show_one_part, look_alike
 from aoi_tl.duplicates.placement import Placement
 from tests.drawn_boards import again, copy
 
@@ -80,3 +82,27 @@ def test_what_labels_say_of_two_images() -> None:
     flat = np.full_like(one, 90)
     assert labels_show_one_part(its, NONE, here, (flat, flat)) is None
     assert not look_alike(here, (flat, flat))
+
+
+def test_a_folder_is_of_repeated_designs_where_more_pairs_differ_than_not(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A class number stands for what the labels of a pair show: 1 one part, 0 two, 2 nothing.
+    shown = {1: True, 0: False, 2: None}
+    monkeypatch.setattr(parts, "labels_show_one_part",
+                        lambda first, *_: shown[int(first.classes[0])])
+    monkeypatch.setattr(parts, "look_alike", lambda *_: False)
+
+    def decided(*evidence: int) -> list[bool]:
+        pairs = [Agreement(2 * k, 2 * k + 1, 0.95, 1.0, Placement()) for k in range(len(evidence))]
+        defects = [Defects(np.array([kind]), np.full((1, 4), 0.5)) for kind in evidence
+                   for _ in range(2)]
+        folders, blank = np.zeros(len(defects), np.int64), np.zeros((8, 8), np.float32)
+        return decide_parts(pairs, defects, folders, lambda _: blank).tolist()
+
+    # Exposures of one part that are not all labelled alike stay one part ...
+    assert decided(1, 1, 0, 2) == [True, True, True, True]
+    assert decided(1, 0) == [True, True]
+    assert decided(2, 2) == [True, True]
+    # ... and among repeated designs each pair stands for itself.
+    assert decided(0, 0, 1, 2) == [False, False, True, False]
