@@ -131,6 +131,7 @@ def plans() -> Iterator[Plan]:
     yield from ten_images("mt-lines", LINES, 0, 20)
     yield from more_images("all", 0, ("stock", "union-soup"))
     yield from other_settings()
+    yield from plain_rate()
     yield from ten_images("neu-parts", PARTS, 1, 4)
     yield from more_images("all", 0, ("auto",))
     yield from one_source("neu-parts", PARTS, STRANGERS)
@@ -197,6 +198,24 @@ def other_settings() -> Iterator[Plan]:
         for target in chosen:
             yield Plan("deeppcb", target, images, arm, _others(BOARDS, target), 0,
                        transfer=tuple(transfer.items()))
+
+
+def plain_rate() -> Iterator[Plan]:
+    """`union-soup` at the plain learning rate, on every target of the development half.
+
+    Written down before these rows were trained: if their mean at ten images lies above that of the
+    gentle rate over the development half, the plain rate becomes the default of `union-soup` and
+    is trained on the other half, whatever comes out there.
+    """
+    families = (("deeppcb", BOARDS, 4), ("neu-parts", PARTS, 4), ("mt-lines", LINES, 20))
+    for family, names, epochs in families:
+        for target in (name for name in names if name in DEVELOPMENT):
+            for seed in (0, 1, 2):
+                yield Plan(family, target, 10, "union-soup", _others(names, target), seed, epochs,
+                           (("rate", 1.0),))
+    for target in (board for board in BOARDS if board in DEVELOPMENT):
+        yield Plan("deeppcb", target, 25, "union-soup", _others(BOARDS, target), 0,
+                   transfer=(("rate", 1.0),))
 
 
 def neu_parts(shared: Path, work: Path) -> dict[str, Path]:
