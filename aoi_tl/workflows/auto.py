@@ -74,7 +74,7 @@ def choose_and_train(work: Work) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `aoi_tl.workflows.training.finished` gives it.
+        As `aoi_tl.workflows.training.read_result` gives it.
     """
     run = RunFolder(work.run)
     if chosen(work) is None:
@@ -144,7 +144,7 @@ def choose(work: Work) -> Choice:
         return cross_validate(work, labelled, parts)
     to_find = tuple(replace(sample, split="test") for sample in labelled.samples)
     data = _written(work, "labelled", replace(labelled, samples=labelled.samples + to_find))
-    found = _tried(work, Trial("union", 0.0, rate), data, 1.0)
+    found = _tried(work, Candidate("union", 0.0, rate), data, 1.0)
     if found < FINDS_SOMETHING:
         return Choice(
             "stock", soup, rate, "the sources' detector does not find the defects of "
@@ -178,26 +178,26 @@ def cross_validate(work: Work, labelled: Dataset, parts: Mapping[Path, str]) -> 
         The candidate of the highest mean mAP50; the default among equals.
     """
     n = len(labelled.samples)
-    tried: dict[Trial, list[float]] = {}
+    tried: dict[Candidate, list[float]] = {}
     for number, fold in enumerate(folds(labelled, 2, work.seed, parts)):
         data = _written(work, f"fold{number}", fold)
         longer = n / len(fold.split("train").samples)
-        for trial in trials(work):
+        for trial in candidates_of(work):
             tried.setdefault(trial, []).append(_tried(work, trial, data, longer))
     means = {trial: float(np.mean(found)) for trial, found in tried.items()}
     told = work.experiment.transfer
-    default = Trial(DEFAULT, told.soup, told.rate)
+    default = Candidate(DEFAULT, told.soup, told.rate)
     best = max(means, key=lambda trial: (means[trial], trial == default))
     return Choice(
         best.arm, best.soup, best.rate,
         f"{best}, the best of {len(means)} in cross-validation on {n} labelled images "
-        f"(mAP50 {means[best]:.3f}; stock {means[Trial('stock', 1.0, told.rate)]:.3f})",
+        f"(mAP50 {means[best]:.3f}; stock {means[Candidate('stock', 1.0, told.rate)]:.3f})",
         {str(trial): round(mean, 5) for trial, mean in means.items()},
     )
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """What is compared in cross-validation: an arm with its settings.
 
     Attributes
@@ -222,7 +222,7 @@ class Trial:
         return f"{self.arm}{averaged}{plain}"
 
 
-def trials(work: Work) -> list[Trial]:
+def candidates_of(work: Work) -> list[Candidate]:
     """List what is compared: every candidate, those that are trained gently at the plain rate too.
 
     Parameters
@@ -232,7 +232,7 @@ def trials(work: Work) -> list[Trial]:
 
     Returns
     -------
-    list of Trial
+    list of Candidate
     """
     gentle = work.experiment.transfer.rate
     found = []
@@ -241,7 +241,7 @@ def trials(work: Work) -> list[Trial]:
         if candidate.detector is not None and candidate.target_data is not None:
             rates = list(dict.fromkeys((gentle, PLAIN_RATE)))
         soups = SOUPS if candidate.averaged else (0.0 if candidate.arm == "union" else 1.0,)
-        found += [Trial(candidate.arm, soup, rate) for rate in rates for soup in soups]
+        found += [Candidate(candidate.arm, soup, rate) for rate in rates for soup in soups]
     return found
 
 
@@ -253,7 +253,7 @@ def _written(work: Work, name: str, dataset: Dataset) -> Path:
     return write_dataset(dataset, folder)
 
 
-def _tried(work: Work, trial: Trial, data: Path, longer: float) -> float:
+def _tried(work: Work, trial: Candidate, data: Path, longer: float) -> float:
     """Give the mAP50 that a candidate reaches on held-out labelled images."""
     [candidate] = [c for c in work.chain.candidates if c.arm == trial.arm]
     place = data.parent.name
