@@ -307,7 +307,7 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
             shutil.copytree(done, folder / tuned)
     target = load_dataset(files[plan.target])
     sources = [load_dataset(files[name]) for name in plan.sources]
-    with run.alone(".data.lock"):
+    with run.lock(".data.lock"):
         if not (folder / "fingerprint.json").is_file():
             run.write_json("fingerprint.json", {"target": plan.target, "settings": plan.settings})
         data = AdaptedData(run, experiment, target.split("train", "val").label_space,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
 from aoi_tl.duplicates.structure import decode, fine_structure, halved, unit
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 #: Longer images are halved until they fit.
 LONGEST = 512
@@ -42,7 +42,7 @@ class Description:
 def describe(path: Path) -> tuple[bytes, Description | None]:
     """Read an image: what its bytes hash to, and what it is found by, if it can be read."""
     try:
-        content = read_ordinary(path, MAX_IMAGE_BYTES)
+        content = read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()

@@ -26,7 +26,7 @@ from aoi_tl.duplicates.guesses import find_guesses
 from aoi_tl.duplicates.parts import Defects, connected, decide_parts
 from aoi_tl.duplicates.structure import decode
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 #: From here on it is beyond doubt: different parts in one fixture, under one lamp, reach 0.9.
 CERTAIN = 0.9
@@ -197,7 +197,7 @@ def find_duplicates(
 
     def read(position: int) -> NDArray[np.float32]:
         path = paths[firsts[position]]
-        grey = decode(read_ordinary(path, MAX_IMAGE_BYTES))
+        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES))
         if grey is None:
             raise DataError(f"{path}: expected the image, got another file; try again")
         return grey

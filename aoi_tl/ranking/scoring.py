@@ -20,7 +20,7 @@ from aoi_tl.ranking.comparison import (
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.explanation import explain
 from aoi_tl.ranking.measures import measures_of
-from aoi_tl.ranking.paper import score_one
+from aoi_tl.ranking.paper import paper_score
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.emd import Solver
@@ -220,6 +220,6 @@ def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
     values = {name: found.value for name, found in measured.items()}
     gain, interval = (method == "auto" and estimate(values)) or (None, None)
     return replace(
-        score_one(target, source), measures=measured, estimated_gain=gain, interval=interval,
+        paper_score(target, source), measures=measured, estimated_gain=gain, interval=interval,
         explanation=explain(target, source, measured),
     )

@@ -124,7 +124,7 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
         return KeptDetector(detector.checkpoint, 0.0, reused=True)
     folder = detector.folder
     best, described = folder / "best.pt", folder / "detector.json"
-    with RunFolder(folder.parent).alone(f".{detector.key}.lock"):
+    with RunFolder(folder.parent).lock(f".{detector.key}.lock"):
         if described.is_file() and best.is_file():
             seconds = json.loads(described.read_text(encoding="utf-8"))["seconds"]
             return KeptDetector(best, seconds, reused=True)

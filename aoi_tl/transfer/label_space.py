@@ -14,7 +14,7 @@ from aoi_tl.transfer.weights import Ledger, is_class_layer
 SILENT = -20.0
 
 
-def express(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
+def relabel_detector(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
     """Write a detector with another list of classes, without training.
 
     Its predictions of same-named classes (case and surrounding blanks ignored) stay as they are.

@@ -71,7 +71,7 @@ def choose_and_train(work: Work) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `aoi_tl.workflows.training.finished` gives it.
+        As `aoi_tl.workflows.training.read_result` gives it.
     """
     run = RunFolder(work.run)
     if chosen(work) is None:
@@ -139,7 +139,7 @@ def choose(work: Work) -> Choice:
     if shown >= ENOUGH:
         return cross_validate(work, labelled)
     data = _held_out(work, "labelled", labelled, labelled)
-    found = _tried(work, Trial("union", 0.0, rate), data, 1.0)
+    found = _tried(work, Candidate("union", 0.0, rate), data, 1.0)
     if found < FINDS_SOMETHING:
         return Choice(
             "stock", soup, rate, "the sources' detector does not find the defects of "
@@ -176,26 +176,26 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
     other = replace(labelled, samples=tuple(
         sample for sample in labelled.samples if sample.image not in inside
     ))
-    tried: dict[Trial, list[float]] = {}
+    tried: dict[Candidate, list[float]] = {}
     for fold, (train, held_out) in enumerate(((half, other), (other, half))):
         data = _held_out(work, f"fold{fold}", train, held_out)
-        for trial in trials(work):
+        for trial in candidates_of(work):
             found = _tried(work, trial, data, n / len(train.samples))
             tried.setdefault(trial, []).append(found)
     means = {trial: float(np.mean(found)) for trial, found in tried.items()}
     told = work.experiment.transfer
-    default = Trial(DEFAULT, told.soup, told.rate)
+    default = Candidate(DEFAULT, told.soup, told.rate)
     best = max(means, key=lambda trial: (means[trial], trial == default))
     return Choice(
         best.arm, best.soup, best.rate,
         f"{best}, the best of {len(means)} in cross-validation on {n} labelled images "
-        f"(mAP50 {means[best]:.3f}; stock {means[Trial('stock', 1.0, told.rate)]:.3f})",
+        f"(mAP50 {means[best]:.3f}; stock {means[Candidate('stock', 1.0, told.rate)]:.3f})",
         {str(trial): round(mean, 5) for trial, mean in means.items()},
     )
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """What is compared in cross-validation: an arm with its settings.
 
     Attributes
@@ -220,7 +220,7 @@ class Trial:
         return f"{self.arm}{averaged}{plain}"
 
 
-def trials(work: Work) -> list[Trial]:
+def candidates_of(work: Work) -> list[Candidate]:
     """List what is compared: every candidate, those that are trained gently at the plain rate too.
 
     Parameters
@@ -230,7 +230,7 @@ def trials(work: Work) -> list[Trial]:
 
     Returns
     -------
-    list of Trial
+    list of Candidate
     """
     gentle = work.experiment.transfer.rate
     found = []
@@ -239,7 +239,7 @@ def trials(work: Work) -> list[Trial]:
         if candidate.detector is not None and candidate.target_data is not None:
             rates = list(dict.fromkeys((gentle, PLAIN_RATE)))
         soups = SOUPS if candidate.averaged else (0.0 if candidate.arm == "union" else 1.0,)
-        found += [Trial(candidate.arm, soup, rate) for rate in rates for soup in soups]
+        found += [Candidate(candidate.arm, soup, rate) for rate in rates for soup in soups]
     return found
 
 
@@ -253,7 +253,7 @@ def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
     return write_dataset(replace(train, samples=tuple(samples)), folder)
 
 
-def _tried(work: Work, trial: Trial, data: Path, longer: float) -> float:
+def _tried(work: Work, trial: Candidate, data: Path, longer: float) -> float:
     """Give the mAP50 that a candidate reaches on held-out labelled images."""
     [candidate] = [c for c in work.chain.candidates if c.arm == trial.arm]
     place = data.parent.name

@@ -212,7 +212,7 @@ def experiment_of(
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CheckedExperiment:
     """An experiment with all that it names, read and checked."""
 
     experiment: Experiment
@@ -223,7 +223,7 @@ class Asked:
     fingerprint: dict[str, Any]
 
 
-def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> Asked:
+def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> CheckedExperiment:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
@@ -256,7 +256,7 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     }
     if detectors := check_detectors(experiment, sources, weights):
         fingerprint["detectors"] = detectors
-    return Asked(experiment, weights, target, sources, notes, fingerprint)
+    return CheckedExperiment(experiment, weights, target, sources, notes, fingerprint)
 
 
 def _one_engine(experiments: Sequence[Experiment]) -> str:
