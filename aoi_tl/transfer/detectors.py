@@ -15,9 +15,9 @@ from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.run_folder import RunFolder, file_hash, write_atomically
-from aoi_tl.transfer.chain import Stage, train_stage
 from aoi_tl.transfer.detector import load_checkpoint
 from aoi_tl.transfer.mixing import Member, write_mix
+from aoi_tl.transfer.stage import Stage, train_stage
 
 #: Changed when a kept detector of before must not be used any more.
 _FORMAT = 1

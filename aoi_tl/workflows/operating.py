@@ -15,7 +15,7 @@ from aoi_tl.errors import DataError
 from aoi_tl.evaluation.operating import OperatingPoint, Rates, choose_thresholds, measure_rates
 from aoi_tl.experiment.detection import Operate
 from aoi_tl.files.run_folder import RunFolder
-from aoi_tl.workflows.adapted import AdaptedData, Prepared
+from aoi_tl.workflows.adapted_data import AdaptedData, Prepared
 from aoi_tl.workflows.chain import Chain, Work
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from aoi_tl.workflows.chain import Work
 from aoi_tl.workflows.operating import set_thresholds
 
 if TYPE_CHECKING:
-    from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.stage import Stage
 
 
 #: Epochs that a joint training is cut into: each sees other augmentations, and the rate falls.
@@ -78,7 +78,7 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
     tuple of Path and list of str
         The checkpoint to test, and what changed the protocol on the way.
     """
-    from aoi_tl.transfer.chain import train_stage
+    from aoi_tl.transfer.stage import train_stage
 
     best = start = starting_checkpoint(run, work)
     notes = list(work.notes)
@@ -177,16 +177,16 @@ def final_checkpoint(run: RunFolder, work: Work, start: Path, best: Path) -> Pat
         `best`, the average of both, or either in the target's label space.
     """
     from aoi_tl.transfer.averaging import average_checkpoints
-    from aoi_tl.transfer.chain import begin
     from aoi_tl.transfer.data_yaml import data_names
     from aoi_tl.transfer.label_space import relabel_detector, rows_not_learned
+    from aoi_tl.transfer.stage import build_start
 
     chain, folder = work.chain, run.path / f"stages/{work.name}-target/weights"
     if chain.detector is None:
         return best
     names = data_names(work.test_data)
     if chain.averaged:
-        _, ledger = begin(start, names, "all", work.seed)
+        _, ledger = build_start(start, names, "all", work.seed)
         tuned_stage = run.path / f"stages/{work.tuned}-target"
         return average_checkpoints(
             tuned_stage / "initial.pt", best, folder / "best.pt",
@@ -257,7 +257,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
 
     Where a stage begins is filled in when the one before it has ended.
     """
-    from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.stage import Stage
 
     experiment, chain = work.experiment, work.chain
     for which, data in (("source", chain.source_data), ("target", chain.target_data)):

@@ -23,12 +23,12 @@ from aoi_tl.experiment.settings import apply_override, did_you_mean, validate
 from aoi_tl.files.run_folder import RunFolder, file_hash, open_run, stage_name
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_sources
-from aoi_tl.workflows.adapted import AdaptedData
+from aoi_tl.workflows.adapted_data import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
-from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.chain_planning import chains_of, source_detectors, sources_of
 from aoi_tl.workflows.check import parts_of
-from aoi_tl.workflows.kept import kept_detectors
+from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.words import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
 
 if TYPE_CHECKING:
     import pandas
