@@ -85,8 +85,8 @@ class Plan:
             "train": dict(self.train), "source_epochs": self.source_epochs if self.sources else 0,
             "target_epochs": TARGET_EPOCHS[self.images], "transfer": dict(self.transfer),
         }
-        if self.arm == "auto":  # since it tries the plain rate too
-            words["auto"] = 2
+        if self.arm == "auto":  # since it tries the plain rate too, by folds that hold parts whole
+            words["auto"] = 3 if self.images == "all" else 2
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -7,21 +7,24 @@ the target's defects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aoi_tl.adaptation.few_labels import nested_subsets
+from aoi_tl.adaptation.folds import folds
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.chain import Chain, Work
+from aoi_tl.workflows.parts import parts_of
 from aoi_tl.workflows.training import train_and_evaluate
 
-#: Labelled images with boxes from which on the candidates are cross-validated, in two folds.
+#: Labelled images with boxes, copies of a part counted once, from which on the candidates are
+#: cross-validated, in two folds.
 ENOUGH = 20
 #: What the source detector must find (mAP50) on a few labelled images to be worth learning from.
 FINDS_SOMETHING = 0.05
@@ -135,10 +138,12 @@ def choose(work: Work) -> Choice:
     if not learned & set(labelled.label_space):
         return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
                       "checkpoint is fine-tuned", {})
-    shown = sum(1 for sample in labelled.samples if len(sample.classes))
+    parts = parts_of(labelled)
+    shown = len({parts[sample.image] for sample in labelled.samples if len(sample.classes)})
     if shown >= ENOUGH:
-        return cross_validate(work, labelled)
-    data = _held_out(work, "labelled", labelled, labelled)
+        return cross_validate(work, labelled, parts)
+    to_find = tuple(replace(sample, split="test") for sample in labelled.samples)
+    data = _written(work, "labelled", replace(labelled, samples=labelled.samples + to_find))
     found = _tried(work, Candidate("union", 0.0, rate), data, 1.0)
     if found < FINDS_SOMETHING:
         return Choice(
@@ -153,7 +158,7 @@ def choose(work: Work) -> Choice:
     )
 
 
-def cross_validate(work: Work, labelled: Dataset) -> Choice:
+def cross_validate(work: Work, labelled: Dataset, parts: Mapping[Path, str]) -> Choice:
     """Compare the candidates on two folds of the labelled images.
 
     Each fold's trainings take as many steps as one on all labelled images.
@@ -164,6 +169,8 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
         Its chain has candidates.
     labelled : Dataset
         The labelled images.
+    parts : mapping of Path to str
+        The part that each of them shows; images of one part are held out together.
 
     Returns
     -------
@@ -171,17 +178,12 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
         The candidate of the highest mean mAP50; the default among equals.
     """
     n = len(labelled.samples)
-    half = nested_subsets(labelled, [n // 2], work.seed)[n // 2]
-    inside = {sample.image for sample in half.samples}
-    other = replace(labelled, samples=tuple(
-        sample for sample in labelled.samples if sample.image not in inside
-    ))
     tried: dict[Candidate, list[float]] = {}
-    for fold, (train, held_out) in enumerate(((half, other), (other, half))):
-        data = _held_out(work, f"fold{fold}", train, held_out)
+    for number, fold in enumerate(folds(labelled, 2, work.seed, parts)):
+        data = _written(work, f"fold{number}", fold)
+        longer = n / len(fold.split("train").samples)
         for trial in candidates_of(work):
-            found = _tried(work, trial, data, n / len(train.samples))
-            tried.setdefault(trial, []).append(found)
+            tried.setdefault(trial, []).append(_tried(work, trial, data, longer))
     means = {trial: float(np.mean(found)) for trial, found in tried.items()}
     told = work.experiment.transfer
     default = Candidate(DEFAULT, told.soup, told.rate)
@@ -243,14 +245,12 @@ def candidates_of(work: Work) -> list[Candidate]:
     return found
 
 
-def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
-    """Write labelled images as a dataset of which some are held out to test on."""
+def _written(work: Work, name: str, dataset: Dataset) -> Path:
+    """Write labelled images as a dataset of which some are tested on."""
     folder = work.run / "data" / f"{work.name}-{name}"
     if (folder / "data.yaml").is_file():
         return folder / "data.yaml"
-    samples = [replace(sample, split="train") for sample in train.samples]
-    samples += [replace(sample, split="test") for sample in test.samples]
-    return write_dataset(replace(train, samples=tuple(samples)), folder)
+    return write_dataset(dataset, folder)
 
 
 def _tried(work: Work, trial: Candidate, data: Path, longer: float) -> float:

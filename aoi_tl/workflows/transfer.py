@@ -27,9 +27,9 @@ from aoi_tl.workflows.adapted_data import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
 from aoi_tl.workflows.chain_planning import chains_of, source_detectors, sources_of
-from aoi_tl.workflows.check import parts_of
 from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
+from aoi_tl.workflows.parts import parts_of
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
