@@ -1,8 +1,8 @@
 """Running tasks: in processes of this machine, or on the machines of a Ray cluster.
 
-A task is a function of a module and plain arguments, so that any worker can import it and be handed
-the rest. A worker that is killed takes nothing along but time: its task runs again, so a task must
-go on from, or overwrite, what a former attempt left.
+A task is a module-level function with plain arguments, so any worker can import and run it. If a
+worker is killed, its task runs again. A task must therefore resume or overwrite the results of an
+earlier attempt.
 """
 
 from __future__ import annotations

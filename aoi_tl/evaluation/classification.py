@@ -1,4 +1,4 @@
-"""Scores of a classifier."""
+"""Scores of a classifier: confusion matrix, accuracy, F1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning curves: how many labelled images an arm needs."""
+"""Learning curves: the score by the number of labelled images, and how many an arm needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operating points: confidence thresholds, and their escape and overkill on other images."""
+"""Operating points: confidence thresholds, with their escape and overkill on held-out images."""
 
 from __future__ import annotations
 

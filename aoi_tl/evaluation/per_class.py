@@ -1,4 +1,4 @@
-"""Precision and recall of every class, with intervals over test images and draws."""
+"""Precision and recall per class, with intervals over test images and training draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of a detector on a split, and the scores that follow from them."""
+"""Predictions of a detector on a split, and the scores computed from them."""
 
 from __future__ import annotations
 

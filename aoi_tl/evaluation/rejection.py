@@ -1,4 +1,4 @@
-"""What a classifier is worth when it may leave unsure images to a person."""
+"""Accuracy of a classifier that may reject uncertain images: the coverage curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several targets together: does an arm help on a new target?"""
+"""The gain of an arm over several targets: what to expect on a new target."""
 
 from __future__ import annotations
 

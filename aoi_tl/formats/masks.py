@@ -1,4 +1,4 @@
-"""Pixel masks: every connected piece becomes a box. OpenCV finds the pieces."""
+"""Pixel masks: every connected component becomes a box. OpenCV finds the components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which format a folder or file of annotations has."""
+"""Recognising the format of a folder or file of annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rank the sources of an index of thousands of datasets, and add datasets to it."""
+"""Ranking the sources of a signature index, and adding datasets to it."""
 
 from __future__ import annotations
 

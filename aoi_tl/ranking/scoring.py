@@ -1,4 +1,4 @@
-"""Rank sources against a target: signatures, measures, order, pick."""
+"""Ranking sources for a target: signatures, measures, order, selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark of the ranking found: tables, and for each measure a plot of all pairs."""
+"""The report of a ranking benchmark: tables, and a plot of all pairs for each measure."""
 
 from __future__ import annotations
 

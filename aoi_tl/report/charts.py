@@ -1,4 +1,4 @@
-"""Plots as inline SVG that takes the page's colours, each with its data as CSV."""
+"""Plots as inline SVG in the page's colours, each with its data as CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a run: curves of all arms, and what each arm gained, as PNG bytes."""
+"""Figures of a detection run: curves and scores of all arms, as PNG bytes."""
 
 from __future__ import annotations
 

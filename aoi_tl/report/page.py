@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that holds everything it shows."""
+"""The page of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 

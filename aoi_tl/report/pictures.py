@@ -1,4 +1,4 @@
-"""Images scaled down and embedded as WebP, with their boxes beside them as numbers."""
+"""Embedded images: scaled down, encoded as WebP, with their boxes as numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, read when a section asks for it."""
+"""The tables of a run folder, read on demand."""
 
 from __future__ import annotations
 

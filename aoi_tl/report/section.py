@@ -1,4 +1,4 @@
-"""One section of the page: its heading, its template, and what the template shows."""
+"""One section of the page: its heading, its template and the template's view model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as plain tables: what the terminal, a Markdown file and the page show alike."""
+"""Results as plain tables for the terminal, Markdown files and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An inspected image as a picture: the boxes that reject it, and the verdict as its frame."""
+"""The picture of an inspected image: rejecting boxes, and the verdict as its frame."""
 
 from __future__ import annotations
 

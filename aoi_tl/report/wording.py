@@ -1,4 +1,4 @@
-"""Figures of a ranking and of a run, said in words."""
+"""Wording of results: numbers, gains, durations and names as text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The Ultralytics trainer, made to resume exactly after it was killed.
 
-Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
-it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.training` does so when it trains.
+The classes are at module level so that the workers of a multi-GPU training can import them.
+Importing this module imports Ultralytics and torch; `aoi_tl.transfer.training` does so on training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does the order of the sources pay on a user's own shelf? Every measure against the trainings."""
+"""Benchmarking the ranking on a user's shelf: every measure against the trained results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score sources, or those of an index, against a target into a run folder."""
+"""Scoring sources, given or from an index, for a target, into a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was changed? Counts before and after, Lorenz curves with their Gini, new samples."""
+"""Section "What was changed?": counts before and after, Lorenz curves and Gini, new samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What should I do? One paragraph in plain words, and the few figures behind it."""
+"""Section "What should I do?": one paragraph, and the figures behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did it help? The arms with intervals, differences in words, curves and classes."""
+"""Section "Did it help?": arms with intervals, differences from the baselines, curves, classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where does it fail? Classes, confusions, wrong images and what the classifier looks at."""
+"""Section "Where does it fail?" of a classification: classes, confusions, images, attribution."""
 
 from __future__ import annotations
 

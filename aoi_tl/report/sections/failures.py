@@ -1,4 +1,4 @@
-"""Where does it fail? Misses, false alarms and confusions on the target's test images."""
+"""Section "Where does it fail?" of a detection: misses, false alarms, confusions on test images."""
 
 from __future__ import annotations
 

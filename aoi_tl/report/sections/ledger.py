@@ -1,4 +1,4 @@
-"""What moved? The tensors that each stage took over, module by module."""
+"""Section "What moved?": the tensors that each stage copied, module by module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike do they look? Colours and what flows between them, sizes of boxes, a map of images."""
+"""Section "How alike do they look?": colours and their flow, box sizes, a map of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can I repeat it? Experiment, versions, fingerprints and the command."""
+"""Section "Can I repeat it?": experiment, versions, fingerprints and command."""
 
 from __future__ import annotations
 

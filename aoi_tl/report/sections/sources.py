@@ -1,4 +1,4 @@
-"""Which source, and why? A card for each, in rank order."""
+"""Section "Which source, and why?": one card per source, in rank order."""
 
 from __future__ import annotations
 
