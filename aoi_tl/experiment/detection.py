@@ -265,7 +265,7 @@ def locate(
     Returns
     -------
     Experiment
-        With absolute paths; the target is passed over where it is repeated among the sources.
+        With absolute paths; the target is skipped where it is repeated among the sources.
 
     Raises
     ------

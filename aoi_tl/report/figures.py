@@ -119,7 +119,7 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """Give an empty figure of the house's looks, with its axes.
+    """Make an empty figure in the house style, with its axes.
 
     Parameters
     ----------

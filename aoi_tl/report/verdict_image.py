@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Frames and boxes; told apart by the word as well, never by colour alone.
+#: Colours of frames and boxes; the verdict is also written, so colour is not the only cue.
 COLOURS = {"pass": (0, 114, 178), "reject": (213, 94, 0)}
 
 

@@ -99,7 +99,7 @@ def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
         if not os.path.exists(image):
             raise DataError(
                 f"expected the image {os.path.realpath(image)}, got no such file; put it back and "
-                "try again (a run goes on with --resume)"
+                "try again (a run continues with --resume)"
             )
     return _read_labels(dataset, *args)
 
@@ -351,7 +351,7 @@ class StageTrainer(DetectionTrainer):
             if self.args.val and self.args.save and not self.best.exists():
                 raise CheckpointError(
                     f"expected {self.best} from an epoch before, got no such file any more; try "
-                    "again (a run goes on with --resume, and trains this stage again)"
+                    "again (a run continues with --resume, and trains this stage again)"
                 )
             finish(self.wdir)
 

@@ -155,7 +155,7 @@ def experiments_of(bench: Benchmark, data_root: str | Path | None = None) -> lis
         if not found:
             raise ExperimentError(
                 f"{bench.where('target', index)}: expected dataset files matching {pattern}, got "
-                "none; mend the pattern, or point --data-root to the data"
+                "none; correct the pattern, or point --data-root to the data"
             )
         targets += found
     shared = bench.model_dump(include={

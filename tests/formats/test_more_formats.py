@@ -41,7 +41,7 @@ def test_darknet_and_cvats_yolo(tmp_path, picture, put):
     assert {s.image.stem: s.split for s in done.dataset.samples} == {
         "a": "train", "b": "train", "c": "val"}
     [note] = done.notes
-    assert note.startswith("1 listed images without a label file taken as free of defects")
+    assert note.startswith("1 listed images without a label file treated as free of defects")
 
 
 def test_label_studios_yolo(tmp_path, picture, put):

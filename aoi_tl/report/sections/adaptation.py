@@ -24,7 +24,7 @@ _LABELLED_CLASSES = 40
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show what subset and balance made of each dataset.
+    """Show the changes of each dataset by subset and balance.
 
     Parameters
     ----------

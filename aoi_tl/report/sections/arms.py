@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every arm of a run held against the baselines.
+    """Show every arm of a run, compared with the baselines.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ def match(predictions: Predictions, image: int, threshold: float) -> Matched:
 
 
 def mistakes(predictions: Predictions, threshold: float) -> list[Case]:
-    """Find what a detector misses, invents and takes for something else, at IoU 0.5.
+    """Find the misses, false alarms and confusions of a detector at IoU 0.5.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def _frozen(tables: RunTables) -> int:
 
 
 def _modules(ledger: pandas.DataFrame, frozen: int) -> list[dict[str, Any]]:
-    """Give, for every module, what its tensors come from."""
+    """Give the origin of the tensors of every module."""
     modules, before = [], None
     for number, rows in ledger.groupby("module", sort=True):
         origins = list(dict.fromkeys(rows["origin"].astype(str)))

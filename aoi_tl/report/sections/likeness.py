@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Sources whose colours are shown beside the target's.
 _FLOWS = 8
-#: Datasets in one plot of boxes and in one map: beyond that nobody tells colours apart.
+#: Datasets in one plot of boxes and in one map; more colours cannot be distinguished.
 _GROUPS = 4
 #: Pixels of the longer side of a thumbnail of the map.
 _THUMBNAIL = 72

@@ -18,7 +18,7 @@ _CARDS = 120
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every source with its measures, its pictures, and why it stands where it stands.
+    """Show every source with its measures, its pictures, and the reason for its rank.
 
     Parameters
     ----------
