@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("similarity", "ranking", "adaptation", "evaluation", "workflows")
 
-#: The tests of files that have no test file of their own name.
+#: Further tests of a file, beside the test file of its own name.
 ELSEWHERE = {
     "similarity/compiled.py": ["similarity/test_signature.py", "similarity/test_kmeans.py",
                                "similarity/test_emd_batch.py"],
@@ -139,9 +139,8 @@ def tests_of(file: str) -> list[str]:
     """Name the test files that mirror a file of the package."""
     room, name = file.split("/")
     mirror = f"{room}/test_{name}"
-    if (ROOT / "tests" / mirror).is_file():
-        return [mirror]
-    return ELSEWHERE.get(file, RUN)
+    own = [mirror] if (ROOT / "tests" / mirror).is_file() else []
+    return [*own, *ELSEWHERE.get(file, [] if own else RUN)]
 
 
 def run_tests(place: Path, tests: list[str], seconds: int) -> int:
