@@ -5,7 +5,7 @@ that mirror its file, in a copy of the package and in a fork of one process that
 libraries: a mutation tester that starts a process for each fault spends most of its time on
 imports. Results are added to the table as they come, and what is in the table is not run again.
 
-    python benchmarks/mutation.py                    # the sample that CONTRIBUTING tells of
+    python benchmarks/mutation.py                    # the sample that CONTRIBUTING reports
     python benchmarks/mutation.py --room similarity --sample 300 --seed 1
 """
 
@@ -44,6 +44,15 @@ ELSEWHERE = {
     "ranking/paper.py": ["ranking/test_ranking.py", "golden/test_published_tables.py"],
     "ranking/scoring.py": ["ranking/test_ranking.py", "workflows/test_score.py"],
     "evaluation/learning_curve.py": ["evaluation/test_comparison.py"],
+    "workflows/appearance.py": ["workflows/test_score.py"],
+    "workflows/arms.py": ["workflows/test_growth.py", "workflows/test_opened_images.py"],
+    "workflows/auto.py": ["workflows/test_detector_arms.py"],
+    "workflows/classifier_arms.py": ["workflows/test_classify.py"],
+    "workflows/domains.py": ["workflows/test_classify.py"],
+    "workflows/export_model.py": ["workflows/test_operating.py"],
+    "workflows/inspect.py": ["workflows/test_operating.py"],
+    "workflows/parts.py": ["workflows/test_check.py"],
+    "workflows/probe_arm.py": ["workflows/test_classify.py"],
 }
 #: The workflows of a run of detectors are tested together.
 RUN = ["workflows/test_opened_images.py", "workflows/test_transfer.py"]
