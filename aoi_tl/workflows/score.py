@@ -162,14 +162,8 @@ def run_score_index(
         ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
-    resume : bool
-        Whether the folder may hold this run already.
-    progress : callable
-        Called with what is being done.
-    engine : Engine, optional
-        Where signatures are measured; on every core of this machine unless given.
-    weights : str, optional
-        The COCO checkpoint of the measures that compare features: a name or a path.
+    resume, progress, engine, weights
+        As for `run_score`.
 
     Returns
     -------
