@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -192,6 +192,8 @@ class Experiment(BaseExperiment):
     >>> experiment.train.epochs, experiment.arms[0]
     (50, 'stock')
     """
+
+    command: ClassVar[str] = "run"
 
     target: str
     sources: Annotated[tuple[Source, ...], BeforeValidator(as_tuple)] = Field(
