@@ -33,6 +33,7 @@ from aoi_tl.classification import cdg
 from aoi_tl.classification.batches import BatchStream, Pixels, cache_pixels
 from aoi_tl.classification.classifier import (
     Classifier,
+    Domain,
     build_classifier,
     predict,
     recalibrate,
@@ -48,13 +49,18 @@ from aoi_tl.evaluation.per_class import bootstrap_classes
 
 DRAWS, CHOSEN = 10, 5  # draws, and those that settings were chosen on
 FROZEN, FROZEN_SIZE = ("nearest-mean", "probe", "patch-probe"), 224
-ENCODERS = ("yolo26n-cls.pt", "yolov8n.pt", LITE)  # the slowest last
+ENCODERS = ("yolo26n-cls.pt", LITE, "yolov8n.pt")
 TRAINED_SIZE, EPOCHS, RATE, AFTER_PROBE = 128, 2, 0.001, 0.1
 CYCLE = cdg.Cycle(50, 10)
-#: Cheap groups first.
-GROUPS = ("pretrained", "lp-ft", "cdg", "plain", "multi-task")
-#: The arm whose encoder a probe is fitted on as well, and that probe's name.
-PROBED = {"pretrained": "probe+source", "cdg": "probe+cdg", "multi-task": "probe+multi-task"}
+#: A slow encoder: a tenth of the heads' rate, statistics of batch normalisation kept.
+SLOW, SLOW_RATE = " slow", 0.1
+#: What is trained, the cheapest first, and the probe that is fitted on the encoder it leaves.
+GROUPS = {
+    "pretrained": "probe+source", "pretrained" + SLOW: "probe+source" + SLOW, "lp-ft": None,
+    "cdg": "probe+cdg", "cdg" + SLOW: "probe+cdg" + SLOW, "plain": None,
+    "multi-task": "probe+multi-task",
+}
+
 
 def run_frozen(shared: Path, file: Path, kept: Path, encoders: Sequence[str]) -> None:
     """Fit the arms on frozen features, ten draws of each number of images."""
@@ -128,7 +134,7 @@ def run_trained(shared: Path, file: Path, draws: int) -> None:
             have.stage.unlink(missing_ok=True)
             for images in SHOTS:
                 setting = f"few-{images}"
-                missing = {name for name in {arm, PROBED.get(arm, arm)}
+                missing = {name for name in {arm, GROUPS[arm] or arm}
                            if (setting, encoder, name, draw) not in done}
                 if not missing:
                     continue
@@ -156,34 +162,37 @@ def measure_arm(
         probe = fit_probe(features, few.labels, len(have.classes), draw)
         start_from_probe(classifier.heads["target"], probe, classifier.slices["target"])
     classifier.module.to(memory_format=torch.channels_last)  # the same sums in less time
+    kind, is_slow, probed = arm.removesuffix(SLOW), arm.endswith(SLOW), GROUPS[arm]
     cycles = cdg.count_cycles(len(have.source), BATCH, EPOCHS, CYCLE)
-    steps = cdg.arm_steps("plain" if arm == "lp-ft" else arm, cycles, CYCLE)
+    steps = cdg.arm_steps("plain" if kind == "lp-ft" else kind, cycles, CYCLE)
     source_steps = sum(step != "target" for step in steps)
-    streams = {"target": BatchStream(few, BATCH, draw),
-               "source": BatchStream(have.source, BATCH, draw)}
+    streams: dict[Domain, BatchStream] = {
+        "target": BatchStream(few, BATCH, draw),
+        "source": BatchStream(have.source, BATCH, draw),
+    }
+    keeps = is_slow or kind == "lp-ft"
     history = train(
-        classifier, steps, streams, learning_rate=RATE * (AFTER_PROBE if arm == "lp-ft" else 1),
-        frozen_statistics=arm == "lp-ft",
+        classifier, steps, streams, learning_rate=RATE * (AFTER_PROBE if kind == "lp-ft" else 1),
+        encoder_rate=SLOW_RATE if is_slow else 1, frozen_statistics=keeps,
         # The source stage of a draw is the same whatever the target: it is gone on from.
-        checkpoint=have.stage if arm == "pretrained" else None, every=source_steps or 1,
+        checkpoint=have.stage if kind == "pretrained" else None, every=source_steps or 1,
     )
     told = {"steps": len(steps), "target_steps": sum(step != "source" for step in steps),
             "source_steps": source_steps, "waiting_share": round(history.waiting_share, 4)}
-    if arm in PROBED:
-        if arm == "pretrained":  # the probe comes in the place of the target's steps
+    if probed:
+        left, spent = classifier, told
+        if kind == "pretrained":  # the probe comes in the place of the target's steps
             left = build(have, name, draw)
             left.module.load_state_dict(torch.load(have.stage, weights_only=True)["module"])
-            steps_ = {"steps": source_steps, "target_steps": 0}
-        else:
-            left, steps_ = classifier, {}
+            spent = {**told, "steps": source_steps, "target_steps": 0}
         pixels = cache_pixels(drawn, FROZEN_SIZE)
         probe = fit_probe(compute_features(left.encoder, pixels, VIEWS), pixels.labels,
                           len(have.classes), draw)
         chances = probe.probabilities(compute_features(left.encoder, have.probed_test)[:, 0])
-        yield {"arm": PROBED[arm], "statistics": "running",
-               **scored(chances, have.test.labels, have.classes), **told, **steps_,
+        yield {"arm": probed, "statistics": "running",
+               **scored(chances, have.test.labels, have.classes), **spent,
                "seconds": round(time.perf_counter() - started, 1)}
-    for statistics in ("running",) if arm == "lp-ft" else ("running", "target"):
+    for statistics in ("running",) if keeps else ("running", "target"):
         if statistics == "target":
             recalibrate(classifier, streams["target"])
         yield {"arm": arm, "statistics": statistics,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,29 @@ def test_no_test_image_is_in_any_fit(data: Path, tmp_path: Path, monkeypatch) ->
     expected = compute_features(build_encoder("yolov8n.yaml", "random").module, pixels, VIEWS)
     np.testing.assert_allclose(features, expected, atol=1e-5)
     np.testing.assert_array_equal(labels, images.labels)
+
+
+def test_other_test_images_leave_every_arm_as_it_is(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "lithium"
+    shutil.copytree(data / "lithium", other)
+    for file in (other / "test").rglob("*.png"):
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    named = ["nearest-mean", "patch-probe", "lp-ft", "probe+cdg"]
+    states = {}
+    for target in (data / "lithium", other):
+        run = tmp_path / f"run-{len(states)}"
+        run_classification(cdg_experiment(
+            data, target={"path": str(target)}, arms=named,
+            train={**TRAIN, "statistics": "target"}, report={"robustness": [], "maps": 0},
+        ), run)
+        states[target] = {
+            arm: torch.load(run / f"stages/{arm}-s0/model.pt", weights_only=True)["state"]
+            for arm in named
+        }
+    first, second = states.values()
+    for arm in named:
+        for key, tensor in first[arm].items():
+            assert torch.equal(tensor, second[arm][key]), (arm, key)
 
 
 def test_losses_of_cdg_come_in_blocks(finished: Path) -> None:
