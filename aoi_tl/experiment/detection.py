@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -227,6 +227,8 @@ class Experiment(BaseExperiment):
     >>> experiment.train.epochs, experiment.arms[0]
     (50, 'stock')
     """
+
+    command: ClassVar[str] = "run"
 
     target: str
     """The ``data.yaml`` that is learned for; needs ``train``, ``val`` and ``test``."""
