@@ -281,10 +281,10 @@ def train_row(plan: Plan, files: dict[str, Path], weights: Path, work: Path) -> 
     from aoi_tl.evaluation.predictions import read_predictions
     from aoi_tl.experiment.detection import DETECTOR_ARMS, Experiment
     from aoi_tl.files.run_folder import RunFolder
-    from aoi_tl.workflows.adapted import AdaptedData
+    from aoi_tl.workflows.adapted_data import AdaptedData
     from aoi_tl.workflows.arms import plan_arms
     from aoi_tl.workflows.auto import choose_and_train
-    from aoi_tl.workflows.chains import chains_of, detectors_of
+    from aoi_tl.workflows.chain_planning import chains_of, detectors_of
     from aoi_tl.workflows.training import train_and_evaluate
 
     began = time.monotonic()
