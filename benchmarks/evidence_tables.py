@@ -219,6 +219,22 @@ def settings_table(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def rate_table(table: pd.DataFrame) -> str:
+    """Union-soup at the gentle and at the plain rate on the development half, ten images."""
+    part = table[(table["arm"] == "union-soup") & (table["images"] == "10")
+                 & (table["shelf"] == "related") & table["setting"].isin(["", "rate 1"])]
+    wide = part.pivot_table(index="target", columns="setting", values="map50")
+    wide = wide[wide.index.map(half_of) == "development"].dropna()
+    lines = ["| target | gentle rate (0.3) | plain rate (1) | difference |", "|---|---|---|---|"]
+    for target, row in wide.iterrows():
+        lines.append(f"| {target} | {row['']:.3f} | {row['rate 1']:.3f} | "
+                     f"{points(row['rate 1'] - row[''])} |")
+    mean = wide.mean()
+    lines.append(f"| mean | {mean['']:.3f} | {mean['rate 1']:.3f} | "
+                 f"{points(mean['rate 1'] - mean[''])} |")
+    return "\n".join(lines)
+
+
 def cost_table(table: pd.DataFrame) -> str:
     """Minutes of one training with its test, one thread."""
     part = table[table["setting"] == ""]
@@ -309,6 +325,10 @@ targets it says little about further ones).
 
 {settings}
 
+The learning rate of `union-soup` on the target, ten images, mean over the seeds:
+
+{rates}
+
 ## Cost: minutes of one training and its test (median)
 
 {cost}
@@ -341,7 +361,7 @@ def main() -> None:
         ),
         more="\n\n".join(more),
         sources="\n\n".join(sources_table(table, names) for names in (BOARDS, PARTS, LINES)), shelves=shelves_table(table),
-        settings=settings_table(table), cost=cost_table(table), words=words,
+        settings=settings_table(table), rates=rate_table(table), cost=cost_table(table), words=words,
     ), encoding="utf-8")
 
 
