@@ -86,7 +86,9 @@ class Balance(Settings):
     """New samples for rare classes, fewer for common ones, on training splits only."""
 
     minority: Minority = Minority()
+    """Classes with few boxes."""
     majority: Majority = Majority()
+    """Classes with many boxes."""
 
 
 class Transfer(Settings):
