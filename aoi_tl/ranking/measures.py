@@ -19,13 +19,13 @@ MEASURES: dict[str, Measure] = {m.name: m for m in (
     PAPER, EMD, SIZE, OVERLAP, BOX, RANDOM, FRECHET, MMD, OTDD, ZERO_SHOT, ZERO_SHOT_F1,
     CLASS_BLIND, LOG_ME, H_SCORE, KNN, ENERGY,
 )}
-#: What ``--method`` may be.
+#: The valid values of ``--method``.
 METHODS = (*MEASURES, "auto")
 _FREE = (PAPER, EMD, SIZE, OVERLAP)
 
 
 def measures_of(method: str) -> list[Measure]:
-    """Give the measures that a ranking takes: those that cost nothing, and those it is by.
+    """Give the measures of a ranking: the free ones, and those of its method.
 
     Parameters
     ----------
