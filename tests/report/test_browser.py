@@ -217,6 +217,26 @@ def test_the_gallery_is_filtered_and_sorted(opened: Open) -> None:
     assert cards.first.locator("rect.missed").count() >= 1
 
 
+def test_a_card_of_the_gallery_shows_the_box_that_it_is_about(opened: Open) -> None:
+    page = opened("run").page
+    page.locator("#gallery-controls").scroll_into_view_if_needed()
+    page.locator("#gallery > li").first.wait_for()
+    page.locator("#gallery-other").select_option("")
+    for arm in ("coco", "method-all"):
+        page.locator("#gallery-arm").select_option(arm)
+        cards = page.evaluate("""() => [...document.querySelectorAll("#gallery > li")].map(card => ({
+            kind: card.dataset.kind, size: Number(card.dataset.size),
+            shown: [...card.querySelectorAll("rect.shown")].map(r => [r.classList[0],
+                Math.sqrt(r.getAttribute("width") * r.getAttribute("height")) / 100]),
+        }))""")
+        assert {card["kind"] for card in cards} == {"miss", "false alarm", "confusion"}
+        for card in cards:
+            wanted = {"miss": ["missed"], "false alarm": ["wrong"],
+                      "confusion": ["missed", "wrong"]}[card["kind"]]
+            assert [kind for kind, _ in card["shown"]] == wanted
+            assert card["shown"][0][1] == pytest.approx(card["size"], abs=0.002)
+
+
 def test_the_experiment_can_be_copied(opened: Open) -> None:
     page = opened("run").page
     button = page.locator("#repeat .copy").first
