@@ -1,7 +1,7 @@
 """Settings files: YAML in, a frozen and validated object out.
 
-A fault in a file is reported with its line, what was expected, what came, and the nearest
-thing that would have been right.
+A fault in a file is reported with its line, the expected value, the given value, and the nearest
+valid name.
 """
 
 from __future__ import annotations
