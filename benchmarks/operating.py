@@ -27,9 +27,9 @@ from aoi_tl.evaluation.operating import (
     OperatingPoint,
     Rates,
     choose_thresholds,
-    held_classes,
     image_scores,
     measure_rates,
+    true_classes,
 )
 from aoi_tl.evaluation.predictions import Predictions
 from aoi_tl.report.sections.operating import aim_words
@@ -137,7 +137,7 @@ def pooled(tested: Predictions, thresholds: Sequence[float]) -> Rates:
 
     The intervals are of a bootstrap over images: the classes of an image go together.
     """
-    held = held_classes(tested)
+    held = true_classes(tested)
     found = image_scores(tested) >= np.asarray(thresholds)
     n = len(tested.images)
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=1000)

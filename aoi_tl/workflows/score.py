@@ -62,7 +62,7 @@ def run_score(
     resume : bool, default False
         Whether the folder may hold this run already.
     progress : callable, optional
-        Called with what is being done.
+        Progress callback.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
@@ -155,21 +155,15 @@ def run_score_index(
     file : str or Path
         The index, from `index_datasets`.
     top : int
-        How many sources are wanted.
+        The number of sources to rank.
     out : str or Path
         The run folder; gets the same files as that of `run_score`.
     settings : mapping, optional
         ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
-    resume : bool
-        Whether the folder may hold this run already.
-    progress : callable
-        Called with what is being done.
-    engine : Engine, optional
-        Where signatures are measured; on every core of this machine unless given.
-    weights : str, optional
-        The COCO checkpoint of the measures that compare features: a name or a path.
+    resume, progress, engine, weights
+        As for `run_score`.
 
     Returns
     -------
@@ -189,7 +183,7 @@ def run_score_index(
     chosen = _checked(settings)
     with SignatureCache(engine=engine) as cache:
         common = {} if aliases is None else load_aliases(aliases)
-        # One map serves the index and its targets: what it made of the index's names is known too.
+        # One map serves the index and its targets, so names already mapped in the index are known.
         with SignatureIndex(file) as index:
             indexed = index.class_names()
         known = [name for name, label in common.items() if label in indexed]
@@ -234,7 +228,7 @@ def _weights(method: str, weights: str | None) -> Path | None:
 def _said_of(
     datasets: Sequence[Summary], chosen: dict[str, Any], matrix: bool
 ) -> dict[str, Any]:
-    """What a run that may be resumed has to agree in."""
+    """The settings and data that a resumed run must share."""
     data = {dataset.name: dataset.fingerprint for dataset in datasets}
     return {"score": chosen, "matrix": matrix, "data": data}
 
@@ -247,7 +241,7 @@ def _run(
     resume: bool,
     progress: Progress,
 ) -> list[Ranking]:
-    """Rank, and carry what was found into the run folder."""
+    """Rank, and write the results to the run folder."""
     matrix = bool(fingerprint.get("matrix"))
     with open_run(out, fingerprint, resume) as run:
         found = rank(lambda done, total: progress("signatures", done, total))
@@ -269,7 +263,7 @@ def _show(
     run: RunFolder, datasets: Sequence[Summary], rankings: Sequence[Ranking], matrix: bool,
     progress: Progress,
 ) -> None:
-    """Keep what the datasets look like, and write the page."""
+    """Keep the appearance of the datasets, and write the page."""
     from aoi_tl.report.page import write_page
     from aoi_tl.workflows.appearance import keep_appearance
 
