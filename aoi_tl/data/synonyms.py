@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -81,6 +81,36 @@ def propose_aliases(target: Dataset, sources: Sequence[Dataset]) -> tuple[Propos
             if reason is not None and len(found[reason]) == 1:
                 proposals[name] = Proposal(name, found[reason][0], source.name, reason)
     return tuple(proposals.values())
+
+
+def spelt_apart(target: Iterable[str], source: Iterable[str]) -> str:
+    """Say which class names differ only in case, blanks, separators or accents.
+
+    Parameters
+    ----------
+    target, source : iterable of str
+        Class names of two datasets; a name that both have is shared and left alone.
+
+    Returns
+    -------
+    str
+        Empty where there is none.
+
+    Examples
+    --------
+    >>> spelt_apart(["Scratch", "dent"], ["scratch", "dent"])
+    "'Scratch' and 'scratch' are two names: `aoi-tl labels` proposes the alias"
+    """
+    ours, theirs = sorted(set(target)), sorted(set(source))
+    pairs = [
+        f"{own!r} and {name!r}" for own in ours if own not in theirs for name in theirs
+        if name not in ours and _spelling(own) == _spelling(name)
+    ]
+    if not pairs:
+        return ""
+    more = f" (and {len(pairs) - 3} more such pairs)" if len(pairs) > 3 else ""
+    each = " are two names" if len(pairs) == 1 else f"{more} are two names each"
+    return f"{', '.join(pairs[:3])}{each}: `aoi-tl labels` proposes the alias"
 
 
 def format_aliases(proposals: Sequence[Proposal]) -> str:

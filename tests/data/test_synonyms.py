@@ -9,7 +9,7 @@ import yaml
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
-from aoi_tl.data.synonyms import Proposal, _singular, format_aliases, propose_aliases
+from aoi_tl.data.synonyms import Proposal, _singular, format_aliases, propose_aliases, spelt_apart
 
 SEED = Path(__file__).parents[1] / "golden" / "table1_counts.csv"
 TABLE = yaml.safe_load(files("aoi_tl.data").joinpath("synonyms.yaml").read_text(encoding="utf-8"))
@@ -61,6 +61,29 @@ def test_what_is_proposed(own, other, reason):
 )
 def test_what_is_not(own, other):
     assert proposed((own,), other) == {}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        ("Scratch", "scratch",
+         "'Scratch' and 'scratch' are two names: `aoi-tl labels` proposes the alias"),
+        ("gas hole", "Gas_Hole", "'gas hole' and 'Gas_Hole' are two names"),
+        ("gas hole", "gas-hole", "'gas hole' and 'gas-hole' are two names"),
+        ("gas hole", "gashole", "'gas hole' and 'gashole' are two names"),
+        ("scratch", "scratches", ""), ("scratch", "scratch", ""), ("scratch", "dent", ""),
+    ],
+)
+def test_two_spellings_of_one_name_are_told(ours, theirs, words):
+    told = spelt_apart([ours, "stain"], ["stain", theirs])
+    assert told.startswith(words)
+    assert bool(told) == bool(words)
+
+
+def test_many_pairs_of_spellings_are_counted():
+    told = spelt_apart(["A a", "B b", "C c", "D d", "E e"], ["a_a", "b_b", "c_c", "d_d", "e_e"])
+    assert told == ("'A a' and 'a_a', 'B b' and 'b_b', 'C c' and 'c_c' (and 2 more such pairs) are "
+                    "two names each: `aoi-tl labels` proposes the alias")
 
 
 def test_names_the_target_has_are_left_alone():
