@@ -4,10 +4,10 @@
     python benchmarks/ranking.py report
 
 ``measure`` takes the measures of each target and source that ``results/evidence.csv`` has a row
-for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; a
-target whose sources are all there is not measured again. ``FOLDER`` is that of the trainings.
-``report`` fits the weights of ``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by
-weights that were fitted without its target, and then without its family.
+for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; what
+is there is not measured again. ``FOLDER`` is that of the trainings. ``report`` fits the weights of
+``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by weights that
+were fitted without its target, and then without its family.
 
 A user's own shelf is measured by ``aoi-tl benchmark``, which shares all but the fitting.
 """

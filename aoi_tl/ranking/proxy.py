@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ RATE = 0.001
 #: The learning rate of a start that knows the defects, as a share of the plain one.
 GENTLE = 0.3
 _SAMPLES = 200  # of the bootstrap
+_TIMED = 4  # epochs of the training that is timed
 
 
 def _proxy(target: Domain, source: Domain) -> Value:
@@ -162,6 +164,48 @@ def fine_tune_shortly(
     return predictions_of(target, join_views(views, [held_out for _, held_out in parts]))
 
 
+def time_trial(target: Domain, size: int) -> tuple[float, float]:
+    """Time a very short fine-tuning of the COCO checkpoint on one half of the labelled images.
+
+    Parameters
+    ----------
+    target : Domain
+        With `weights` and at least two labelled images.
+    size : int
+        Pixels of the images' longer side.
+
+    Returns
+    -------
+    step, besides : float
+        Seconds of one step of the optimiser, and of all else that a training takes.
+
+    Raises
+    ------
+    UndefinedMeasure
+        When fewer than two images are labelled.
+    """
+    import pandas as pd
+
+    from aoi_tl.transfer.chain import Stage, train_stage
+    from aoi_tl.transfer.detector import load_checkpoint
+
+    (train, held_out), _ = halves(target)
+    assert target.weights is not None
+    load_checkpoint(target.weights)  # imports what a training needs
+    with tempfile.TemporaryDirectory(prefix="aoi-tl-proxy-") as folder:
+        began = time.monotonic()
+        data = write_dataset(_dataset(target, train), Path(folder, "data"))
+        trained = train_stage(Stage(
+            target.weights, data, Path(folder, "stage"), "stock",
+            arguments=arguments(len(train), _TIMED * _steps_an_epoch(len(train)), size, RATE),
+        ))
+        view_images(trained.best, [target.labelled[i] for i in held_out], size)
+        took = time.monotonic() - began
+        ends = pd.read_csv(Path(folder, "stage", "results.csv"))["time"].to_numpy()
+    step = float(ends[-1] - ends[0]) / (_TIMED - 1) / _steps_an_epoch(len(train))
+    return step, max(took - _TIMED * _steps_an_epoch(len(train)) * step, 0.0)
+
+
 def halves(target: Domain) -> list[tuple[list[int], list[int]]]:
     """Give the two folds of the labelled images: positions to train on, positions held out.
 
@@ -208,12 +252,16 @@ def arguments(n_images: int, steps: int, size: int, rate: float) -> dict[str, An
     dict
         For Ultralytics. The number of epochs is such that at least `steps` steps are taken.
     """
-    epochs = -(-steps // -(-n_images // BATCH))
+    epochs = -(-steps // _steps_an_epoch(n_images))
     return {
         "epochs": epochs, "batch": BATCH, "nbs": BATCH, "imgsz": size, "optimizer": "AdamW",
         "lr0": rate, "cos_lr": True, "warmup_epochs": min(1, epochs / 10), "val": False,
         "workers": 0, "device": "cpu",
     }
+
+
+def _steps_an_epoch(n_images: int) -> int:
+    return -(-n_images // BATCH)
 
 
 def gain_over(proxy: Predictions, plain: Predictions) -> Value:

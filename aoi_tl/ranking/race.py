@@ -20,13 +20,12 @@ from aoi_tl.ranking.proxy import (
     halves,
     plain_proxy,
     proxy_size,
+    time_trial,
     train_shortly,
 )
 
 #: Steps of the longest proxy: as many as a fine-tuning on ten images takes.
 LONGEST = 100
-#: Steps of the trial that says how fast this machine is, and what else it costs, in steps.
-_FIRST, _START = 4, 2
 
 Doing = Callable[[str, int, int], None]
 
@@ -189,7 +188,7 @@ def with_short_detector(target: Domain, source: Domain, size: int, folder: Path)
 
 
 def measured_pace(target: Domain, sources: Sequence[Domain], size: int) -> Pace:
-    """Find out how fast this machine is, by a very short proxy of plain fine-tuning.
+    """Find out how fast this machine is, by a very short training.
 
     Parameters
     ----------
@@ -209,24 +208,18 @@ def measured_pace(target: Domain, sources: Sequence[Domain], size: int) -> Pace:
     DataError
         When fewer than two images of the target are labelled.
     """
-    from aoi_tl.transfer.detector import load_checkpoint
-
     try:
-        parts = halves(target)
+        step, besides = time_trial(target, size)
+        batch = min(BATCH, len(halves(target)[0][0]))
     except UndefinedMeasure as why:
         raise DataError(f"{why} ({target.name}); label more, or leave --budget out") from None
-    assert target.weights is not None
-    load_checkpoint(target.weights)  # imports what a training needs
-    began = time.monotonic()
-    fine_tune_shortly(target, target.weights, False, _FIRST, size)
-    step = (time.monotonic() - began) / (_FIRST + _START)
-    batch = sum(min(BATCH, len(train)) for train, _ in parts)  # images of one step of both halves
+    step = max(step, 1e-3)
     prepare = {
         source.name: 0.0 if source.detector is not None
-        else step * (SOURCE_STEPS * BATCH / batch + _START)
+        else besides + step * SOURCE_STEPS * BATCH / batch
         for source in sources
     }
-    return Pace(step, _START, prepare)
+    return Pace(2 * step, besides / step, prepare)
 
 
 def in_words(seconds: float) -> str:

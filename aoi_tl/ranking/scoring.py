@@ -204,9 +204,10 @@ def make_ranking(
         Of the signatures.
     notes : tuple of str
     budget : float, optional
-        Seconds for short trainings: of proxies with ``auto`` and ``proxy``, of missing detectors
-        with other measures. 0: no detector is looked through either. Without it kept detectors are,
-        and nothing is trained but fixed-length proxies where the method is ``proxy``.
+        Seconds for short trainings, without what the cheap measures take: of proxies with ``auto``
+        and ``proxy``, of missing detectors with other measures. 0: no detector is looked through
+        either. Without it kept detectors are, and nothing is trained but fixed-length proxies where
+        the method is ``proxy``.
     doing : callable
         Called with what is being done, how much of it is done, and of how much.
 
@@ -224,8 +225,8 @@ def make_ranking(
     wanted = measures_of(method, data_only=budget == 0)
     if any(measure.needs != "data" for measure in wanted) and not target.labelled:
         raise DataError(
-            f"expected labelled images in the train split of the target {target.name} for {method}, "
-            "got none; label some, or rank by --method paper"
+            f"expected labelled images in the train split of {target.name} for {method}, got none; "
+            "label some, or rank by --method paper"
         )
     with tempfile.TemporaryDirectory(prefix="aoi-tl-race-") as folder:
         spent = _spend(method, target, sources, budget, Path(folder), doing)
@@ -252,19 +253,17 @@ def _spend(
         raise ExperimentError(
             "expected a COCO checkpoint that short trainings begin with, got none; name one"
         )
-    began = time.monotonic()
     cheap = [measure_source("auto", target, source) for source in sources]
     ordered, _ = rank_by("auto", cheap)
     by_name = {source.name: source for source in sources}
-    left = budget - (time.monotonic() - began)
     if method not in ("auto", "proxy"):
-        return train_missing(target, [by_name[r.name] for r in ordered], left, folder, doing)
+        return train_missing(target, [by_name[r.name] for r in ordered], budget, folder, doing)
     open_places = [row.name for row in ordered if method == "proxy" or row.rank == 1 or row.tied]
     if method == "auto" and len(open_places) < 2:
         return Race(tuple(sources), {}, (
             "no place is within noise of the first: the budget was not spent",
         ))
-    return race(target, sources, open_places, left, folder, doing)
+    return race(target, sources, open_places, budget, folder, doing)
 
 
 def _measure_all(

@@ -180,8 +180,9 @@ def join_views(views: Sequence[View], places: Sequence[Sequence[int]]) -> View:
         views[0].names,
         np.concatenate([np.asarray(place, dtype=np.int64)[view.image]
                         for view, place in zip(views, places, strict=True)]),
-        *(np.concatenate([getattr(view, name) for view in views])
-          for name in ("class_id", "confidence", "box")),
+        np.concatenate([view.class_id for view in views]),
+        np.concatenate([view.confidence for view in views]),
+        np.concatenate([view.box for view in views]),
         nothing, nothing, nothing,
     )
 

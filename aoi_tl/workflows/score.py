@@ -117,7 +117,8 @@ def run_score_matrix(
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
     out, settings, aliases, resume, progress, engine, weights, budget
-        As for `run_score`, the budget 0 or none; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
+        As for `run_score`, the budget 0 or none; ``scores.json`` holds a list, ``scores.csv`` a
+        column ``target`` too.
 
     Returns
     -------
