@@ -301,7 +301,7 @@ def test_a_detector_without_a_shared_class_says_so_in_one_line(
 ) -> None:
     from aoi_tl.caches.signature_cache import SignatureCache
     from aoi_tl.data.yolo.read import load_dataset
-    from aoi_tl.workflows.kept import content_of
+    from aoi_tl.workflows.kept_detectors import content_of
 
     monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path / "cache"))
     other = draw_dataset(tmp_path / "other", {"burr": 3, "chip": 1})

@@ -1,8 +1,8 @@
 """Cache of dataset summaries: computed once, reused while no file changed.
 
-What a dataset was read from is a set of places: its YAML, its lists, and the folders of its images
-and labels. Their state is the name, size and time stamps of every file in them. While it is the
-same, nothing is read again; where it is another, everything is, and the contents decide.
+A dataset is read from several places: its YAML, its lists, and its image and label folders.
+Their state is the name, size and time stamps of every file in them. If the state is unchanged, the
+cached summary is used. Otherwise the dataset is read again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_ent
 from aoi_tl.data.yolo.read import DatasetReader, read_names, read_yaml_map
 from aoi_tl.engine import available_cores
 from aoi_tl.errors import DataError
-from aoi_tl.files.remote import is_remote, place_of
+from aoi_tl.files.remote import is_remote, parse_location
 from aoi_tl.files.yaml_file import read_yaml
 
 _FORMAT = 1  # raised when datasets come to be read in another way: what was kept is forgotten
@@ -156,7 +156,7 @@ def _places_of(path: Path) -> Places | None:
                 return None
             read |= folders
             for item in entry if isinstance(entry, list) else [entry]:
-                named: Path = place_of(item, "") or root / item
+                named: Path = parse_location(item, "") or root / item
                 if is_remote(named):
                     return None
                 forgiven = root / item.removeprefix("../")
@@ -177,7 +177,7 @@ def _asked_for_root(content: dict[Any, Any], path: Path) -> Iterable[str]:
     """The folders that `find_root` looks for, as far as it goes."""
     entry = content.get("path")
     if isinstance(entry, str) and entry:
-        place = place_of(entry, "")
+        place = parse_location(entry, "")
         # The last is relative: it means another place in another working folder.
         here = os.path.join(os.path.dirname(os.path.abspath(path)), entry)
         for candidate in [str(place)] if place else [here, entry]:

@@ -1,10 +1,10 @@
 """Images that show the same thing: equal files, other exposures, and crops that overlap.
 
-Found without comparing all with all. Each image is flattened to its fine structure, which neither
-exposure nor light falloff nor grinding marks reach; patches around its strongest points, and one
-thumbnail of the whole, are hashed so that like falls to like; images that share enough patches
-under one shift are laid over each other, and what counts is how well they correlate there, beyond
-what any two images of their folder have in common (a fixture, a printed layout).
+Not all pairs are compared. Each image is reduced to its fine structure, which exposure, light
+falloff and grinding marks do not affect. Patches around its strongest points and a thumbnail are
+hashed so that similar ones share a bucket. Images that share enough patches under one shift are
+aligned, and their correlation is measured. It counts only beyond what any two images of the folder
+have in common, such as a fixture or a printed layout.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
-from aoi_tl.duplicates.agreement import Agreement, lay_over
-from aoi_tl.duplicates.description import Description, describe
-from aoi_tl.duplicates.guesses import find_guesses
+from aoi_tl.duplicates.agreement import Agreement, align
+from aoi_tl.duplicates.candidates import find_candidates
+from aoi_tl.duplicates.descriptor import Descriptor, describe
 from aoi_tl.duplicates.parts import Defects, connected, decide_parts
 from aoi_tl.duplicates.structure import decode
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 #: From here on it is beyond doubt: different parts in one fixture, under one lamp, reach 0.9.
 CERTAIN = 0.9
@@ -177,7 +177,7 @@ def find_duplicates(
     sizes, blank = np.zeros((len(paths), 2), np.int64), np.zeros(len(paths), np.bool_)
     seen: dict[bytes, int] = {}
     firsts: list[int] = []
-    described: list[Description] = []
+    described: list[Descriptor] = []
     with ThreadPoolExecutor(workers) as pool:
         for position, (key, description) in enumerate(pool.map(describe, paths)):
             first = seen.setdefault(key, position)
@@ -192,17 +192,17 @@ def find_duplicates(
                 progress(position + 1, len(paths))
     marked = None if across is None else across[firsts]
     longest = [max(one.size) for one in described]
-    guesses = find_guesses(described, marked) if len(described) > 1 else []
+    candidates = find_candidates(described, marked) if len(described) > 1 else []
     described.clear()  # most of what lies in memory
 
     def read(position: int) -> NDArray[np.float32]:
         path = paths[firsts[position]]
-        grey = decode(read_ordinary(path, MAX_IMAGE_BYTES))
+        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES))
         if grey is None:
             raise DataError(f"{path}: expected the image, got another file; try again")
         return grey
 
-    found = lay_over(guesses, [paths[first] for first in firsts], longest, read, workers)
+    found = align(candidates, [paths[first] for first in firsts], longest, read, workers)
     one_part = np.ones(len(found), np.bool_)
     if defects is not None:
         folders = np.unique([str(paths[first].parent) for first in firsts], return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""Several targets together: does an arm help on a new target?"""
+"""The gain of an arm over several targets: what to expect on a new target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aoi_tl.evaluation.bootstrap import Interval
 
 
 @dataclass(frozen=True)
-class OverTargets:
+class TargetsSummary:
     """Differences of one arm from a baseline on several targets.
 
     Attributes
@@ -21,7 +21,7 @@ class OverTargets:
     mean, low, high : float
         The mean difference with its interval over targets.
     wins, ties, losses : int
-        Targets whose own interval lies above 0, holds 0, lies below 0.
+        Targets whose own interval is above 0, contains 0, is below 0.
     """
 
     n: int
@@ -33,15 +33,15 @@ class OverTargets:
     losses: int
 
     def __str__(self) -> str:
-        """Say it in words, in the units of the differences."""
+        """Describe the summary in words, in the units of the differences."""
         return (f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over {self.n} targets: "
                 f"{self.wins} won, {self.ties} not told apart, {self.losses} lost")
 
 
-def over_targets(
+def summarise_targets(
     differences: Sequence[Interval], confidence: float = 0.95, samples: int = 10_000, seed: int = 0
-) -> OverTargets:
-    """Sum up paired differences on several targets.
+) -> TargetsSummary:
+    """Summarise paired differences over several targets.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def over_targets(
 
     Returns
     -------
-    OverTargets
+    TargetsSummary
 
     Raises
     ------
@@ -67,7 +67,7 @@ def over_targets(
     -----
     Each sample draws as many targets as there are, with replacement, and for each a value from a
     normal distribution as wide as its own interval. With fewer than four targets the interval says
-    little about further ones.
+    little about new ones.
 
     References
     ----------
@@ -76,7 +76,7 @@ def over_targets(
 
     Examples
     --------
-    >>> found = over_targets([Interval(0.2, 0.1, 0.3), Interval(0.1, -0.1, 0.3)])
+    >>> found = summarise_targets([Interval(0.2, 0.1, 0.3), Interval(0.1, -0.1, 0.3)])
     >>> found.n, round(found.mean, 2), found.wins, found.ties, found.losses
     (2, 0.15, 1, 1, 0)
     """
@@ -91,7 +91,7 @@ def over_targets(
     low, high = np.percentile(means, [tail, 100 - tail])
     wins = sum(found.low > 0 for found in differences)
     losses = sum(found.high < 0 for found in differences)
-    return OverTargets(
+    return TargetsSummary(
         len(values), float(values.mean()), float(low), float(high), wins,
         len(values) - wins - losses, losses,
     )

@@ -1,4 +1,4 @@
-"""The settings that every experiment has, the common part of detection and classification."""
+"""The settings common to detection and classification experiments."""
 
 from __future__ import annotations
 
@@ -32,8 +32,12 @@ class BaseExperiment(SettingsFile):
     target: object
     weights: str
     weights_may_run_code: bool = False
+    """``true`` opens a checkpoint that is refused for what it would run, and lets it run that: see
+    [reliability](../reliability.md)."""
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """Every arm is trained once with each."""
     device: str = "cpu"
+    """``cpu``, ``0``, ``0,1``, as Ultralytics has it."""
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -79,7 +79,7 @@ class RunFolder:
         return self.write(name, table.to_csv(index=False, lineterminator="\n"))
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Wait for whoever holds this lock file of the run, then keep others out."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +177,7 @@ def open_run(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(
-                f"expected {folder} to be free, got a run at work in it; wait for it to end, or "
+                f"expected {folder} to be free, got another run using it; wait for it to end, or "
                 "choose another --out"
             ) from None
         _locks.add(lock)

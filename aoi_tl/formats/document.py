@@ -1,4 +1,4 @@
-"""Annotation files as parsed values: JSON and XML of bounded size, nothing in them followed."""
+"""Parsing annotation files: JSON and XML of bounded size, without following references."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -171,7 +171,7 @@ def number(value: object) -> float | None:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_ordinary(path, MAX_BYTES)
+        return read_regular_file(path, MAX_BYTES)
     except OSError as error:
         raise DataError(
             f"{path}: expected an annotation file, got {error.strerror}; check the path"

@@ -1,4 +1,4 @@
-"""What all scores of one comparison share: number of clusters, signatures, sampled images."""
+"""The common basis of all scores of a comparison: clusters, signatures, sampled images."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
     return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
 
 
-def apart(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
+def excluding(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
     """The datasets that are none of the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []

@@ -1,4 +1,4 @@
-"""How well an order of sources foretold what training then showed, target by target."""
+"""Evaluating a ranking: how well its order predicted the gains measured by training."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def agreement(
     return pd.DataFrame(rows)
 
 
-def chosen(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str, float]]:
+def choices_made(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str, float]]:
     """Say what an estimate of the gain chooses for each target, and what came of it.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Rank the sources of an index of thousands of datasets, and add datasets to it."""
+"""Ranking the sources of a signature index, and adding datasets to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aoi_tl.ranking.comparison import (
     Comparison,
     ImagesDone,
     Scored,
-    apart,
+    excluding,
     open_cache,
     read_labelled,
 )
@@ -68,7 +68,7 @@ def index_datasets(
     """
     from aoi_tl.caches.signature_index import IndexRow, SignatureIndex
 
-    kept = apart(datasets, [])
+    kept = excluding(datasets, [])
     if not kept:
         raise DataError("expected at least one dataset for the index, got none; name some")
     if n_clusters == "auto" and Path(file).is_file():
@@ -111,7 +111,7 @@ def score_index(
     Parameters
     ----------
     target : Dataset or Summary
-        What a detector is wanted for; its test split is not opened, and it is passed over where
+        What a detector is wanted for; its test split is not opened, and it is skipped where
         the index holds it.
     file : str or Path
         The index, from `index_datasets`.

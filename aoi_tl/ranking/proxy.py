@@ -105,7 +105,7 @@ def train_shortly(source: Domain, size: int, folder: Path) -> Path:
     Path
         The checkpoint.
     """
-    from aoi_tl.transfer.chain import Stage, train_stage
+    from aoi_tl.transfer.stage import Stage, train_stage
 
     assert source.weights is not None
     place = folder / folder_name(source.name)
@@ -148,7 +148,7 @@ def fine_tune_shortly(
     UndefinedMeasure
         When fewer than two images are labelled.
     """
-    from aoi_tl.transfer.chain import Stage, train_stage
+    from aoi_tl.transfer.stage import Stage, train_stage
 
     views: list[View] = []
     parts = halves(target)
@@ -186,8 +186,8 @@ def time_trial(target: Domain, size: int) -> tuple[float, float]:
     """
     import pandas as pd
 
-    from aoi_tl.transfer.chain import Stage, train_stage
     from aoi_tl.transfer.detector import load_checkpoint
+    from aoi_tl.transfer.stage import Stage, train_stage
 
     (train, held_out), _ = halves(target)
     assert target.weights is not None

@@ -1,4 +1,4 @@
-"""Rank sources against a target: signatures, measures, order, pick."""
+"""Ranking sources for a target: signatures, measures, order, selection."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.errors import DataError, ExperimentError
-from aoi_tl.ranking.auto import estimate
 from aoi_tl.ranking.choices import list_choices
 from aoi_tl.ranking.comparison import (
     Comparison,
     ImagesDone,
     Scored,
-    apart,
+    excluding,
     open_cache,
 )
 from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.expected_gain import estimate
 from aoi_tl.ranking.explanation import explain
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.measures import MEASURES, measures_of
-from aoi_tl.ranking.paper import score_one
+from aoi_tl.ranking.paper import paper_score
 from aoi_tl.ranking.race import Doing, Race, in_words, race, train_missing
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
@@ -50,7 +50,7 @@ def score_sources(
     """Rank sources for a target, and pick one.
 
     The target is seen with its train and val splits, the sources with all of theirs. A source
-    that is the target itself, or comes twice, is passed over.
+    that is the target itself, or comes twice, is skipped.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def score_sources(
     >>> [(row.name, round(row.emd, 2), round(row.discrepancy, 3)) for row in ranking.sources]
     [('near', 17.32, 1.443), ('far', 155.88, 12.99)]
     """
-    kept = apart(sources, [target])
+    kept = excluding(sources, [target])
     if not kept:
         raise DataError(
             f"expected at least one source besides {target.name}, got none; name other datasets"
@@ -140,7 +140,7 @@ def score_matrix(
     Parameters
     ----------
     datasets : sequence of Dataset or Summary
-        At least two; one that comes twice is passed over.
+        At least two; one that comes twice is skipped.
     n_clusters, method, solver, sample, progress, cache, detectors, weights, budget, doing
         As for `score_sources`; the number of clusters is the same for all, and each target has the
         budget.
@@ -157,7 +157,7 @@ def score_matrix(
     ExperimentError
         When a setting is out of range.
     """
-    kept = apart(datasets, [])
+    kept = excluding(datasets, [])
     if len(kept) < 2:
         raise DataError(f"expected at least two datasets, got {len(kept)}; name more")
     with open_cache(cache) as signatures:
@@ -166,7 +166,7 @@ def score_matrix(
             weights,
         )
         return tuple(
-            _rank(comparison, target, apart(kept, [target]), budget, doing) for target in kept
+            _rank(comparison, target, excluding(kept, [target]), budget, doing) for target in kept
         )
 
 
@@ -317,6 +317,6 @@ def measure_source(
     values = {name: found.value for name, found in measured.items()}
     gain, interval = (method == "auto" and estimate(values)) or (None, None)
     return replace(
-        score_one(target, source), measures=measured, estimated_gain=gain, interval=interval,
+        paper_score(target, source), measures=measured, estimated_gain=gain, interval=interval,
         explanation=explain(target, source, measured),
     )

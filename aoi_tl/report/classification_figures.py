@@ -98,7 +98,7 @@ def draw_samples(
     images: Sequence[np.ndarray], labels: Sequence[str], predicted: Sequence[str],
     chances: Sequence[float],
 ) -> bytes:
-    """Draw a grid of test images with what they are and what they were taken for.
+    """Draw a grid of test images with their true and predicted classes.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def draw_samples(
 
 
 def draw_maps(images: np.ndarray, maps: np.ndarray, labels: Sequence[str]) -> bytes:
-    """Draw what speaks for an image's own class over the image.
+    """Draw attribution maps of each image's own class over the image.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
     classes : sequence of str
         Their names.
     title : str
-        Whose it is.
+        The title of the figure.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def write_figures(tables: RunTables) -> None:
     tables : RunTables
         Of a finished classification.
     """
-    arms, summary, counts = (tables.needed(f"{n}.csv") for n in ("arms", "summary", "counts"))
+    arms, summary, counts = (tables.required(f"{n}.csv") for n in ("arms", "summary", "counts"))
     tested = counts[(counts["domain"] == "target") & (counts["split"] == "test")]
     labels, seed = tables.arms, tables.seeds[0]
     shown = shown_arm(labels)
@@ -212,7 +212,7 @@ def write_figures(tables: RunTables) -> None:
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
         "confusion.png": draw_confusion(
-            *confusion_matrix(tables.needed("confusion.csv"), shown), f"{shown}, all seeds"
+            *confusion_matrix(tables.required("confusion.csv"), shown), f"{shown}, all seeds"
         ),
     }
     losses = {arm: table for arm in labels
@@ -230,7 +230,7 @@ def write_figures(tables: RunTables) -> None:
 
 
 def shown_arm(arms: Sequence[str]) -> str:
-    """Give the arm that is looked at closely: the one that the method is about."""
+    """Give the arm that the detailed figures show: the main arm of the method."""
     return next((arm for arm in ("cdg", "two-stage") if arm in arms), arms[-1])
 
 
@@ -256,7 +256,7 @@ def confusion_matrix(table: pandas.DataFrame, arm: str) -> tuple[np.ndarray, lis
 
 
 def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
-    """Choose test images to show: as many wrong as right ones, of every class in turn.
+    """Choose test images to show: equally many wrong and right ones, of every class in turn.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
 
     settings = yaml.safe_load(tables.text("experiment.yaml") or "{}") or {}
     count = int((settings.get("report") or {}).get("samples", 20))
-    table = tables.needed(f"stages/{stage}/predictions.csv")
+    table = tables.required(f"stages/{stage}/predictions.csv")
     table = table[[Path(image).is_file() for image in table["image"]]]
     table = table.assign(wrong=table["class"] != table["predicted"])
     table["turn"] = table.groupby(["wrong", "class"]).cumcount()

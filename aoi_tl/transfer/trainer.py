@@ -1,7 +1,7 @@
 """The Ultralytics trainer, made to resume exactly after it was killed.
 
-Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
-it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.training` does so when it trains.
+The classes are at module level so that the workers of a multi-GPU training can import them.
+Importing this module imports Ultralytics and torch; `aoi_tl.transfer.training` does so on training.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOTES = "notes.txt"
 
 
 @contextmanager
-def swapped(owner: Any, **names: Any) -> Iterator[None]:
+def patched_attributes(owner: Any, **names: Any) -> Iterator[None]:
     """Give attributes of a module other values for a while.
 
     Parameters
@@ -99,7 +99,7 @@ def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
         if not os.path.exists(image):
             raise DataError(
                 f"expected the image {os.path.realpath(image)}, got no such file; put it back and "
-                "try again (a run goes on with --resume)"
+                "try again (a run continues with --resume)"
             )
     return _read_labels(dataset, *args)
 
@@ -113,9 +113,9 @@ def own_dataset_files() -> Iterator[None]:
     an error.
     """
     with (
-        swapped(ultralytics_data, check_font=font_on_this_machine),
-        swapped(ultralytics_dataset.YOLODataset, cache_labels=_read_labels_of_all),
-        swapped(
+        patched_attributes(ultralytics_data, check_font=font_on_this_machine),
+        patched_attributes(ultralytics_dataset.YOLODataset, cache_labels=_read_labels_of_all),
+        patched_attributes(
             ultralytics_dataset,
             load_dataset_cache_file=_no_label_cache,
             save_dataset_cache_file=_keep_label_cache,
@@ -240,8 +240,8 @@ class StageTrainer(DetectionTrainer):
     def train(self) -> None:
         """Train; with several GPUs, without Ultralytics deleting the stage's folder first."""
         with (
-            swapped(dist, shutil=SimpleNamespace(rmtree=lambda path: None)),
-            swapped(plotting, check_font=font_on_this_machine),
+            patched_attributes(dist, shutil=SimpleNamespace(rmtree=lambda path: None)),
+            patched_attributes(plotting, check_font=font_on_this_machine),
         ):
             super().train()
 
@@ -249,11 +249,13 @@ class StageTrainer(DetectionTrainer):
         """Build a dataset without label caches; a mixed one knows which classes are annotated."""
         with own_dataset_files(), ExitStack() as stack:
             if mode == "train" and self.data.get(ANNOTATED):
-                stack.enter_context(swapped(ultralytics_build, YOLODataset=PartlyAnnotatedDataset))
+                stack.enter_context(
+                    patched_attributes(ultralytics_build, YOLODataset=PartlyAnnotatedDataset)
+                )
             return super().build_dataset(img_path, mode, batch)
 
     def _setup_train(self) -> None:
-        with swapped(ultralytics_trainer, check_amp=amp_is_sound):
+        with patched_attributes(ultralytics_trainer, check_amp=amp_is_sound):
             super()._setup_train()
         if not self._state_file(self.start_epoch - 1).exists():
             self._first = copy.deepcopy(self._state())
@@ -349,7 +351,7 @@ class StageTrainer(DetectionTrainer):
             if self.args.val and self.args.save and not self.best.exists():
                 raise CheckpointError(
                     f"expected {self.best} from an epoch before, got no such file any more; try "
-                    "again (a run goes on with --resume, and trains this stage again)"
+                    "again (a run continues with --resume, and trains this stage again)"
                 )
             finish(self.wdir)
 

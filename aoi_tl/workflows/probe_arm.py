@@ -1,4 +1,4 @@
-"""An arm whose encoder stays frozen: features once, a linear classifier on them, its test."""
+"""An arm with a frozen encoder: compute features once, fit a linear classifier, test it."""
 
 from __future__ import annotations
 

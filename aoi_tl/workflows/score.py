@@ -1,4 +1,4 @@
-"""Score sources, or those of an index, against a target into a run folder."""
+"""Scoring sources, given or from an index, for a target, into a run folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aoi_tl.ranking.indexed import score_index
 from aoi_tl.ranking.measures import looks_through_detectors, measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
-from aoi_tl.workflows.kept import kept_detectors
+from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.shelf import sum_up_with_aliases
 
@@ -53,7 +53,7 @@ def run_score(
     target : str or Path
         The target's ``data.yaml``.
     sources : sequence of str or Path
-        Those of the sources; the target and repeated files among them are passed over.
+        Those of the sources; the target and repeated files among them are skipped.
     out : str or Path
         The run folder; gets ``scores.json``, ``scores.csv``, ``environment.json``, ``notes.json``.
     settings : mapping, optional

@@ -1,4 +1,4 @@
-"""What should I do? One paragraph in plain words, and the few figures behind it."""
+"""Section "What should I do?": one paragraph, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.words import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
 
 if TYPE_CHECKING:
     import pandas
 
 #: Boxes in a test split below which one box more or less moves mAP50 by points.
 _FEW_BOXES = 100
-#: Arms that are held against the baseline here, the best first; the page's table has them all.
+#: Arms that are compared with the baseline here, the best first; the table has all of them.
 _VERDICTS = 3
 
 
@@ -48,7 +48,7 @@ def title(tables: RunTables) -> tuple[str, str]:
 
 
 def build(tables: RunTables) -> Section | None:
-    """Say what to do, what it gained and cost, and what was not shown.
+    """Give the advice, the gain and cost behind it, and what the run does not show.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
 
 
 def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     learned = [str(name) for name in dict.fromkeys(arms["source"].dropna())] \
         if "source" in arms else []
     picked = picked_names(tables.scores or {})
@@ -155,7 +155,7 @@ def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
 def _best_verdicts(
     summary: pandas.DataFrame, held_against: str, baselines: list[str]
 ) -> list[str]:
-    """Hold the best arms against a baseline: of each number of labelled images, the best one."""
+    """Compare the best arm of each number of labelled images with a baseline."""
     own = summary[summary["metric"] == "map50"].sort_values("mean", ascending=False, kind="stable")
     own = own[~own["arm"].isin([*baselines, "scratch"])]
     if "images" not in own:
@@ -171,7 +171,7 @@ def _best_verdicts(
 
 def _test_size(tables: RunTables) -> tuple[int, int]:
     """Give the images and boxes of the target's test split; 0 images where they are not known."""
-    per_class = tables.needed("per_class.csv")
+    per_class = tables.required("per_class.csv")
     boxes = int(per_class.drop_duplicates("class")["instances"].sum())
     target = (tables.scores or {}).get("target", "")
     folder = tables.path / "data" / str(target) / "images" / "test"
@@ -202,7 +202,7 @@ def _matrix_lines(rankings: list[dict[str, Any]]) -> list[str]:
 
 
 def _say_classification(tables: RunTables, said: dict[str, Any]) -> None:
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     baselines = baselines_of(summary)
     main = next((arm for arm in ("cdg", "two-stage", "probe") if arm in tables.arms),
                 tables.arms[-1])

@@ -1,4 +1,4 @@
-"""Did it help? The arms with intervals, differences in words, curves and classes."""
+"""Section "Did it help?": arms with intervals, differences from the baselines, curves, classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every arm of a run held against the baselines.
+    """Show every arm of a run, compared with the baselines.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def build(tables: RunTables) -> Section | None:
     -------
     Section
     """
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     baselines = baselines_of(summary)
     metrics = list(dict.fromkeys(summary["metric"].astype(str)))
     main = "map50" if "map50" in metrics else metrics[0]
@@ -129,7 +129,7 @@ def _learning_curves(tables: RunTables) -> dict[str, Any] | None:
     """Draw the score of every arm over the number of labelled images, where there are several."""
     import pandas as pd
 
-    arms = tables.needed("arms.csv")
+    arms = tables.required("arms.csv")
     if "images" not in arms or "map50" not in arms:
         return None
     numbers = pd.to_numeric(arms["images"].astype(str).replace("all", _whole(tables)),

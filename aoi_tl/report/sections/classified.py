@@ -1,4 +1,4 @@
-"""Where does it fail? Classes, confusions, wrong images and what the classifier looks at."""
+"""Section "Where does it fail?" of a classification: classes, confusions, images, attribution."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def build(tables: RunTables) -> Section | None:
     -------
     Section
     """
-    arms, counts = tables.needed("arms.csv"), tables.needed("counts.csv")
-    confusion, seed = tables.needed("confusion.csv"), tables.seeds[0]
+    arms, counts = tables.required("arms.csv"), tables.required("counts.csv")
+    confusion, seed = tables.required("confusion.csv"), tables.seeds[0]
     shown = shown_arm(tables.arms)
     charts = [_class_bars(arms, counts), _reliability(tables)]
     maps = embed(tables.path / f"stages/{shown}-s{seed}/maps.png", 1000, quality=70)
@@ -74,7 +74,7 @@ def _class_bars(arms: pandas.DataFrame, counts: pandas.DataFrame) -> Chart | Non
 
 
 def _reliability(tables: RunTables) -> Chart | None:
-    """Draw how often a class given with some probability is right."""
+    """Draw the reliability diagram: accuracy by predicted probability."""
     import pandas as pd
 
     from aoi_tl.evaluation.calibration import bin_confidences

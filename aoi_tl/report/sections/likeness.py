@@ -1,4 +1,4 @@
-"""How alike do they look? Colours and what flows between them, sizes of boxes, a map of images."""
+"""Section "How alike do they look?": colours and their flow, box sizes, a map of images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aoi_tl.report.charts import PALETTE, Chart, canvas, chart, legend
 from aoi_tl.report.pictures import embed
 from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
-from aoi_tl.report.words import picked_names
+from aoi_tl.report.wording import picked_names
 
 if TYPE_CHECKING:
     import pandas
 
 #: Sources whose colours are shown beside the target's.
 _FLOWS = 8
-#: Datasets in one plot of boxes and in one map: beyond that nobody tells colours apart.
+#: Datasets in one plot of boxes and in one map; more colours cannot be distinguished.
 _GROUPS = 4
 #: Pixels of the longer side of a thumbnail of the map.
 _THUMBNAIL = 72

@@ -1,4 +1,4 @@
-"""What threshold do I run? Thresholds, and what they let pass and reject on the test images."""
+"""Section "What threshold do I run?": thresholds, with escape and overkill on the test images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aoi_tl.report.charts import Chart, arm_colours, canvas, chart
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import Table
-from aoi_tl.report.words import percent
+from aoi_tl.report.wording import percent
 
 if TYPE_CHECKING:
     import pandas

@@ -1,4 +1,4 @@
-"""Several runs side by side: what each picked, and what its arms came to."""
+"""Section of a comparison page: the selected sources and the scores of several runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, Table
-from aoi_tl.report.words import picked_names
+from aoi_tl.report.wording import picked_names
 
 _MAIN = ("map50", "balanced_accuracy", "accuracy")
 

@@ -1,4 +1,4 @@
-"""Which source, and why? A card for each, in rank order."""
+"""Section "Which source, and why?": one card per source, in rank order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.samples import sample_pictures
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import Table, ranking_table
-from aoi_tl.report.words import gain, picked_names, sentence
+from aoi_tl.report.wording import gain, picked_names, sentence
 
 #: Cards that are shown at once; the rest waits behind a word, with smaller pictures.
 _OPEN = 12
@@ -18,7 +18,7 @@ _CARDS = 120
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every source with its measures, its pictures, and why it stands where it stands.
+    """Show every source with its measures, its pictures, and the reason for its rank.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An inspected image as a picture: the boxes that reject it, and the verdict as its frame."""
+"""The picture of an inspected image: rejecting boxes, and the verdict as its frame."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Frames and boxes; told apart by the word as well, never by colour alone.
+#: Colours of frames and boxes; the verdict is also written, so colour is not the only cue.
 COLOURS = {"pass": (0, 114, 178), "reject": (213, 94, 0)}
 
 
-def marked_image(
+def verdict_image(
     pixels: NDArray[Any], verdict: str, boxes: Sequence[tuple[str, Sequence[float]]]
 ) -> bytes:
     """Draw boxes with their labels into an image, and the verdict above it.

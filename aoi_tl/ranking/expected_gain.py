@@ -1,4 +1,4 @@
-"""How many points of mAP50 a source is expected to bring over plain fine-tuning."""
+"""The expected gain of a source over plain fine-tuning, in points of mAP50."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fit(inputs: NDArray[np.float64], gains: NDArray[np.float64]) -> tuple[float,
     return tuple(np.linalg.lstsq(table, gains, rcond=None)[0].tolist())
 
 
-def fit_leaving_out(
+def fit_leaving_group_out(
     inputs: NDArray[np.float64], gains: NDArray[np.float64], groups: Sequence[str]
 ) -> tuple[Estimator, NDArray[np.float64]]:
     """Fit an estimator, and estimate each row by one that was fitted without the row's group.
