@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -87,7 +87,9 @@ class Balance(Settings):
     """New samples for rare classes, fewer for common ones, on training splits only."""
 
     minority: Minority = Minority()
+    """Classes with few boxes."""
     majority: Majority = Majority()
+    """Classes with many boxes."""
 
 
 class Transfer(Settings):
@@ -228,6 +230,8 @@ class Experiment(BaseExperiment):
     >>> experiment.train.epochs, experiment.arms[0]
     (50, 'stock')
     """
+
+    command: ClassVar[str] = "run"
 
     target: str
     """The ``data.yaml`` that is learned for; needs ``train``, ``val`` and ``test``."""

@@ -52,7 +52,7 @@ UNION_OF = {"chain": "union-chain", "chain-soup": "union-soup", "joint": "union-
 
 @dataclass(frozen=True)
 class Benchmarked:
-    """What a benchmark came to.
+    """The results of a benchmark.
 
     Attributes
     ----------
@@ -80,12 +80,12 @@ def run_benchmark(
     address: str | None = None,
     jobs: int = 1,
 ) -> Benchmarked:
-    """Train from every source alone and from all together, and hold each measure against that.
+    """Train from every source alone and from all together, and compare each measure with the gains.
 
     Parameters
     ----------
     benchmark : Benchmark, str or Path
-        What is to be done, or the YAML file that says so.
+        The experiment, or its YAML file.
     out : str or Path
         The run folder: gets ``evidence.csv``, ``measures.csv``, ``pairs.csv``, ``ranking.csv``,
         ``ranking.md``, plots, and under ``targets/`` the run folder of each target.
@@ -241,7 +241,7 @@ def measure_pairs(
 def pairs_of(
     evidence: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], arm: str
 ) -> pandas.DataFrame:
-    """Put together what was said of each source and what training showed.
+    """Join the measures of each source with the gains that training showed.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def pairs_of(
     measured : sequence of mapping
         Rows with the columns `MEASURED`.
     arm : str
-        How single sources were learned from.
+        The arm of the single sources.
 
     Returns
     -------

@@ -63,7 +63,7 @@ def run_score(
     resume : bool, default False
         Whether the folder may hold this run already.
     progress : callable, optional
-        Called with what is being done.
+        Progress callback.
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
@@ -174,24 +174,15 @@ def run_score_index(
     file : str or Path
         The index, from `index_datasets`.
     top : int
-        How many sources are wanted.
+        The number of sources to rank.
     out : str or Path
         The run folder; gets the same files as that of `run_score`.
     settings : mapping, optional
         ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
-    resume : bool
-        Whether the folder may hold this run already.
-    progress : callable
-        Called with what is being done.
-    engine : Engine, optional
-        Where signatures are measured; on every core of this machine unless given.
-    weights : str, optional
-        The COCO checkpoint of the measures that compare features, and of short trainings: a name
-        or a path.
-    budget : float, optional
-        Seconds for short trainings, see `aoi_tl.ranking.scoring.make_ranking`; 0: read data alone.
+    resume, progress, engine, weights, budget
+        As for `run_score`.
 
     Returns
     -------
@@ -213,7 +204,7 @@ def run_score_index(
     checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
         common = {} if aliases is None else load_aliases(aliases)
-        # One map serves the index and its targets: what it made of the index's names is known too.
+        # One map serves the index and its targets, so names already mapped in the index are known.
         with SignatureIndex(file) as index:
             indexed = index.class_names()
         known = [name for name, label in common.items() if label in indexed]
@@ -303,7 +294,7 @@ def _asked(budget: float | None) -> dict[str, float]:
 def _said_of(
     datasets: Sequence[Summary], chosen: dict[str, Any], budget: float | None, matrix: bool
 ) -> dict[str, Any]:
-    """What a run that may be resumed has to agree in."""
+    """The settings and data that a resumed run must share."""
     data = {dataset.name: dataset.fingerprint for dataset in datasets}
     return {"score": chosen, "matrix": matrix, "data": data, **_asked(budget)}
 
@@ -316,7 +307,7 @@ def _run(
     resume: bool,
     progress: Progress,
 ) -> list[Ranking]:
-    """Rank, and carry what was found into the run folder."""
+    """Rank, and write the results to the run folder."""
     matrix = bool(fingerprint.get("matrix"))
     with open_run(out, fingerprint, resume) as run:
         found = rank(lambda done, total: progress("signatures", done, total))
@@ -338,7 +329,7 @@ def _show(
     run: RunFolder, datasets: Sequence[Summary], rankings: Sequence[Ranking], matrix: bool,
     progress: Progress,
 ) -> None:
-    """Keep what the datasets look like, and write the page."""
+    """Keep the appearance of the datasets, and write the page."""
     from aoi_tl.report.page import write_page
     from aoi_tl.workflows.appearance import keep_appearance
 
