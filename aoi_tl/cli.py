@@ -237,7 +237,7 @@ def benchmark(
         "agreement": json.loads(found.agreement.to_json(orient="records")),
         "calibration": found.calibration,
     })
-    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
+    typer.echo(f"written to {found.folder}; open {found.folder / 'report.html'}")
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")

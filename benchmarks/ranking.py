@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.workflows.benchmark import MEASURED, as_csv, directions, pairs_of, read_rows
+from aoi_tl.ranking.measures import directions
+from aoi_tl.workflows.benchmark import MEASURED, as_csv, pairs_of, read_rows
 
 RESULTS = Path(__file__).parent / "results"
 EVIDENCE, MEASURES = RESULTS / "evidence.csv", RESULTS / "ranking_measures.csv"

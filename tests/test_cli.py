@@ -202,6 +202,17 @@ def test_labels_are_proposed(shelf: Path, tmp_path: Path) -> None:
     assert "dent" in found.stdout
 
 
+def test_two_spellings_of_a_class_are_told_where_sharing_fails(shelf: Path, tmp_path: Path) -> None:
+    near = draw_dataset(tmp_path / "near", {"Dent": 1, "burr": 1})
+    found = aoi_tl("score", every(shelf)[0], near, "--method", "paper", "--clusters", 3,
+                   "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    [row] = json.loads((tmp_path / "out" / "scores.json").read_text())["sources"]
+    assert row["undefined"] == "no class is shared"
+    assert row["note"] == "'dent' and 'Dent' are two names: `aoi-tl labels` proposes the alias"
+    assert "'Dent' are two names" in " ".join(found.stdout.split())
+
+
 def test_out_and_in_again_keeps_every_box(shelf: Path, tmp_path: Path) -> None:
     out = aoi_tl("export", "coco", every(shelf)[0], "--out", tmp_path / "coco")
     assert out.returncode == 0, out.stderr

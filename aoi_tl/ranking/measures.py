@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from aoi_tl.ranking.data_measures import BOX, EMD, OVERLAP, PAPER, RANDOM, SIZE
 from aoi_tl.ranking.detector_measures import (
     CLASS_BLIND,
@@ -13,7 +15,7 @@ from aoi_tl.ranking.detector_measures import (
     ZERO_SHOT_F1,
 )
 from aoi_tl.ranking.feature_measures import FRECHET, MMD, OTDD
-from aoi_tl.ranking.measure import Measure
+from aoi_tl.ranking.measure import Direction, Measure
 from aoi_tl.ranking.proxy import PROXY
 
 MEASURES: dict[str, Measure] = {m.name: m for m in (
@@ -62,3 +64,28 @@ def looks_at_labels(method: str) -> bool:
 def looks_through_detectors(method: str) -> bool:
     """Whether a method needs the sources' kept detectors."""
     return any(measure.needs in DETECTOR_NEEDS for measure in measures_of(method))
+
+
+def directions(known: Container[str]) -> dict[str, Direction]:
+    """Give the measures that a table has, in their usual order, with their directions.
+
+    Parameters
+    ----------
+    known : container of str
+        The names of its columns; a DataFrame is one.
+
+    Returns
+    -------
+    dict of str to {"higher", "lower"}
+        Which values speak for a source; also of the estimates ``auto`` and ``auto-data``.
+
+    Examples
+    --------
+    >>> directions(["size", "emd", "target"])
+    {'emd': 'lower', 'size': 'higher'}
+    """
+    found = {name: measure.direction for name, measure in MEASURES.items() if name in known}
+    estimates: dict[str, Direction] = {
+        name: "higher" for name in ("auto", "auto-data") if name in known
+    }
+    return found | estimates
