@@ -84,7 +84,7 @@ def cache_pixels(images: ImageSet, size: int, folder: Path | None = None) -> Pix
 
 
 def _key(images: ImageSet, size: int) -> str:
-    """What the cached pixels depend on: the files as they are now, and the size."""
+    """The key of the cached pixels: the current files, and the size."""
     digest = hashlib.sha256(str(size).encode())
     for image in images.images:
         stat = image.stat()
@@ -120,7 +120,7 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
 def turn_images(
     images: torch.Tensor, degrees: np.ndarray, mirror: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Turn square images, the corners filled by reflection.
+    """Rotate square images, with the corners filled by reflection.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def turn_images(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chance changes of a training image.
+    """Random changes of a training image.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class BatchStream:
-    """Training batches without an end; the batch of a step depends on the step alone.
+    """An endless stream of training batches; each depends only on its step.
 
     Epochs follow each other without a gap, so that every batch is full and every image comes
     equally often (or as often as ``factors`` ask), and a resumed training goes on with the very

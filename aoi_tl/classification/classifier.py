@@ -24,7 +24,7 @@ Head = Literal["separate", "joint", "shared"]
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """An encoder and what reads its features.
+    """An encoder with its heads.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ def recalibrate(classifier: Classifier, stream: BatchStream, batches: int = 20) 
 
 
 def save_classifier(classifier: Classifier, path: Path, **about: Any) -> None:
-    """Write tensors and what they belong to, readable without running anything.
+    """Write tensors with their metadata, readable without running code.
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ def hold_out(images: ImageSet, share: float, generator: np.random.Generator) -> 
 def draw_shots(
     images: ImageSet, shots: Mapping[str, int], generator: np.random.Generator
 ) -> ImageSet:
-    """Draw a few training images of every class, each of another thing photographed.
+    """Draw a few training images of every class, each from a different group.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def check_source(images: ImageSet) -> ImageSet:
 
 
 def check_files(images: ImageSet) -> ImageSet:
-    """Check that every image file is whole, by its first and last bytes.
+    """Check that every image file is complete, by its first and last bytes.
 
     Parameters
     ----------

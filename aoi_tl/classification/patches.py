@@ -218,7 +218,7 @@ def patch_classifier(patches: PatchEncoder, fitted: PatchProbe) -> Classifier:
     from torch import nn
 
     class Head(nn.Module):
-        """Describe the rows and classify what is said."""
+        """Describe the rows and classify the descriptions."""
 
         centre: torch.Tensor
         whitening: torch.Tensor
@@ -282,7 +282,7 @@ def describe(
 def _fit(
     rows: np.ndarray, labels: np.ndarray, patches: PatchEncoder, with_mean: bool
 ) -> PatchProbe:
-    """Learn what is usual, then classify by what is not; not calibrated."""
+    """Fit the normal patches, then classify by the unusual ones; not calibrated."""
     usual = rows[labels == np.bincount(labels).argmax(), : rows.shape[1] - patches.last]
     maps = usual.reshape(len(usual), patches.channels, -1).transpose(0, 2, 1)
     seen = maps.reshape(-1, patches.channels).astype(np.float64)
@@ -313,7 +313,7 @@ def _describe_all(
 
 
 def _parts(encoder: Encoder) -> tuple[nn.Module, Any]:
-    """Take an encoder apart: what brings images to its mean and deviation, and its body."""
+    """Split an encoder into its normalisation and its body."""
     parts = list(encoder.module.children())
     if len(parts) != 2 or not hasattr(parts[1], "forward_intermediates"):
         raise ExperimentError(

@@ -154,7 +154,7 @@ def attack_images(
     radius: float,
     steps: int = 1,
 ) -> torch.Tensor:
-    """Change images within a radius so that the classifier errs.
+    """Change images within a radius so that the classifier is wrong.
 
     Parameters
     ----------

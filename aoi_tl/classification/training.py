@@ -24,7 +24,7 @@ Attack = Callable[["torch.Tensor", "torch.Tensor", Domain], "torch.Tensor"]
 
 @dataclass(frozen=True)
 class History:
-    """What every step of a training lost.
+    """The losses of every step of a training.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class History:
 
 @dataclass
 class _Record:
-    """A history in the making, and how far it has come."""
+    """A growing history, and the number of finished steps."""
 
     done: int = 0
     rows: list[tuple[int, str, float]] = field(default_factory=list)
@@ -185,7 +185,7 @@ def train(
 
 
 def repeat(step: Step, count: int) -> tuple[Step, ...]:
-    """Take the same step so many times."""
+    """Repeat the same step."""
     return (step,) * count
 
 

@@ -80,7 +80,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
 
 
 def read_stored(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
-    """Read an image with all its channels in OpenCV's order, upright, to be changed and written.
+    """Read an image with all its channels in OpenCV's order, upright, for editing.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
 
 
 def unwritable_error(path: Path, error: OSError) -> DataError:
-    """Put a full disk or a folder without rights into one line.
+    """The error of a full disk, or of a folder without write permission.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
 
 def image_fault(path: str | os.PathLike[str]) -> str | None:
-    """Say what is wrong with an image file, decoding it only where its first or last bytes are odd.
+    """Find the fault of an image file; decode it only if its first or last bytes are unusual.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
 
 
 def has_jpeg_end(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is no JPEG, or one whose last bytes are the end marker FFD9.
+    """Whether a file is not a JPEG, or a JPEG that ends with the end marker FFD9.
 
     Ultralytics rewrites all other JPEGs where they lie.
 
@@ -328,7 +328,7 @@ def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def _place_for_large(content: bytes) -> NDArray[Any] | None:
-    """An array for the pixels of a large image, or None: it is small, or of an unusual kind.
+    """An array for the pixels of a large image; None for a small or an unusual one.
 
     OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
     """
@@ -352,7 +352,7 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
 
 
 def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
-    """Decode into an array; None where it does not fit, as when the image lies on its side."""
+    """Decode into an array; None if it does not fit, such as a rotated image."""
     with _silent_opencv():
         try:
             return cv2.imread(str(path), into, flags)
@@ -362,7 +362,7 @@ def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
 
 @contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from writing to the terminal what is about to be said in an error."""
+    """Keep OpenCV from printing what an error is about to report."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
@@ -372,7 +372,7 @@ def _silent_opencv() -> Iterator[None]:
 
 
 def _looks_whole(start: bytes, end: bytes, size: int) -> bool:
-    """Judge a file by its first 16 bytes, its last 12 and its size; when in doubt, say no."""
+    """Check a file by its first 16 bytes, its last 12 and its size; False when in doubt."""
     if start.startswith(_JPEG_START):
         return end.endswith(_JPEG_END)
     if start.startswith(_PNG_START):

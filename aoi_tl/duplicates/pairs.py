@@ -34,7 +34,7 @@ CERTAIN = 0.9
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two images that show the same ground: one part, or one design.
+    """Two images that show the same area: one part, or one design.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Duplicates:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """A number for each image, int64 of shape (n,); equal for whatever shows one part."""
+        """A number for each image, int64 of shape (n,); equal for images of one part."""
         return connected(self._links(self.overlaps), len(self.copy_of))
 
     @cached_property
@@ -98,7 +98,7 @@ class Duplicates:
     def between(
         self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]
     ) -> list[tuple[int, int, float]]:
-        """Pair each of our images with its likest of theirs.
+        """Pair each of our images with the most similar one of theirs.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ MASK_FOLDERS = ("mask", "masks", "ground_truth", "segmentationclass", "gt")
 
 
 def recognise(source: Path) -> str:
-    """Find out which format annotations have.
+    """Detect the format of annotations.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ def emd_pairs(sources: SignatureTable, targets: SignatureTable) -> Floats:
 
 
 def sketch(table: SignatureTable) -> NDArray[np.float32]:
-    """Sum up signatures for `lower_bounds`: mean positions of equal shares of their weight.
+    """Sketch signatures for `lower_bounds`: mean positions of equal shares of their weight.
 
     Parameters
     ----------

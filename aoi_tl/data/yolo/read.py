@@ -194,7 +194,7 @@ class DatasetReader:
         ]
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out or looked odd, a counted line each; complete behind the last sample."""
+        """Counted notes on omitted or unusual data; complete after the last sample."""
         notes = [
             f"{count} images left out: {fault}, the first {self._first_broken[fault]}"
             for fault, count in self._broken.items()
@@ -328,7 +328,7 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
 
 
 def _keep_names_as_written(root: Any) -> None:
-    """Make text of class names that YAML 1.1 takes for something else: ``on``, ``no``, ``1e3``."""
+    """Keep class names as text that YAML 1.1 converts: ``on``, ``no``, ``1e3``."""
     import yaml
 
     if not isinstance(root, yaml.MappingNode):
