@@ -140,7 +140,7 @@ class RayEngine:
     Parameters
     ----------
     address : str, optional
-        ``host:port`` of the cluster, as ``ray start`` told it; unless given, what ``RAY_ADDRESS``
+        ``host:port`` of the cluster, as ``ray start`` prints it; unless given, what ``RAY_ADDRESS``
         names, else a cluster of this machine alone that ends with `close`.
 
     Raises
@@ -231,7 +231,7 @@ def open_engine(
     Raises
     ------
     EngineError
-        When the engine cannot be used, or is told what is another's.
+        When the engine cannot be used, or an option belongs to another engine.
     """
     if name not in ENGINES:
         raise EngineError(f"expected engine to be one of {', '.join(ENGINES)}, got {name!r}")

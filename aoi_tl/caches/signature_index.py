@@ -30,7 +30,7 @@ class IndexRow:
     Attributes
     ----------
     path : str
-        Its ``data.yaml``, absolute: what tells datasets apart.
+        Its absolute ``data.yaml``, which identifies the dataset.
     name : str
         What reports call it.
     images : int

@@ -73,7 +73,7 @@ def build_classifier(
     n_target, n_source : int
         Classes of each domain.
     head : {"separate", "joint", "shared"}
-        A head per domain; one head over the classes of both, told apart against each other in
+        A head per domain; one head over the classes of both, trained against each other in
         training; or one head for two domains with the same classes.
     seed : int
         Of the heads' random weights.
@@ -184,7 +184,7 @@ def save_classifier(classifier: Classifier, path: Path, **about: Any) -> None:
     classifier : Classifier
         What to keep.
     path : Path
-        The file, written whole or not at all.
+        The file, written atomically.
     **about
         Plain values: the encoder's name, classes, image size.
     """

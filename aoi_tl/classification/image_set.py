@@ -263,9 +263,9 @@ def check_source(images: ImageSet) -> ImageSet:
     """
     counts = images.split("train").counts
     if len(counts) < 2 or min(counts.values()) == 0:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        counted = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(
-            f"expected training images of two classes or more in {images.name}, got {told}; add "
+            f"expected training images of two classes or more in {images.name}, got {counted}; add "
             "some, or leave the empty class out by listing the others"
         )
     return check_groups(images)

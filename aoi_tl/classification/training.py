@@ -105,7 +105,7 @@ def train(
     attack : callable, optional
         Takes images, labels and domain, gives images that are harder: adversarial training.
     checkpoint : Path, optional
-        Where to keep the state; a training that finds one there goes on from it.
+        Where to keep the state; a training that finds one resumes from it.
     every : int
         Steps between two states.
     progress : callable

@@ -330,7 +330,7 @@ def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
 def _place_for_large(content: bytes) -> NDArray[Any] | None:
     """An array for the pixels of a large image; None for a small or an unusual one.
 
-    OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
+    OpenCV returns a copy of what it decodes, twice the memory, unless given an output array.
     """
     if len(content) < _LARGE_FILE:  # to look is a tenth of the time of reading a small one
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import read_regular_file
 
-_FAR_OFF = 0.1  # of the images: a share that is missed by more is told
+_FAR_OFF = 0.1  # of the images: a share that is missed by more is reported
 _MAX_BYTES = 256 * 1024 * 1024
 
 

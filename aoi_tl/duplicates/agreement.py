@@ -123,11 +123,11 @@ def align(
         laid = lay(candidate)
         if laid is None or laid.share < OVERLAP or np.median(laid.local) < SIMILAR:
             return None
-        ordinary = np.maximum(
+        usual_agreement = np.maximum(
             _looked_up(usual(candidate.first, 0, candidate.turn), laid.in_first),
             _looked_up(usual(candidate.second, candidate.turn, 0), laid.in_second),
         )
-        excess = min(float(np.median((laid.local - ordinary) / (1 - ordinary))), 1.0)
+        excess = min(float(np.median((laid.local - usual_agreement) / (1 - usual_agreement))), 1.0)
         if excess < SIMILAR:
             return None
         return Agreement(candidate.first, candidate.second, excess, laid.share, laid.placement)
@@ -226,7 +226,7 @@ def _looked_up(
 def _series(paths: Sequence[Path]) -> list[list[int] | None]:
     """For each image some others of its folder, to learn from what all images of it share.
 
-    A fixture or a printed layout is the same in all; only what goes beyond it tells that two images
+    A fixture or a printed layout is the same in all; only agreement beyond it shows that two images
     show one part. Small folders give none: there, all may well be copies.
     """
     folders: dict[Path, list[int]] = {}

@@ -146,7 +146,7 @@ def find_duplicates(
     across : bool array of shape (n,), optional
         Look only for overlaps of a marked image with one that is not, which is quicker.
     defects : sequence of Defects, optional
-        What is labelled on each image, to tell one part from several parts of one design; without
+        The labels of each image, to distinguish one part from several parts of one design; without
         labels whatever agrees counts as one part.
 
     Returns
@@ -184,7 +184,7 @@ def find_duplicates(
             copy_of[position] = first
             if description is not None:
                 sizes[position], blank[position] = description.size, description.blank
-            # Below 8 pixels there is nothing to tell one image from another by.
+            # Below 8 pixels there is too little to compare.
             if first == position and description is not None and min(description.size) >= 8:
                 firsts.append(position)
                 described.append(description)

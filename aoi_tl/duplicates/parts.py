@@ -137,7 +137,7 @@ def labels_show_one_part(
     Returns
     -------
     bool or None
-        None where no defect is labelled on the common ground, or nothing can be told there.
+        None if no defect is labelled in the overlap, or nothing can be decided there.
 
     Examples
     --------

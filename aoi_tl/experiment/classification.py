@@ -190,7 +190,7 @@ class ClassificationExperiment(BaseExperiment):
     @classmethod
     def _arms_of_the_method(cls, arms: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         method = info.data.get("method")
-        if method is None:  # itself refused, which is told first
+        if method is None:  # itself refused, which is reported first
             return arms
         for arm in arms:
             if arm not in ARMS[method]:

@@ -175,7 +175,7 @@ class GivenSource(Settings):
     """What tables call it; its path names it unless given."""
 
 
-# Told apart by their form, so that a fault within a mapping is told as such.
+# Distinguished by their form, so that a fault within a mapping is reported as such.
 Source = Annotated[
     Annotated[str, Tag("path")] | Annotated[GivenSource, Tag("mapping")],
     Discriminator(lambda given: "mapping" if isinstance(given, dict | GivenSource) else "path"),

@@ -321,7 +321,7 @@ def _in_plain_words(
     path: Path | None,
     lines: Mapping[Keys, int],
 ) -> str:
-    # A missing key is most likely another one misspelt: what stands there is told first.
+    # A missing key is most likely another one misspelt, which is reported first.
     faults = sorted(error.errors(), key=lambda fault: fault["type"] == "missing")
     # A union complains once for each member; the place is the same, so the wishes are joined.
     first = faults[0]

@@ -104,7 +104,7 @@ def _refuse_bombs(events: Iterable[Any]) -> None:
             if event.anchor:
                 anchors[event.anchor] = nodes, depth
         elif isinstance(event, yaml.AliasEvent):
-            # An unknown one is told by the composer.
+            # The composer reports an unknown one.
             found = anchors.get(event.anchor or "", (1, 0))
             if found is None:
                 raise YamlFault("a value that contains itself", line)

@@ -206,12 +206,14 @@ def _claim(
     differing = [key for key in there | here if there.get(key) != here.get(key)]
     changed = [key for key in differing if not _has_grown(key, there, here, may_grow)]
     if changed:
-        told = [f"{key.removeprefix('experiment.')}: {_brief(there.get(key))} there, "
-                f"{_brief(here.get(key))} here" for key in changed[:3]]
+        differences = [
+            f"{key.removeprefix('experiment.')}: {_brief(there.get(key))} there, "
+            f"{_brief(here.get(key))} here" for key in changed[:3]
+        ]
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RunError(
-            f"expected {run.path} to hold this run, got one that differs in {', '.join(told)}"
-            f"{more}; choose another --out"
+            f"expected {run.path} to hold this run, got one that differs in "
+            f"{', '.join(differences)}{more}; choose another --out"
         )
     if differing:
         (run.path / "done").unlink(missing_ok=True)  # there is more to do now

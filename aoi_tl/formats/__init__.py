@@ -108,7 +108,7 @@ def import_dataset(
     Raises
     ------
     DataError
-        The source cannot be used; the first fault is told and the others are counted. Nothing is
+        The source cannot be used; the first fault is named and the others are counted. Nothing is
         written then.
 
     Examples

@@ -18,7 +18,7 @@ Singles = NDArray[np.float32]
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
 CELL_BITS = 6  # of a cell's number on one axis
-AXIS_CELLS = 56  # at most 2**CELL_BITS; more cost more and tell no more
+AXIS_CELLS = 56  # at most 2**CELL_BITS; more cost more without a gain
 _LINE = 16  # singles in a cache line
 _BLOCK = 512  # points worked on at a time
 _MANY = 4096  # points: so many are near where the grid's are
@@ -704,7 +704,7 @@ def cluster_space(
     for i in range(n):
         spread += w[i] * (x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
 
-    # A grid of few cells tells too little; one that joins little saves nothing.
+    # A grid of few cells is too coarse; one that joins few points saves nothing.
     fine, of_fine = merge_runs(all_points, cells)
     if not 4 * k < len(of_fine) < 0.7 * n:
         fine, of_fine = all_points, cells

@@ -44,7 +44,7 @@ class Checked:
     Parameters
     ----------
     name : str
-        Of the dataset; with as much of its path as tells it from others of the name.
+        Of the dataset; extended by its path if another one has the same name.
     path : Path
         Its YAML.
     images, boxes : int
