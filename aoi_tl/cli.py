@@ -479,7 +479,9 @@ def inspect(
             typer.echo(f"note: {verdict.fault}", err=True)
 
     with _progress() as progress:
-        verdicts = run_inspection(model, images, out, progress, say)
+        verdicts = run_inspection(
+            model, images, out, progress, say, lambda line: typer.echo(f"note: {line}", err=True)
+        )
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -27,6 +27,9 @@ class BaseExperiment(SettingsFile):
         Every arm is trained once with each.
     device : str
         ``cpu``, ``cuda`` or the numbers of GPUs.
+    depth : int or None
+        How many bits the images of every dataset use where their files store 16; else found for
+        each.
     """
 
     target: object
@@ -34,6 +37,7 @@ class BaseExperiment(SettingsFile):
     weights_may_run_code: bool = False
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     device: str = "cpu"
+    depth: Literal[8, 10, 12, 14, 16] | None = None
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -115,14 +115,15 @@ def shrink(pixels: NDArray[np.uint8 | np.uint16], side: int) -> NDArray[np.uint8
     """
     import cv2
 
+    from aoi_tl.data.images import to_8_bits
+
     scale = min(1.0, side / max(pixels.shape[:2]))
     if scale < 1:
         width, height = (max(1, round(n * scale)) for n in (pixels.shape[1], pixels.shape[0]))
         pixels = np.asarray(
             cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
         )
-    deep = pixels.dtype == np.uint16
-    return (pixels >> 8 if deep else pixels).astype(np.uint8)
+    return to_8_bits(pixels)
 
 
 def as_webp(pixels: NDArray[np.uint8], quality: int = 60) -> bytes:
