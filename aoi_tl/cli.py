@@ -560,6 +560,8 @@ def _show_classification(outcome: ClassificationOutcome, json_file: Path | None)
                  if name.startswith("minus_") and name.count("_") == 1]
     for metric in ("accuracy", "macro_f1"):
         _show(arms_table(outcome.summary, metric, baselines))
+    if (outcome.folder / "notes.json").is_file():
+        _say_notes(outcome.folder)
     _write_json(json_file, {
         "arms": json.loads(outcome.arms.to_json(orient="records")),
         "summary": json.loads(outcome.summary.to_json(orient="records")),

@@ -130,7 +130,9 @@ def read_summaries(
     return summaries
 
 
-def _key(path: str | os.PathLike[str], aliases: Mapping[str, str], depth: int | None) -> str:
+def _key(
+    path: str | os.PathLike[str], aliases: Mapping[str, str], depth: int | None = None
+) -> str:
     words = [
         str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items())), str(depth or "")
     ]

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from aoi_tl.data.headers import largest_by_tag
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import DEEP_SUFFIXES, bits_of, read_image
 from aoi_tl.errors import DataError
 
 T = TypeVar("T")
@@ -72,13 +72,50 @@ def check_depth(value: object, place: str) -> int:
 
 
 def spread(images: Sequence[T]) -> list[T]:
-    """Choose the images, evenly spread, that a depth is found by: 40, or all of fewer."""
+    """Choose the images, evenly spread, that a depth is found by: 40, or all of fewer.
+
+    Parameters
+    ----------
+    images : sequence
+        In the dataset's order.
+    """
     if len(images) <= _SAMPLE:
         return list(images)
     return [images[i * len(images) // _SAMPLE] for i in range(_SAMPLE)]
 
 
-def find_depth(
+def find_depth(images: Sequence[str | PathLike[str]], given: int | None = None) -> Depth:
+    """Find how many bits images use, looking at the header of each.
+
+    Parameters
+    ----------
+    images : sequence of path-like
+        Image files; those that cannot be read are passed over.
+    given : int, optional
+        As for `depth_of_deep`.
+
+    Returns
+    -------
+    Depth
+        16 bits, or those given, where no image stores more than 8.
+
+    Examples
+    --------
+    >>> find_depth([Path("no-such.jpg")])
+    Depth(bits=16, note='', mixed='')
+    """
+    deep = [image for image in images if _stores_more_than_8(Path(image))]
+    return depth_of_deep(spread(deep), len(deep), len(images) - len(deep), given)
+
+
+def _stores_more_than_8(image: Path) -> bool:
+    try:
+        return image.suffix.lower() in DEEP_SUFFIXES and bits_of(image) > 8
+    except OSError:
+        return False
+
+
+def depth_of_deep(
     images: Sequence[str | PathLike[str]], deep: int, shallow: int = 0, given: int | None = None
 ) -> Depth:
     """Find how many bits images use that are stored with 16, by their tags and largest values.

@@ -65,7 +65,8 @@ class Picture:
 
 
 def embed(
-    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60
+    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60,
+    depth: int = 16,
 ) -> Picture | None:
     """Scale an image down and embed it.
 
@@ -80,6 +81,8 @@ def embed(
         What it is called; the file's name unless given.
     quality : int
         Of the WebP, 1..100.
+    depth : int
+        How many bits the image uses where its file stores 16.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def embed(
     from aoi_tl.errors import DataError
 
     try:
-        pixels = shrink(read_image(file), side)
+        pixels = shrink(read_image(file, depth), side)
     except (DataError, OSError):
         return None
     encoded = base64.b64encode(as_webp(pixels, quality)).decode()

@@ -104,7 +104,8 @@ def run_benchmark(
     bench = as_experiment(benchmark, Benchmark, overrides)
     experiments = experiments_of(bench, data_root)
     names = [Path(e.target).parent.name for e in experiments]
-    with open_run(out, {"benchmark": bench.model_dump(mode="json", exclude={"depth"})}, resume) as run:
+    said = bench.model_dump(mode="json", exclude={"depth"})  # it shows in the data
+    with open_run(out, {"benchmark": said}, resume) as run:
         folders = [run.path / "targets" / f"{i}-{name}" for i, name in enumerate(names)]
         run_experiments(
             experiments, folders, resume=True, progress=progress, address=address, jobs=jobs

@@ -172,12 +172,9 @@ def depth_of(files: Sequence[Path], note: Callable[[str], None]) -> int:
     int
         16 where none of the images stores more than 8 bits.
     """
-    from aoi_tl.data.depth import find_depth, spread
-    from aoi_tl.data.images import look_at_image
+    from aoi_tl.data.depth import find_depth
 
-    stored = {file: look_at_image(file).bits for file in files}
-    deep = [file for file, bits in stored.items() if bits > 8]
-    found = find_depth(spread(deep), len(deep), len(files) - len(deep))
+    found = find_depth(files)
     if found.note:
         note(f"{found.note}; \"depth\": 12 or the like, in the thresholds.json, sets it")
     return found.bits

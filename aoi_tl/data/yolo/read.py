@@ -15,7 +15,7 @@ import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.dataset_names import dataset_name
-from aoi_tl.data.depth import Depth, check_depth, find_depth, spread
+from aoi_tl.data.depth import Depth, check_depth, depth_of_deep, spread
 from aoi_tl.data.images import look_at_image
 from aoi_tl.data.labels import merged_names, normal_name
 from aoi_tl.data.yolo.file_list import FileList
@@ -58,7 +58,7 @@ def load_dataset(
         they are more than 5 % of all.
     depth : int, optional
         How many bits the images use where their files store 16; else what ``depth`` in the YAML
-        says, else found by `find_depth`.
+        says, else found by `depth_of_deep`.
 
     Returns
     -------
@@ -276,7 +276,7 @@ class DatasetReader:
         deep = np.flatnonzero(np.frombuffer(stored, np.uint8) > 8)
         every = FileList.joined(self._images.values())
         looked_at = [every[place] for place in spread(deep.tolist())]
-        return find_depth(looked_at, len(deep), stored.count(8), self._given_depth)
+        return depth_of_deep(looked_at, len(deep), stored.count(8), self._given_depth)
 
     def _read_split(self, split: str, images: FileList) -> Iterator[Sample]:
         stored = self._looked[split]
