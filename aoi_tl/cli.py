@@ -43,6 +43,8 @@ Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published)
 Method = Annotated[str, typer.Option(help="What the order is by: auto, paper, or a measure such as "
                                           "zero-shot, emd, size, overlap, box.")]
 Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
+DepthOption = Annotated[int | None, typer.Option("--depth", help="Bits that images of 16 really "
+                                                 "use: 8, 10, 12, 14 or 16; found unless given.")]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
                                                     "experiment's paths stands for.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
@@ -99,6 +101,7 @@ def score(
     resume: Resume = False,
     engine: EngineName = None,
     address: Address = None,
+    depth: DepthOption = None,
     index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
                                                     "index (aoi-tl index) instead.")] = None,
     top: Annotated[int, typer.Option(help="With --index: how many of the closest.")] = 10,
@@ -121,13 +124,13 @@ def score(
     with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where, weights)
+                                        progress, where, weights, _depth(depth))
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
-                                    weights)
+                                    weights, _depth(depth))
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
-                             where, weights)
+                             where, weights, _depth(depth))
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -353,6 +356,7 @@ def check(
     ),
     pixels: Annotated[bool, typer.Option(help="Read the images too, for broken ones and "
                                               "copies.")] = True,
+    depth: DepthOption = None,
     fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
     json_file: Json = None,
 ) -> None:
@@ -360,7 +364,9 @@ def check(
     from aoi_tl.workflows.check import run_check
 
     with _progress() as progress:
-        checked = run_check(datasets, out, duplicates=pixels, progress=progress)
+        checked = run_check(
+            datasets, out, duplicates=pixels, progress=progress, depth=_depth(depth)
+        )
     for found in checked:
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
@@ -632,6 +638,12 @@ def _mask_values(words: str | None) -> dict[int, str] | None:
             f"{words!r}"
         )
     return found
+
+
+def _depth(given: int | None) -> int | None:
+    from aoi_tl.data.depth import check_depth
+
+    return None if given is None else check_depth(given, "--depth")
 
 
 def _is_number(word: str) -> bool:

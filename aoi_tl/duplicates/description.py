@@ -39,14 +39,17 @@ class Description:
     blank: bool
 
 
-def describe(path: Path) -> tuple[bytes, Description | None]:
-    """Read an image: what its bytes hash to, and what it is found by, if it can be read."""
+def describe(path: Path, depth: int = 16) -> tuple[bytes, Description | None]:
+    """Read an image: what its bytes hash to, and what it is found by, if it can be read.
+
+    The depth is as of `decode`.
+    """
     try:
         content = read_ordinary(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
-    grey = decode(content)
+    grey = decode(content, depth)
     if grey is None:
         return key, None
     points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.int8)]

@@ -44,6 +44,7 @@ def run_score(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Score sources for a target into a run folder.
 
@@ -67,6 +68,8 @@ def run_score(
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
         The COCO checkpoint of the measures that compare features: a name or a path.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found for each dataset.
 
     Returns
     -------
@@ -80,7 +83,9 @@ def run_score(
     """
     chosen = _checked(settings)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different([target, *sources]), aliases, cache)
+        loaded = sum_up_with_aliases(
+            _different([target, *sources]), aliases, cache, depth
+        )
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             return [score_sources(loaded[0], loaded[1:], **chosen, progress=images_done,
@@ -101,6 +106,7 @@ def run_score_matrix(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    depth: int | None = None,
 ) -> list[dict[str, Any]]:
     """Score every dataset against every other into a run folder.
 
@@ -108,7 +114,7 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, progress, engine, weights
+    out, settings, aliases, resume, progress, engine, weights, depth
         As for `run_score`; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
 
     Returns
@@ -123,7 +129,7 @@ def run_score_matrix(
     """
     chosen = _checked(settings)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different(datasets), aliases, cache)
+        loaded = sum_up_with_aliases(_different(datasets), aliases, cache, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             return list(score_matrix(loaded, **chosen, progress=images_done, cache=cache,
@@ -145,6 +151,7 @@ def run_score_index(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
 
@@ -170,6 +177,8 @@ def run_score_index(
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
         The COCO checkpoint of the measures that compare features: a name or a path.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found for each dataset.
 
     Returns
     -------
@@ -193,7 +202,7 @@ def run_score_index(
         with SignatureIndex(file) as index:
             indexed = index.class_names()
         known = [name for name, label in common.items() if label in indexed]
-        [target] = read_summaries(targets, common, cache, known)
+        [target] = read_summaries(targets, common, cache, known, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]
