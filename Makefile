@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ALL_CORES := --numprocesses logical --dist loadscope
 
-.PHONY: demo test quick pictures lint clean
+.PHONY: demo test quick docs pictures lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/aoi-tl demo
@@ -18,6 +18,11 @@ test: $(INSTALLED)
 
 quick: $(INSTALLED)
 	$(PYTEST) $(ALL_CORES) -m "not slow and not alone"
+
+# Warnings are errors; a link that leads nowhere inside the site or the repository is one.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 pictures: $(INSTALLED)
 	$(BIN)/python docs/make_pictures.py runs/demo/report.html

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         dataset_signature,
         image_signature,
     )
-    from aoi_tl.transfer.chain import transfer_backbone
+    from aoi_tl.transfer.stage import transfer_backbone
     from aoi_tl.workflows.classify import run_classification
     from aoi_tl.workflows.transfer import run_experiment
 
@@ -49,7 +49,7 @@ _HOMES = {
     "score_sources": "ranking.scoring",
     "select_source": "ranking.selection",
     "subset_to_label_space": "adaptation.subset",
-    "transfer_backbone": "transfer.chain",
+    "transfer_backbone": "transfer.stage",
 }
 
 __all__ = [

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from aoi_tl.synthetic.demo_datasets import demo_counts
-from aoi_tl.synthetic.drawn_defects import MARKS
+from aoi_tl.synthetic.drawn_defects import DRAWN_DEFECTS
 from aoi_tl.synthetic.tiles import STYLES, draw_tile
 
 COLUMNS = 5
@@ -28,8 +28,8 @@ def choose() -> dict[str, list[str]]:
     """Classes to show per set: the most common first, all twenty somewhere on the sheet."""
     counts = demo_counts(1)
     chosen: dict[str, list[str]] = {name: [] for name in STYLES}
-    held = {label: [name for name in STYLES if label in counts[name]] for label in MARKS}
-    for label in sorted(MARKS, key=lambda label: len(held[label])):
+    held = {label: [name for name in STYLES if label in counts[name]] for label in DRAWN_DEFECTS}
+    for label in sorted(DRAWN_DEFECTS, key=lambda label: len(held[label])):
         fewest = min(len(chosen[name]) for name in held[label])
         roomy = [name for name in held[label] if len(chosen[name]) == fewest]
         chosen[max(roomy, key=lambda name: counts[name][label])].append(label)

@@ -20,7 +20,7 @@ from evidence import BOARDS, DECOYS, DEVELOPMENT, EXPOSURES, LINES, PARTS, ROWS,
 
 from aoi_tl.evaluation.bootstrap import Interval, bootstrap_arms
 from aoi_tl.evaluation.predictions import Predictions, read_predictions
-from aoi_tl.evaluation.targets import over_targets
+from aoi_tl.evaluation.targets import summarise_targets
 from aoi_tl.files.run_folder import stage_name
 
 INTERVALS = ROWS.with_name("evidence_intervals.csv")
@@ -119,7 +119,7 @@ def differences_table(found: pd.DataFrame, images: str) -> str:
                 for baseline in BASELINES:
                     rows_ = part[part["minus"] == baseline]
                     ends = [Interval(r.value, r.low, r.high) for r in rows_.itertuples()]
-                    cells[baseline] = over_targets(ends) if ends else None
+                    cells[baseline] = summarise_targets(ends) if ends else None
                 if arm == "stock" or not any(cells.values()):
                     continue
                 shown = [f"{points(c.mean)} [{points(c.low)}, {points(c.high)}]" if c else ""

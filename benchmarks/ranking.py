@@ -47,7 +47,7 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
     from aoi_tl.ranking.measures import MEASURES as EVERY
     from aoi_tl.transfer.detectors import find_kept
     from aoi_tl.workflows.benchmark import measure_pairs
-    from aoi_tl.workflows.kept import content_of
+    from aoi_tl.workflows.kept_detectors import content_of
 
     files, trained, measured = data_files(shared, work), of_evidence(), read_rows(MEASURES)
     for target in dict.fromkeys(row["target"] for row in trained):
@@ -76,7 +76,7 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
 
 def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
     """Put estimates by weights fitted without the row's group in the place of the package's."""
-    from aoi_tl.ranking.auto import INPUTS, fit_leaving_out, is_unrelated
+    from aoi_tl.ranking.expected_gain import INPUTS, fit_leaving_group_out, is_unrelated
 
     pairs = pairs.copy()
     group = np.array(groups)
@@ -87,7 +87,7 @@ def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
         apart = np.array([is_unrelated(row) for row in pairs[known].to_dict("records")])
         pairs.loc[~single, name] = np.nan
         for rows, inputs in ((single & ~apart, list(INPUTS[kind])), (single & apart, [])):
-            estimator, estimates = fit_leaving_out(
+            estimator, estimates = fit_leaving_group_out(
                 pairs.loc[rows, inputs].to_numpy(float), pairs.loc[rows, "gain"].to_numpy(),
                 group[rows].tolist(),
             )
@@ -136,7 +136,7 @@ def none_right(pairs: Any, estimate: str) -> str:
 
 def report() -> None:
     """Print the tables of ``results/ranking.md``; draw its plots."""
-    from aoi_tl.ranking.evaluation import agreement, calibration, chosen
+    from aoi_tl.ranking.evaluation import agreement, calibration, choices_made
     from aoi_tl.report.benchmark import (
         agreement_table,
         calibration_table,
@@ -168,7 +168,7 @@ def report() -> None:
                 name: calibration(rows[rows["overlap"] > 0], name, fitted[name].margin, generator)
                 for name in ("auto", "auto-data")
             }).to_markdown())
-        print(choices_table(table, chosen(table, "auto")).to_markdown())
+        print(choices_table(table, choices_made(table, "auto")).to_markdown())
         if by == "target":
             for name in ("auto", "zero-shot", "paper", "size"):
                 (RESULTS / f"ranking_{name}.svg").write_text(

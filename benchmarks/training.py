@@ -50,7 +50,7 @@ def train_here(
 
     torch.set_num_threads(1)
     if how == "chain":
-        from aoi_tl.transfer.chain import Stage, train_stage
+        from aoi_tl.transfer.stage import Stage, train_stage
 
         train_stage(Stage(weights, data, folder, "backbone", 0, 0, arguments))
     else:

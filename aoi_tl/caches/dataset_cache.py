@@ -27,7 +27,7 @@ from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_ent
 from aoi_tl.data.yolo.read import DatasetReader, read_names, read_yaml_map
 from aoi_tl.engine import available_cores
 from aoi_tl.errors import DataError
-from aoi_tl.files.remote import is_remote, place_of
+from aoi_tl.files.remote import is_remote, parse_location
 from aoi_tl.files.yaml_file import read_yaml
 
 _FORMAT = 2  # raised when datasets come to be read in another way: what was kept is forgotten
@@ -163,7 +163,7 @@ def _places_of(path: Path) -> Places | None:
                 return None
             read |= folders
             for item in entry if isinstance(entry, list) else [entry]:
-                named: Path = place_of(item, "") or root / item
+                named: Path = parse_location(item, "") or root / item
                 if is_remote(named):
                     return None
                 forgiven = root / item.removeprefix("../")
@@ -184,7 +184,7 @@ def _asked_for_root(content: dict[Any, Any], path: Path) -> Iterable[str]:
     """The folders that `find_root` looks for, as far as it goes."""
     entry = content.get("path")
     if isinstance(entry, str) and entry:
-        place = place_of(entry, "")
+        place = parse_location(entry, "")
         # The last is relative: it means another place in another working folder.
         here = os.path.join(os.path.dirname(os.path.abspath(path)), entry)
         for candidate in [str(place)] if place else [here, entry]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quiet_ultralytics
 from aoi_tl.errors import CheckpointError
 
 
@@ -105,7 +105,7 @@ def _download(name: str, folder: Path, got: str, cure: str) -> Path:
         raise CheckpointError(f"expected a checkpoint {name}, {got}; {hint}{cure}")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with quietly(verbose=sys.stderr.isatty()):
+        with quiet_ultralytics(verbose=sys.stderr.isatty()):
             return Path(attempt_download_asset(str(folder / name), retry=0))
     except Exception as error:  # offline, refused, disk full: the cure is the same
         raise CheckpointError(

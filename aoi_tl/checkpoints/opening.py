@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quiet_ultralytics
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.untrusted import unpacked_size
 
@@ -38,7 +38,7 @@ def refuse_packed(path: Path) -> None:
         )
 
 
-def why_refused(error: BaseException) -> str:
+def refusal_reason(error: BaseException) -> str:
     """Say why a restricted load failed, and the cure.
 
     Parameters
@@ -54,12 +54,12 @@ def why_refused(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if found := re.search(r"GLOBAL ([\w.]+)", str(cause)):
-            return would_run(found[1])
+            return runs_code_reason(found[1])
         cause = cause.__cause__ or cause.__context__
-    return is_damaged(type(error).__name__)
+    return damage_reason(type(error).__name__)
 
 
-def would_run(name: str) -> str:
+def runs_code_reason(name: str) -> str:
     """Say that a checkpoint refers to code of its own, and the cure; put behind "which"."""
     return (
         f"would run {name} when it is opened; take one from its maker. Only if you trust this file "
@@ -67,7 +67,7 @@ def would_run(name: str) -> str:
     )
 
 
-def is_damaged(why: str) -> str:
+def damage_reason(why: str) -> str:
     """Say that a checkpoint cannot be read, and the cure; put behind "which"."""
     return (
         f"cannot be loaded ({why}): it is damaged, or holds more than a known model; download or "
@@ -103,11 +103,11 @@ def open_restricted(path: Path, hint: str = "") -> Any:
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
-        with quietly():
+        with quiet_ultralytics():
             return load_checkpoint(str(path))[0]
     except Exception as error:  # a damaged or hostile pickle can raise anything
         raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, which {why_refused(error)}{hint}"
+            f"expected an Ultralytics checkpoint, got {path}, which {refusal_reason(error)}{hint}"
         ) from error
 
 
@@ -137,11 +137,11 @@ def open_trusted(path: Path) -> Any:
         checkpoint, _ = torch_safe_load(str(path), safe_only=False)
         model = checkpoint.get("ema") or checkpoint["model"]
     except Exception as error:  # a damaged pickle can raise anything
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     return model.float() if isinstance(model, torch.nn.Module) else model
 
 
-def unreadable(path: Path, error: Exception) -> CheckpointError:
+def unreadable_error(path: Path, error: Exception) -> CheckpointError:
     """Say that a trusted file cannot be opened all the same.
 
     Parameters

@@ -7,7 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from aoi_tl.checkpoints.opening import is_damaged, refuse_packed, would_run
+from aoi_tl.checkpoints.opening import damage_reason, refuse_packed, runs_code_reason
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.untrusted import open_zip
 
@@ -53,13 +53,13 @@ def screen_detector(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint, got no file {path}; check the path")
     refuse_packed(path)
-    names = named_in(path)
+    names = pickled_names(path)
     if names is None:
         return
     foreign = next((name for name in names if name.split(".")[0] not in _KNOWN), None)
     if foreign is not None:
         raise CheckpointError(
-            f"expected an Ultralytics checkpoint, got {path}, which {would_run(foreign)}"
+            f"expected an Ultralytics checkpoint, got {path}, which {runs_code_reason(foreign)}"
         )
     if not any(name.startswith("ultralytics.") for name in names):
         raise CheckpointError(
@@ -75,7 +75,7 @@ def screen_detector(path: Path) -> None:
         )
 
 
-def named_in(path: Path) -> list[str] | None:
+def pickled_names(path: Path) -> list[str] | None:
     """List the classes and functions that a checkpoint's pickle names.
 
     Parameters
@@ -125,5 +125,5 @@ def named_in(path: Path) -> list[str] | None:
 
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"expected an Ultralytics checkpoint, got {path}, which {is_damaged(why)}"
+        f"expected an Ultralytics checkpoint, got {path}, which {damage_reason(why)}"
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.opening import open_trusted, unreadable
-from aoi_tl.checkpoints.ultralytics_setup import quietly
+from aoi_tl.checkpoints.opening import open_trusted, unreadable_error
+from aoi_tl.checkpoints.ultralytics_setup import quiet_ultralytics
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError
 
@@ -87,7 +87,7 @@ def rebuild_trusted_state(path: Path, clean: Path) -> Path:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # a damaged pickle can raise anything
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     for key in ("model_ema", "state_dict_ema", "state_dict", "model"):  # where trainers put it
         if isinstance(found, Mapping) and key in found:
             found = found[key]
@@ -110,7 +110,7 @@ def _rebuild(model: Any, path: Path) -> Any:
 
     try:
         names = {i: str(model.names[key]) for i, key in enumerate(sorted(model.names))}
-        with quietly(), torch.random.fork_rng(devices=[]):
+        with quiet_ultralytics(), torch.random.fork_rng(devices=[]):
             config = copy.deepcopy(dict(model.yaml))
             rebuilt: Any = type(model)(
                 config, ch=config.get("channels", 3), nc=len(names), verbose=False

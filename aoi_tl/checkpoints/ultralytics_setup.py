@@ -71,7 +71,7 @@ def prepare_ultralytics() -> None:
 
 
 @contextmanager
-def quietly(verbose: bool = False) -> Iterator[None]:
+def quiet_ultralytics(verbose: bool = False) -> Iterator[None]:
     """Show Ultralytics' errors only; its progress bars go by the same level.
 
     Parameters
@@ -92,7 +92,7 @@ def quietly(verbose: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def random_state_kept() -> Iterator[None]:
+def preserved_random_state() -> Iterator[None]:
     """Let Ultralytics seed Python, NumPy and torch, and put their random states back afterwards.
 
     The number of torch's threads, which it sets as well, is put back too.

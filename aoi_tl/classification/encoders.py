@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aoi_tl.checkpoints.opening import open_restricted, refuse_packed, why_refused
+from aoi_tl.checkpoints.opening import open_restricted, refusal_reason, refuse_packed
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.errors import CheckpointError, ExperimentError
 
@@ -298,7 +298,7 @@ def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # pickle, zip, safetensors: each has its own
         raise CheckpointError(
-            f"expected a file of tensors, got {path}, which {why_refused(error)}"
+            f"expected a file of tensors, got {path}, which {refusal_reason(error)}"
         ) from error
     return {key.removeprefix("module."): value for key, value in state.items()}
 

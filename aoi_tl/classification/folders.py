@@ -11,7 +11,7 @@ import numpy as np
 
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 _MAX_BYTES = 256 * 1024 * 1024  # a table of a million images has less
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -120,7 +120,7 @@ def read_image_csv(
     if not path.is_file():
         raise DataError(f"expected a CSV table at {path}, got nothing there; correct the path")
     try:
-        text = read_ordinary(path, _MAX_BYTES).decode("utf-8-sig")
+        text = read_regular_file(path, _MAX_BYTES).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
         header = list(reader.fieldnames or [])
         table = list(reader)

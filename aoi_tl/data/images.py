@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from aoi_tl.data.headers import HEADER_BYTES, stored_bits
 from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote
-from aoi_tl.files.untrusted import open_binary, read_ordinary
+from aoi_tl.files.untrusted import open_binary, read_regular_file
 
 # What Ultralytics picks up from a folder, less what OpenCV cannot read.
 ULTRALYTICS_SUFFIXES = frozenset(
@@ -180,10 +180,10 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
     try:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_error(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
+def unwritable_error(path: Path, error: OSError) -> DataError:
     """Put a full disk or a folder without rights into one line.
 
     Parameters
@@ -277,7 +277,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     """
     try:
         if is_remote(path):  # in one request, not in many small ones
-            return hashlib.sha256(read_ordinary(path, MAX_IMAGE_BYTES)).hexdigest()
+            return hashlib.sha256(read_regular_file(path, MAX_IMAGE_BYTES)).hexdigest()
         with open_binary(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
@@ -327,7 +327,7 @@ def look_at_image(path: str | os.PathLike[str]) -> Looked:
     if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
         return Looked(None, bits)
     try:
-        return Looked(_bytes_fault(read_ordinary(path, MAX_IMAGE_BYTES)), bits)
+        return Looked(_bytes_fault(read_regular_file(path, MAX_IMAGE_BYTES)), bits)
     except OSError as error:
         return Looked(error.strerror or "no readable file")
 
@@ -360,7 +360,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
     return look_at_image(path).fault
 
 
-def ends_as_jpeg_should(path: str | os.PathLike[str]) -> bool:
+def has_jpeg_end(path: str | os.PathLike[str]) -> bool:
     """Whether a file is no JPEG, or one whose last bytes are the end marker FFD9.
 
     Ultralytics rewrites all other JPEGs where they lie.
@@ -401,7 +401,7 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_ordinary(path, MAX_IMAGE_BYTES)
+        return read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise DataError(_unreadable(path, error.strerror or "no readable file")) from error
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 _FAR_OFF = 0.1  # of the images: a share that is missed by more is told
 _MAX_BYTES = 256 * 1024 * 1024
@@ -162,7 +162,7 @@ def read_groups(
     """
     path = Path(path)
     try:
-        text = read_ordinary(path, _MAX_BYTES).decode("utf-8-sig")
+        text = read_regular_file(path, _MAX_BYTES).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text)))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.duplicates.description import SHORTEST
-from aoi_tl.duplicates.guesses import LIKELY, Guess
+from aoi_tl.duplicates.candidates import LIKELY, Candidate
+from aoi_tl.duplicates.descriptor import SHORTEST
 from aoi_tl.duplicates.placement import Placement
 from aoi_tl.duplicates.structure import fine_structure, halved, turned
 
@@ -56,8 +56,8 @@ class Agreement:
     placement: Placement
 
 
-def lay_over(
-    guesses: Sequence[Guess],
+def align(
+    candidates: Sequence[Candidate],
     paths: Sequence[Path],
     sizes: Sequence[int],
     read: Callable[[int], NDArray[np.float32]],
@@ -67,7 +67,7 @@ def lay_over(
 
     Parameters
     ----------
-    guesses : sequence of Guess
+    candidates : sequence of Candidate
         Sorted by pairs.
     paths : sequence of Path
         Of all images: those of one folder may have much in common.
@@ -95,16 +95,16 @@ def lay_over(
         return fine_structure(cv2.resize(read(position), (_WHOLE, _WHOLE),
                                      interpolation=cv2.INTER_AREA))
 
-    def lay(guess: Guess) -> _Laid | None:
-        if guess.halvings < 0:
-            return _lay(whole(guess.first), turned(whole(guess.second), guess.turn), 0, 0,
-                        guess.turn)
+    def lay(candidate: Candidate) -> _Laid | None:
+        if candidate.halvings < 0:
+            second = turned(whole(candidate.second), candidate.turn)
+            return _lay(whole(candidate.first), second, 0, 0, candidate.turn)
         # The coarser size serves as well and costs a quarter.
-        more = int(sizes[guess.first] >> guess.halvings >= 2 * SHORTEST)
+        more = int(sizes[candidate.first] >> candidate.halvings >= 2 * SHORTEST)
         return _lay(
-            structure(guess.first, guess.halvings + more),
-            structure(guess.second, guess.halvings + more),
-            guess.dx >> more, guess.dy >> more,
+            structure(candidate.first, candidate.halvings + more),
+            structure(candidate.second, candidate.halvings + more),
+            candidate.dx >> more, candidate.dy >> more,
         )
 
     series = _series(paths)
@@ -119,22 +119,22 @@ def lay_over(
         maps = [_local_map(pixels, turned(whole(other), others_turn)) for other in others]
         return np.median(maps, axis=0).clip(0, 0.99).astype(np.float32)
 
-    def judge(guess: Guess) -> Agreement | None:
-        laid = lay(guess)
+    def judge(candidate: Candidate) -> Agreement | None:
+        laid = lay(candidate)
         if laid is None or laid.share < OVERLAP or np.median(laid.local) < SIMILAR:
             return None
         ordinary = np.maximum(
-            _looked_up(usual(guess.first, 0, guess.turn), laid.in_first),
-            _looked_up(usual(guess.second, guess.turn, 0), laid.in_second),
+            _looked_up(usual(candidate.first, 0, candidate.turn), laid.in_first),
+            _looked_up(usual(candidate.second, candidate.turn, 0), laid.in_second),
         )
         excess = min(float(np.median((laid.local - ordinary) / (1 - ordinary))), 1.0)
         if excess < SIMILAR:
             return None
-        return Agreement(guess.first, guess.second, excess, laid.share, laid.placement)
+        return Agreement(candidate.first, candidate.second, excess, laid.share, laid.placement)
 
     best: dict[tuple[int, int], Agreement] = {}
     with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(judge, guesses):
+        for found in pool.map(judge, candidates):
             if found is not None:
                 pair = found.first, found.second
                 best[pair] = max(found, best.get(pair, found),

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
-from aoi_tl.duplicates.agreement import Agreement, lay_over
-from aoi_tl.duplicates.description import Description, describe
-from aoi_tl.duplicates.guesses import find_guesses
+from aoi_tl.duplicates.agreement import Agreement, align
+from aoi_tl.duplicates.candidates import find_candidates
+from aoi_tl.duplicates.descriptor import Descriptor, describe
 from aoi_tl.duplicates.parts import Defects, connected, decide_parts
 from aoi_tl.duplicates.structure import decode
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 #: From here on it is beyond doubt: different parts in one fixture, under one lamp, reach 0.9.
 CERTAIN = 0.9
@@ -181,7 +181,7 @@ def find_duplicates(
     sizes, blank = np.zeros((len(paths), 2), np.int64), np.zeros(len(paths), np.bool_)
     seen: dict[bytes, int] = {}
     firsts: list[int] = []
-    described: list[Description] = []
+    described: list[Descriptor] = []
     with ThreadPoolExecutor(workers) as pool:
         for position, (key, description) in enumerate(
             pool.map(describe, paths, depths)
@@ -198,17 +198,17 @@ def find_duplicates(
                 progress(position + 1, len(paths))
     marked = None if across is None else across[firsts]
     longest = [max(one.size) for one in described]
-    guesses = find_guesses(described, marked) if len(described) > 1 else []
+    candidates = find_candidates(described, marked) if len(described) > 1 else []
     described.clear()  # most of what lies in memory
 
     def read(position: int) -> NDArray[np.float32]:
         path, depth = paths[firsts[position]], depths[firsts[position]]
-        grey = decode(read_ordinary(path, MAX_IMAGE_BYTES), depth)
+        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES), depth)
         if grey is None:
             raise DataError(f"{path}: expected the image, got another file; try again")
         return grey
 
-    found = lay_over(guesses, [paths[first] for first in firsts], longest, read, workers)
+    found = align(candidates, [paths[first] for first in firsts], longest, read, workers)
     one_part = np.ones(len(found), np.bool_)
     if defects is not None:
         folders = np.unique([str(paths[first].parent) for first in firsts], return_inverse=True)[1]

@@ -149,7 +149,7 @@ def choose_thresholds(
     """
     if sum(aim is not None for aim in (escape, overkill, cost)) != 1:
         raise ValueError("expected one of escape, overkill and cost")
-    scores, held = image_scores(predictions), held_classes(predictions)
+    scores, held = image_scores(predictions), true_classes(predictions)
     n_good = int((~_any(held)).sum())
     counted = IMAGES if n_good >= FEW_GOOD else CLASSES
     units = _Units(scores, held, counted)
@@ -241,7 +241,7 @@ def measure_rates(
             f"{len(thresholds)}"
         )
     n_images = len(predictions.images)
-    held = held_classes(predictions)
+    held = true_classes(predictions)
     found = image_scores(predictions) >= np.asarray(thresholds, dtype=np.float64)
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(n_images, np.full(n_images, 1 / n_images), size=samples) \
@@ -263,7 +263,7 @@ def measure_rates(
     )
 
 
-def held_classes(predictions: Predictions) -> NDArray[np.bool_]:
+def true_classes(predictions: Predictions) -> NDArray[np.bool_]:
     """Say which classes each image truly holds, as an array of shape (p, k)."""
     held = np.zeros((len(predictions.images), len(predictions.names)), dtype=bool)
     held[predictions.truth_image, predictions.truth_class] = True

@@ -11,7 +11,7 @@ from aoi_tl.evaluation.bootstrap import Interval
 
 
 @dataclass(frozen=True)
-class OverTargets:
+class TargetsSummary:
     """Differences of one arm from a baseline on several targets.
 
     Attributes
@@ -38,9 +38,9 @@ class OverTargets:
                 f"{self.wins} won, {self.ties} not told apart, {self.losses} lost")
 
 
-def over_targets(
+def summarise_targets(
     differences: Sequence[Interval], confidence: float = 0.95, samples: int = 10_000, seed: int = 0
-) -> OverTargets:
+) -> TargetsSummary:
     """Sum up paired differences on several targets.
 
     Parameters
@@ -56,7 +56,7 @@ def over_targets(
 
     Returns
     -------
-    OverTargets
+    TargetsSummary
 
     Raises
     ------
@@ -76,7 +76,7 @@ def over_targets(
 
     Examples
     --------
-    >>> found = over_targets([Interval(0.2, 0.1, 0.3), Interval(0.1, -0.1, 0.3)])
+    >>> found = summarise_targets([Interval(0.2, 0.1, 0.3), Interval(0.1, -0.1, 0.3)])
     >>> found.n, round(found.mean, 2), found.wins, found.ties, found.losses
     (2, 0.15, 1, 1, 0)
     """
@@ -91,7 +91,7 @@ def over_targets(
     low, high = np.percentile(means, [tail, 100 - tail])
     wins = sum(found.low > 0 for found in differences)
     losses = sum(found.high < 0 for found in differences)
-    return OverTargets(
+    return TargetsSummary(
         len(values), float(values.mean()), float(low), float(high), wins,
         len(values) - wins - losses, losses,
     )

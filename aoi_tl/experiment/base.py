@@ -35,9 +35,15 @@ class BaseExperiment(SettingsFile):
     target: object
     weights: str
     weights_may_run_code: bool = False
+    """``true`` opens a checkpoint that is refused for what it would run, and lets it run that: see
+    [reliability](../reliability.md)."""
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """Every arm is trained once with each."""
     device: str = "cpu"
+    """``cpu``, ``0``, ``0,1``, as Ultralytics has it."""
     depth: Literal[8, 10, 12, 14, 16] | None = None
+    """How many bits the images use where their files store 16: 8, 10, 12, 14 or 16, the same for
+    every dataset; found for each unless given."""
 
     @field_validator("seeds", mode="before")
     @classmethod

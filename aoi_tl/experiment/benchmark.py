@@ -31,20 +31,33 @@ class Benchmark(BaseExperiment):
     """
 
     target: Texts = Field(min_length=1)
+    """One ``data.yaml`` or several; each is a target in turn."""
     sources: Texts = Field(min_length=1)
+    """Paths or globs of ``data.yaml`` files."""
     aliases: str | None = None
+    """A map of class names."""
     weights: str = "yolo11n.pt"
+    """The checkpoint to begin with."""
     target_images: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field((10,), min_length=1)
+    """How many of the target's labelled training images are seen."""
     arm: Literal["chain", "chain-soup", "joint"] = "chain-soup"
+    """The arm that is trained from each source."""
     measures: Texts = USUAL_MEASURES
+    """The measures that are compared."""
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
+    """As in an experiment."""
     transfer: Transfer = Transfer()
+    """As in an experiment."""
     union: Union = Union()
+    """As in an experiment."""
     train: Train = Train()
+    """As in an experiment."""
     seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field((0,), min_length=1)
+    """Every training is done once with each."""
     engine: Literal["local", "ray"] = "local"
+    """As in an experiment."""
 
     @field_validator("measures")
     @classmethod

@@ -27,22 +27,35 @@ class Images(Settings):
     """A labelled image set: a folder with a folder per class, or a CSV table."""
 
     path: str
+    """A folder with a folder per class (below ``train/`` and ``test/``), or a CSV table."""
     image: str = "image"
+    """Of a table: the column with the images' names."""
     class_columns: Texts = ("class",)
+    """Of a table: the columns with the class; several make one name."""
     split: str = "split"
+    """Of a table: the column with ``train`` or ``test``."""
     group: str | None = None
+    """Of a table: the column with the part that an image shows."""
     pattern: str = "{}"
+    """Of a table: makes a name a path, such as ``images/{}.jpg``."""
     classes: Texts = ()
+    """The classes to keep, in this order; all unless given."""
     shots: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """``{class: n}``: training images drawn for each seed, each of another group; all images unless
+    given."""
     test_share: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """Holds out a test split where there is none, groups kept together."""
 
 
 class Blocks(Settings):
     """Steps of one CDG cycle."""
 
     source: Annotated[int, Field(ge=0)] = 50
+    """Steps on the source in one cycle of CDG."""
     target: Annotated[int, Field(ge=0)] = 10
+    """Steps on the target in one cycle of CDG."""
     joint: Annotated[int, Field(ge=0)] = 0
+    """Steps on both in one cycle of CDG."""
 
     @model_validator(mode="after")
     def _both_domains(self) -> Blocks:
@@ -58,28 +71,48 @@ class Train(Settings):
     """How every arm is trained."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the source."""
     target_epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the target in the second stage of ``two-stage``."""
     batch: Annotated[int, Field(ge=2)] = 16
+    """Images at once."""
     image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    """Side of the images in pixels."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    """Of Adam; the paper's value."""
     encoder_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The encoder's learning rate as a share of the heads'; 0 freezes it."""
     frozen_statistics: bool = False
+    """``true`` keeps the statistics of batch normalisation as they are in training."""
     alpha: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the target's loss."""
     beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the source's loss."""
     blocks: Blocks = Blocks()
+    """Steps of one cycle of CDG."""
     count: Literal["total", "target"] = "total"
+    """``target`` gives all arms the same number of target steps instead of the same number of
+    steps."""
     head: Literal["separate", "joint"] = "separate"
+    """A head per domain, or ``joint``: one over the classes of both."""
     statistics: Literal["running", "target"] = "running"
+    """``target`` measures the statistics of batch normalisation again on the target's training
+    images before testing."""
     flip: bool = True
+    """Images are mirrored half of the time."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Images are turned by up to so many degrees."""
     adversarial: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Trains half of every batch on FGSM images of this radius (images in 0..1)."""
 
 
 class Imbalance(Settings):
     """What is done about classes of unequal size."""
 
     treatment: Literal["none", "oversample", "weighted", "both"] = "none"
+    """What is done about classes of unequal size."""
     oversample: dict[str, Annotated[float, Field(ge=1)]] = Field(default_factory=dict)
+    """``{class: factor}``: how often its images come in an epoch."""
 
     @model_validator(mode="after")
     def _named_classes(self) -> Imbalance:
@@ -95,9 +128,14 @@ class Report(Settings):
     """What is measured and drawn besides accuracy."""
 
     robustness: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = CHANGES
+    """The changes of the test images that accuracy is measured under."""
     maps: Annotated[int, Field(ge=0, le=64)] = 10
+    """How many images get a map of what the decision rests on."""
     reject: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Images whose probability is below it are left to a person: ``arms.csv`` gets ``coverage`` and
+    ``decided_accuracy``."""
     samples: Annotated[int, Field(ge=0, le=64)] = 20
+    """How many test images the page shows."""
 
     @field_validator("robustness")
     @classmethod
@@ -121,15 +159,29 @@ class ClassificationExperiment(BaseExperiment):
     """
 
     method: Literal["cdg", "two-stage"]
+    """Cross-domain generalisation, or two-stage transfer."""
     target: Images
+    """The images that are learned for."""
     source: Images
+    """The images that are learned from first."""
     encoder: str = "resnet18"
+    """Any name of timm's (``tf_efficientnet_lite0``, ``resnet18.a1_in1k``), short for theirs:
+    ``resnet18``, ``resnet50``, ``mobilenetv2``, ``vit``, ``vit-tiny``, ``efficientnet-b0``; an
+    Ultralytics classifier or detector (``.pt``, of which the backbone is taken), also one that
+    ``aoi-tl run`` trained; or an architecture (``yolov8n.yaml``)."""
     weights: str = "hub"
+    """Of a timm encoder: ``hub`` (ImageNet), a hub name (``owner/model``), a local
+    ``.safetensors``, ``.pth`` or ``.pt``, or ``random``."""
     train: Train = Train()
+    """How every arm is trained."""
     imbalance: Imbalance = Imbalance()
+    """What is done about classes of unequal size."""
     shifted_classes: Texts = ()
+    """Classes whose mean F1 is reported on its own."""
     arms: Texts = Field((), validate_default=True)
+    """What is trained and compared; the method's arms unless given."""
     report: Report = Report()
+    """What is measured and drawn besides accuracy."""
 
     @field_validator("arms")
     @classmethod

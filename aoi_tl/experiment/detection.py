@@ -49,27 +49,37 @@ class Score(Settings):
     """How sources are measured against the target: clusters, formula, solver, images looked at."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """Clusters per signature; ``auto`` takes the elbow."""
     method: Method = "auto"
+    """What the order of the sources is by, see [measures](../measures.md)."""
     solver: Literal["slsqp", "exact", "auto"] = "slsqp"
+    """``slsqp`` from Russell's basis, ``exact`` (POT), or ``auto`` (the quicker)."""
     sample: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    """Images looked at per dataset."""
 
 
 class Subset(Settings):
     """What becomes of a source image that holds both shared and unshared classes."""
 
     mixed: Literal["keep", "drop", "paint"] = "keep"
+    """Images with shared and unshared classes: ``keep`` their shared boxes, ``drop`` the image, or
+    ``paint`` the unshared boxes over."""
 
 
 class Minority(Settings):
     """How many samples a rare class is raised to: a share of the largest class, or a count."""
 
     to: Annotated[float, Field(ge=0)] = 0.5
+    """Rare classes are raised to this share of the largest class, or from 2 on to this count; 0
+    makes no new samples."""
 
 
 class Majority(Settings):
     """How many samples a common class may keep: a share of the largest class, or a count."""
 
     at_most: Annotated[float, Field(gt=0)] = 1.0
+    """Common classes are cut to this share of the largest class, or from 2 on to this count; 1.0
+    cuts nothing."""
 
 
 class Balance(Settings):
@@ -89,10 +99,17 @@ class Transfer(Settings):
     """
 
     modules: Literal["backbone", "backbone+neck", "all"] = "backbone"
+    """Tensors that the papers' arms hand on; ``all`` is every tensor whose shape fits, head rows of
+    same-named classes too."""
     freeze: Annotated[int, Field(ge=0)] = 0
+    """Modules that stay as handed on while the target is trained."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Learning rate on the target of the arms that begin with a source's detector, as a share of
+    the plain one."""
     soup: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Weight of the fine-tuned tensors in ``chain-soup`` and ``union-soup``."""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The target's share of the images in ``joint`` and ``union-joint``."""
 
 
 class Union(Settings):
@@ -103,14 +120,20 @@ class Union(Settings):
     """
 
     best: Annotated[int, Field(ge=1)] | None = None
+    """How many of the ranking's first sources make the union, all unless given; those without a
+    shared class are left out."""
     evenness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0: every image once; 1: every source equally often; between them the sources' sizes count
+    less."""
 
 
 class Cost(Settings):
     """What one passed defective image costs, and one good image rejected, in any unit."""
 
     escape: Annotated[float, Field(ge=0)]
+    """What a passed defective image costs, in any unit."""
     overkill: Annotated[float, Field(ge=0)]
+    """What a rejected good image costs, in the same unit."""
 
 
 class Operate(Settings):
@@ -121,8 +144,11 @@ class Operate(Settings):
     """
 
     escape: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """At most this share of the defective images is passed."""
     overkill: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """At most this share of the good images is rejected."""
     cost: Cost | None = None
+    """The lowest cost: ``{escape: 100, overkill: 1}``."""
 
     @model_validator(mode="after")
     def _one_aim(self) -> Operate:
@@ -139,8 +165,11 @@ class GivenSource(Settings):
     """A source with a name, or with a detector that was trained on it already."""
 
     data: str
+    """The source's ``data.yaml``."""
     checkpoint: str | None = None
+    """A detector that was trained on it already."""
     name: Annotated[str, Field(pattern=r"^\w")] | None = None
+    """What tables call it; its path names it unless given."""
 
 
 # Told apart by their form, so that a fault within a mapping is told as such.
@@ -156,10 +185,16 @@ class Train(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     epochs: Annotated[int, Field(ge=1)] = 50
+    """Passes over the training images. Beside these three keys, any training argument of
+    Ultralytics can be given."""
     batch: Annotated[int, Field(ge=1)] = 16
+    """Images at once."""
     imgsz: Annotated[int, Field(ge=32)] = 640
+    """Longer side of the images in pixels."""
     source: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for the stages on sources, over those of ``train``."""
     target: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for the stages on the target, over those of ``train``."""
 
     def arguments(self, stage: Literal["source", "target"]) -> dict[str, Any]:
         """All training arguments of one stage.
@@ -194,26 +229,50 @@ class Experiment(BaseExperiment):
     """
 
     target: str
+    """The ``data.yaml`` that is learned for; needs ``train``, ``val`` and ``test``."""
     sources: Annotated[tuple[Source, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1
     )
+    """Paths or globs of ``data.yaml`` files, or mappings with the keys below; the target is passed
+    over among them."""
     aliases: str | None = None
+    """A map of class names, see [aliases](../how-to/aliases.md)."""
     weights: str = "yolo11n.pt"
+    """The checkpoint to begin with: a path; a name looked for in ``weights/``, then downloaded by
+    Ultralytics; or an architecture such as ``yolov8n.yaml`` for random weights."""
     pick: Texts = ("auto",)
+    """The source to learn from: ``auto`` (the ranking's), a name, or a list; then the arms are
+    called ``method@name``."""
     overlap: Literal["refuse", "drop", "keep"] = "refuse"
+    """Source images that the target is validated or tested on: ``refuse`` the source, ``drop`` or
+    ``keep`` the images."""
     faulty: Literal["refuse", "skip"] = "refuse"
+    """``skip`` leaves out label rows that cannot be used, and images of which no row is left, with
+    a note for each kind; above 5 % of the rows it refuses all the same."""
     score: Score = Score()
+    """How sources are measured."""
     subset: Subset = Subset()
+    """What becomes of images with other classes."""
     balance: Balance = Balance()
+    """New samples of rare classes, fewer of common ones."""
     transfer: Transfer = Transfer()
+    """What a stage hands on."""
     union: Union = Union()
+    """How several sources make one detector."""
     train: Train = Train()
+    """Training arguments of Ultralytics."""
     operate: Operate | None = None
+    """What thresholds are chosen for, see [deploy](../how-to/deploy.md). No thresholds unless
+    given."""
     target_images: Annotated[
         tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...], BeforeValidator(as_tuple)
     ] = Field(("all",), min_length=1)
+    """How many of the target's labelled training images the arms see; several make a learning
+    curve. The sets are nested, and hold all copies of a part or none."""
     arms: Texts = DEFAULT_ARMS
+    """What is trained and compared, see [arms](../measures.md)."""
     engine: Literal["local", "ray"] = "local"
+    """Where the work is done: this machine, or a [Ray](../how-to/ray.md) cluster."""
 
     @field_validator("arms")
     @classmethod

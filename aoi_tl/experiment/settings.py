@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, Valida
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.files.plain_yaml import MAX_BYTES, YamlFault, parse_plain
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 Keys = tuple[str | int, ...]
 # However deep or long a value is, as much of it is shown as a line takes.
@@ -201,7 +201,7 @@ _Loader.add_implicit_resolver(
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     try:
-        text = read_ordinary(path, MAX_BYTES).decode("utf-8-sig")
+        text = read_regular_file(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ExperimentError(
             f"expected an experiment file at {path}, got nothing there{nearest_file(path)}; "

@@ -23,7 +23,7 @@ _BLOCK = 64 * 1024  # bytes fetched at a time where only parts of a file are loo
 _URL = re.compile(r"([a-z][a-z0-9+.:-]+):+/", re.IGNORECASE)  # one letter would be a drive
 
 
-def place_of(text: str, where: str) -> Path | None:
+def parse_location(text: str, where: str) -> Path | None:
     """Read a place as a URL.
 
     Parameters
@@ -46,7 +46,7 @@ def place_of(text: str, where: str) -> Path | None:
 
     Examples
     --------
-    >>> [str(place_of(text, "")) for text in ("images/train", "s3://shelf/dc-1", "file:///data/a")]
+    >>> [str(parse_location(text, "")) for text in ("images/train", "s3://shelf/dc-1", "file:///data/a")]
     ['None', 's3:/shelf/dc-1', '/data/a']
     """
     found = _URL.match(text)
@@ -102,7 +102,7 @@ def open_remote(path: str | os.PathLike[str]) -> IO[bytes]:
         return opened
 
 
-def kind_of(path: str | os.PathLike[str]) -> str | None:
+def remote_kind(path: str | os.PathLike[str]) -> str | None:
     """Say what lies there: "file", "directory", or None for nothing; raises as `read_remote`."""
     try:
         with _asking(path) as (files, url):

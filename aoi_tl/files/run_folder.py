@@ -79,7 +79,7 @@ class RunFolder:
         return self.write(name, table.to_csv(index=False, lineterminator="\n"))
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Wait for whoever holds this lock file of the run, then keep others out."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ _LOCATOR = struct.Struct("<4sIQI")  # of a zip64 end record: signature, disk, pl
 _ZIP64_RECORD = 56  # bytes
 
 
-def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
+def open_regular_file(path: str | os.PathLike[str], flags: int) -> int:
     """Open a regular file; the ``opener`` of ``open``.
 
     Parameters
@@ -41,7 +41,7 @@ def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
 
     Examples
     --------
-    >>> open(os.devnull, "rb", opener=open_ordinary)
+    >>> open(os.devnull, "rb", opener=open_regular_file)
     Traceback (most recent call last):
     ...
     OSError: [Errno 22] not a regular file: '/dev/null'
@@ -59,7 +59,7 @@ def open_ordinary(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
-def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
+def read_regular_file(path: str | os.PathLike[str], at_most: int) -> bytes:
     """Read a regular file, or an object behind a URL, of a bounded size.
 
     Parameters
@@ -83,12 +83,12 @@ def read_ordinary(path: str | os.PathLike[str], at_most: int) -> bytes:
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
     ...     _ = file.write(b"12345"), file.flush()
-    ...     read_ordinary(file.name, 5)
+    ...     read_regular_file(file.name, 5)
     b'12345'
     """
     if is_remote(path):
         return read_remote(path, at_most)
-    with open(path, "rb", opener=open_ordinary) as file:
+    with open(path, "rb", opener=open_regular_file) as file:
         size = os.fstat(file.fileno()).st_size
         # Asked for all that is allowed, Python would set aside as much memory for every file.
         content = file.read(size + 1) if size <= at_most else b""
@@ -105,9 +105,9 @@ def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
     Raises
     ------
     OSError
-        As `open_ordinary`.
+        As `open_regular_file`.
     """
-    return open_remote(path) if is_remote(path) else open(path, "rb", opener=open_ordinary)
+    return open_remote(path) if is_remote(path) else open(path, "rb", opener=open_regular_file)
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
@@ -136,7 +136,7 @@ def open_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     zipfile.BadZipFile
         No .zip, or a broken one.
     """
-    with open(path, "rb", opener=open_ordinary) as file:
+    with open(path, "rb", opener=open_regular_file) as file:
         # ZipFile reads the whole list before it can be asked how long it is.
         last: Any = getattr(zipfile, "_EndRecData")(file)  # noqa: B009 - typeshed does not know it
         if last and last[5] > _MAX_LISTING:  # _ECD_SIZE
@@ -173,7 +173,7 @@ def unpacked_size(path: str | os.PathLike[str]) -> int:
     ...     unpacked_size(file.name), os.path.getsize(file.name) < 2000
     (1000000, True)
     """
-    with open(path, "rb", opener=open_ordinary) as file:
+    with open(path, "rb", opener=open_regular_file) as file:
         if file.read(4) != b"PK\3\4":
             return os.path.getsize(path)
     try:

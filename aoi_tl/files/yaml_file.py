@@ -9,7 +9,7 @@ from typing import Any
 
 from aoi_tl.errors import DataError
 from aoi_tl.files.plain_yaml import MAX_BYTES, YamlFault, parse_plain
-from aoi_tl.files.untrusted import decode_text, read_ordinary
+from aoi_tl.files.untrusted import decode_text, read_regular_file
 
 
 def read_yaml(path: Path, look: Callable[[Any], None] = lambda node: None) -> Any:
@@ -45,7 +45,7 @@ def read_yaml(path: Path, look: Callable[[Any], None] = lambda node: None) -> An
         cure = f"name {path / inside[0]}" if inside else "name the YAML file of a dataset"
         raise DataError(f"{path}: expected a YAML file, got a folder; {cure}")
     try:
-        content = read_ordinary(path, MAX_BYTES)
+        content = read_regular_file(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: expected a YAML file, got no such file; {_nearest(path)}"

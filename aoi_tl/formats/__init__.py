@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
-from aoi_tl.data.images import unwritable
+from aoi_tl.data.images import unwritable_error
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import building_folder, place_images, write_dataset
 from aoi_tl.errors import DataError
@@ -185,7 +185,7 @@ def import_dataset(
     except DataError as error:
         raise DataError(_as_given(str(error), source, scratch)) from error
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise unwritable_error(out, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     faults = tuple(_as_given(fault, source, scratch) for fault in findings.faults)
@@ -268,7 +268,7 @@ def export_dataset(
         os.replace(building, out)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise unwritable(out, error) from error
+        raise unwritable_error(out, error) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -18,9 +18,9 @@ from aoi_tl.data.images import image_size
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_json
 from aoi_tl.formats.record import (
+    Annotation,
     Findings,
     ImageFinder,
-    Mark,
     Record,
     bounding,
     folder_split,
@@ -136,7 +136,7 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
 def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[Record]:
     content = _content(file)
     categories = _categories(content, file)
-    marks, spoiled = _marks(content, categories, file, findings)
+    annotations, spoiled = _annotations(content, categories, file, findings)
     split = split_of(file.stem)
     for position, image in enumerate(content["images"]):
         where = f"{file} image {position + 1}"
@@ -150,18 +150,18 @@ def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[
         found = finder.find(name, file=file, split=split or folder_split(file.parent.parts[-1:]))
         if found is None:
             findings.note("annotated images not found", name)
-            marks.pop(image["id"], None)
+            annotations.pop(image["id"], None)
             continue
         yield Record(
             found,
-            tuple(marks.pop(image["id"], ())),
+            tuple(annotations.pop(image["id"], ())),
             f"{file} image {name!r}",
             split,
             (int(height), int(width)) if height and width else None,
             file=file,
             faulty=image["id"] in spoiled,
         )
-    for image_id in marks:
+    for image_id in annotations:
         findings.fault(str(file), f"expected image_id of a listed image, got {image_id!r}; {_CURE}")
 
 
@@ -188,11 +188,11 @@ def _categories(content: Mapping[str, Any], file: Path) -> dict[Any, str]:
     return categories
 
 
-def _marks(
+def _annotations(
     content: Mapping[str, Any], categories: Mapping[Any, str], file: Path, findings: Findings
-) -> tuple[dict[Any, list[Mark]], set[Any]]:
-    """Return the marks of every image id, and the ids of images with marks that are faulty."""
-    marks: dict[Any, list[Mark]] = defaultdict(list)
+) -> tuple[dict[Any, list[Annotation]], set[Any]]:
+    """Return the annotations by image id, and the ids of images with a faulty annotation."""
+    annotations: dict[Any, list[Annotation]] = defaultdict(list)
     spoiled: set[Any] = set()
     for position, entry in enumerate(content["annotations"]):
         where = f"{file} annotation {position + 1}"
@@ -217,8 +217,8 @@ def _marks(
             )
             spoiled.add(entry["image_id"])
             continue
-        marks[entry["image_id"]].append(Mark(categories[category], box))
-    return marks, spoiled
+        annotations[entry["image_id"]].append(Annotation(categories[category], box))
+    return annotations, spoiled
 
 
 def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:

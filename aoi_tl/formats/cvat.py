@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_xml
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding, split_of
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, bounding, split_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -44,10 +44,10 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             height, width = number(entry.get("height")), number(entry.get("width"))
             where = f"{file} image {name!r}"
             before = len(findings.faults)
-            marks = tuple(_marks(entry, where, findings))
+            annotations = tuple(_annotations(entry, where, findings))
             yield Record(
                 image,
-                marks,
+                annotations,
                 where,
                 split,
                 (int(height), int(width)) if height and width else None,
@@ -74,7 +74,7 @@ def label_names(source: Path) -> list[str]:
     return list(names)
 
 
-def _marks(image: Element, where: str, findings: Findings) -> Iterator[Mark]:
+def _annotations(image: Element, where: str, findings: Findings) -> Iterator[Annotation]:
     for position, shape in enumerate(image, start=1):
         place = f"{where} shape {position}"
         if shape.tag in _NO_AREA:
@@ -93,7 +93,7 @@ def _marks(image: Element, where: str, findings: Findings) -> Iterator[Mark]:
                 f"expected a {shape.tag} with numbers, got {str(dict(shape.attrib))[:80]}; {_CURE}",
             )
             continue
-        yield Mark(shape.get("label", ""), box)
+        yield Annotation(shape.get("label", ""), box)
 
 
 def _values(shape: Element, *keys: str) -> list[float]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_text
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record
 
 #: What the numbers 1 to 6 mean, as the set's authors name them.
 NAMES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
@@ -43,8 +43,8 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             findings.note("annotated images not found", file)
             continue
         before = len(findings.faults)
-        marks = tuple(_marks(file, findings))
-        yield Record(image, marks, str(file), splits.get(file.stem), file=file,
+        annotations = tuple(_annotations(file, findings))
+        yield Record(image, annotations, str(file), splits.get(file.stem), file=file,
                      faulty=len(findings.faults) > before)
     for image in finder.unused():
         if image.stem.endswith(_TEMPLATE):  # what a part without a defect looks like: no photograph
@@ -72,7 +72,7 @@ def _splits(source: Path) -> dict[str, str]:
     return splits
 
 
-def _marks(file: Path, findings: Findings) -> Iterator[Mark]:
+def _annotations(file: Path, findings: Findings) -> Iterator[Annotation]:
     for line, row in enumerate(read_text(file).splitlines(), start=1):
         words = row.replace(",", " ").split()
         if not words:
@@ -86,4 +86,4 @@ def _marks(file: Path, findings: Findings) -> Iterator[Mark]:
             )
             continue
         left, top, right, bottom, kind = values
-        yield Mark(NAMES[int(kind) - 1], (left, top, right, bottom))
+        yield Annotation(NAMES[int(kind) - 1], (left, top, right, bottom))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoi_tl.errors import DataError
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -171,7 +171,7 @@ def number(value: object) -> float | None:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_ordinary(path, MAX_BYTES)
+        return read_regular_file(path, MAX_BYTES)
     except OSError as error:
         raise DataError(
             f"{path}: expected an annotation file, got {error.strerror}; check the path"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aoi_tl.errors import DataError
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, folder_split
 
 # Folders of images without a defect.
 FREE = frozenset(
@@ -56,6 +56,6 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             )
             continue
         word = classes[0].casefold().replace("-", "_").replace(" ", "_")
-        marks = () if word in FREE else (Mark(classes[0], (0.0, 0.0, 1.0, 1.0)),)
+        annotations = () if word in FREE else (Annotation(classes[0], (0.0, 0.0, 1.0, 1.0)),)
         finder.used.add(image)
-        yield Record(image, marks, str(image), split, share=True)
+        yield Record(image, annotations, str(image), split, share=True)

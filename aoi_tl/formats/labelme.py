@@ -15,7 +15,7 @@ from typing import Any
 
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_json
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, bounding, folder_split
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, bounding, folder_split
 
 _CURE = "correct the file"
 
@@ -63,10 +63,10 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
             continue
         height, width = number(content.get("imageHeight")), number(content.get("imageWidth"))
         before = len(findings.faults)
-        marks = tuple(_marks(shapes, file, findings))
+        annotations = tuple(_annotations(shapes, file, findings))
         yield Record(
             image,
-            marks,
+            annotations,
             str(file),
             None,
             (int(height), int(width)) if height and width else None,
@@ -75,7 +75,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
         )
 
 
-def _marks(shapes: list[Any], file: Path, findings: Findings) -> Iterator[Mark]:
+def _annotations(shapes: list[Any], file: Path, findings: Findings) -> Iterator[Annotation]:
     for position, shape in enumerate(shapes, start=1):
         where = f"{file} shape {position}"
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str | int):
@@ -102,7 +102,7 @@ def _marks(shapes: list[Any], file: Path, findings: Findings) -> Iterator[Mark]:
         left, top, right, bottom = bounding(points)
         if kind == "mask":  # its points are the first and the last pixel
             right, bottom = right + 1, bottom + 1
-        yield Mark(str(shape["label"]), (left, top, right, bottom))
+        yield Annotation(str(shape["label"]), (left, top, right, bottom))
 
 
 def _points(value: object) -> list[tuple[float, float]] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault, read_image
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import read_text
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, folder_split
 
 _TAILS = ("_mask", "-mask", "_gt", "-gt", "_label", "_seg", "_mask0")
 
@@ -83,7 +83,7 @@ def read(
             mask, meant = _by_colour(mask, palette), values
         else:
             mask, meant = mask.max(axis=2) if mask.ndim == 3 else mask, values
-        marks: list[Mark] = []
+        annotations: list[Annotation] = []
         if meant is None:
             highest = int(mask.max())
             if palette is not None and len(kinds := _kinds(read_image(file), palette)) > 1:
@@ -102,7 +102,7 @@ def read(
                 continue
             name = classes[-1] if classes else label
             marked = mask > (threshold if highest > 1 else 0)
-            marks += (Mark(name, box) for box in pieces(marked, gap, area))
+            annotations += (Annotation(name, box) for box in pieces(marked, gap, area))
         else:
             unknown = sorted(set(np.unique(mask).tolist()) - {0, *meant})
             if unknown:
@@ -113,8 +113,8 @@ def read(
                 )
                 continue
             for value, name in meant.items():
-                marks += (Mark(name, box) for box in pieces(mask == value, gap, area))
-        yield Record(image, tuple(marks), str(file), split, mask.shape[:2], file=file)
+                annotations += (Annotation(name, box) for box in pieces(mask == value, gap, area))
+        yield Record(image, tuple(annotations), str(file), split, mask.shape[:2], file=file)
     for image in finder.unused():
         findings.note("images without a mask taken as free of defects", image)
         yield Record(image, (), str(image))

@@ -34,7 +34,7 @@ _INSIDE = 0.5
 
 
 @dataclass(frozen=True)
-class Mark:
+class Annotation:
     """A class name and a box: left, top, right, bottom edge in pixels from the upper left."""
 
     label: str
@@ -47,12 +47,12 @@ class Record:
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
     them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
-    is the annotation file, whose folder may name a split. ``faulty`` says that some of its marks
-    could not be used.
+    is the annotation file, whose folder may name a split. ``faulty`` says that some annotations of
+    the image could not be used.
     """
 
     image: Path
-    marks: tuple[Mark, ...]
+    annotations: tuple[Annotation, ...]
     where: str
     split: str | None = None
     size: tuple[int, int] | None = None
@@ -271,30 +271,30 @@ def to_dataset(
     DataError
         There are faults, or no images.
     """
-    marks: dict[Path, dict[Mark, None]] = {}
+    annotations: dict[Path, dict[Annotation, None]] = {}
     splits: dict[Path, str] = {}
     broken: set[Path] = set()
-    spoiled: set[Path] = set()  # of whose marks some cannot be used
+    spoiled: set[Path] = set()  # of whose annotations some cannot be used
     for record in records:
         image = record.image
         if image in broken:
             continue
-        if image not in marks:
+        if image not in annotations:
             fault = image_fault(image)
             if fault is not None:
                 findings.note(f"images left out: {fault}", image)
                 broken.add(image)
                 continue
-            marks[image] = {}
+            annotations[image] = {}
         splits[image] = split or record.split or splits.get(image, "train")
         before = len(findings.faults)
-        for mark in _checked(record, findings):
-            if mark in marks[image]:
+        for annotation in _checked(record, findings):
+            if annotation in annotations[image]:
                 findings.note("boxes left out: given twice", record.where)
-            marks[image][mark] = None
+            annotations[image][annotation] = None
         if record.faulty or len(findings.faults) > before:
             spoiled.add(image)
-    found = sorted({mark.label for every in marks.values() for mark in every})
+    found = sorted({annotation.label for every in annotations.values() for annotation in every})
     order = tuple(dict.fromkeys(map(normal_name, names))) if names is not None else tuple(found)
     for label in found:
         if label not in order:
@@ -302,38 +302,38 @@ def to_dataset(
                 str(findings.source),
                 f"expected the classes {', '.join(order)}, got {label!r}; add it to the names",
             )
-    for image, every in list(marks.items()):
-        known = {mark: None for mark in every if mark.label in order}
+    for image, every in list(annotations.items()):
+        known = {annotation: None for annotation in every if annotation.label in order}
         if not known and (image in spoiled or every):  # it is not free of defects
-            del marks[image]
+            del annotations[image]
         else:
-            marks[image] = known
-    findings.refuse_faults(sum(max(1, len(every)) for every in marks.values()))
-    if not marks:
+            annotations[image] = known
+    findings.refuse_faults(sum(max(1, len(every)) for every in annotations.values()))
+    if not annotations:
         raise DataError(
             f"{findings.source}: expected annotated images, got none that can be used; check the "
             "format and the folder of images"
         )
     if not order:
         raise DataError(
-            f"{findings.source}: expected marks of at least one class, got none; give the class "
-            "names, or check the format"
+            f"{findings.source}: expected annotations of at least one class, got none; give the "
+            "class names, or check the format"
         )
     ids = {label: number for number, label in enumerate(order)}
     samples = tuple(
         Sample(
             image,
             splits[image],
-            np.array([ids[mark.label] for mark in every], dtype=np.int64),
-            np.array([_centred(mark.box) for mark in every], dtype=np.float64).reshape(-1, 4),
+            np.array([ids[annotation.label] for annotation in every], dtype=np.int64),
+            np.array([_centred(a.box) for a in every], dtype=np.float64).reshape(-1, 4),
         )
-        for image, every in sorted(marks.items())
+        for image, every in sorted(annotations.items())
     )
     return Dataset(name, findings.source, order, samples, findings.notes())
 
 
-def _checked(record: Record, findings: Findings) -> Iterator[Mark]:
-    """Yield the record's marks with boxes as shares of the image, clipped to it."""
+def _checked(record: Record, findings: Findings) -> Iterator[Annotation]:
+    """Yield the record's annotations with boxes as shares of the image, clipped to it."""
     height, width = image_size(record.image)
     claimed = record.size
     if claimed is not None and min(claimed) > 0 and claimed != (height, width):
@@ -343,15 +343,17 @@ def _checked(record: Record, findings: Findings) -> Iterator[Mark]:
             f"{record.image}; annotate the image again or take the one that was annotated",
         )
         return
-    for mark in record.marks:
-        label = normal_name(mark.label)
+    for annotation in record.annotations:
+        label = normal_name(annotation.label)
         if not label:
             findings.fault(record.where, "expected a class name, got an empty one; name the class")
             continue
-        if not all(map(math.isfinite, mark.box)):
-            findings.fault(record.where, f"expected finite coordinates, got {mark.box}; correct it")
+        if not all(map(math.isfinite, annotation.box)):
+            findings.fault(
+                record.where, f"expected finite coordinates, got {annotation.box}; correct it"
+            )
             continue
-        x1, y1, x2, y2 = mark.box
+        x1, y1, x2, y2 = annotation.box
         if not record.share:
             x1, y1, x2, y2 = x1 / width, y1 / height, x2 / width, y2 / height
         left, top, right, bottom = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
@@ -365,12 +367,12 @@ def _checked(record: Record, findings: Findings) -> Iterator[Mark]:
             findings.fault(
                 record.where,
                 f"expected a box inside the image of {width} x {height} pixels, got "
-                f"({', '.join(f'{v:g}' for v in mark.box)}); correct the box",
+                f"({', '.join(f'{v:g}' for v in annotation.box)}); correct the box",
             )
             continue
         if max(-left * width, -top * height, (right - 1) * width, (bottom - 1) * height) > 1e-6:
             findings.note("boxes clipped to their image", record.where)
-        yield Mark(label, clipped)
+        yield Annotation(label, clipped)
 
 
 def _centred(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from aoi_tl.data.images import image_fault, image_size
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_text
 from aoi_tl.formats.masks import pieces
-from aoi_tl.formats.record import Findings, ImageFinder, Mark, Record, folder_split, split_of
+from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, folder_split, split_of
 from aoi_tl.formats.run_lengths import draw_runs
 
 _COLUMNS = {
@@ -83,7 +83,7 @@ def _read_boxes(
             continue
         yield Record(
             image,
-            (Mark(cells.get("label", ""), edges),) if edges else (),
+            (Annotation(cells.get("label", ""), edges),) if edges else (),
             where,
             own,
             _size(cells),
@@ -117,7 +117,7 @@ def _read_runs(
         if image is None:
             findings.note("annotated images not found", where)
             continue
-        marks: tuple[Mark, ...] = ()
+        annotations: tuple[Annotation, ...] = ()
         if cells["runs"] and cells["runs"] != "-1" and image_fault(image) is None:
             height, width = image_size(image)
             try:
@@ -129,8 +129,8 @@ def _read_runs(
                     f"{height} pixels, got {cells['runs'][:60]!r}; correct the row",
                 )
                 continue
-            marks = tuple(Mark(label or "defect", box) for box in pieces(marked))
-        yield Record(image, marks, where, split, file=source)
+            annotations = tuple(Annotation(label or "defect", box) for box in pieces(marked))
+        yield Record(image, annotations, where, split, file=source)
 
 
 def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:

@@ -17,9 +17,9 @@ from aoi_tl.errors import DataError
 from aoi_tl.formats.document import number, read_text, read_xml
 from aoi_tl.formats.record import (
     SPLIT_WORDS,
+    Annotation,
     Findings,
     ImageFinder,
-    Mark,
     Record,
     bounding,
     folder_split,
@@ -69,10 +69,10 @@ def read(
             continue
         height, width = number(root.findtext("size/height")), number(root.findtext("size/width"))
         before = len(findings.faults)
-        marks = tuple(_marks(root, file, findings, first_pixel))
+        annotations = tuple(_annotations(root, file, findings, first_pixel))
         yield Record(
             image,
-            marks,
+            annotations,
             str(file),
             split,
             (int(height), int(width)) if height and width else None,
@@ -164,7 +164,9 @@ def _splits(source: Path) -> dict[str, str]:
     return splits
 
 
-def _marks(root: Element, file: Path, findings: Findings, first_pixel: int) -> Iterator[Mark]:
+def _annotations(
+    root: Element, file: Path, findings: Findings, first_pixel: int
+) -> Iterator[Annotation]:
     for position, entry in enumerate(root.iter("object"), start=1):
         where = f"{file} object {position}"
         name = (entry.findtext("name") or "").strip()
@@ -178,7 +180,7 @@ def _marks(root: Element, file: Path, findings: Findings, first_pixel: int) -> I
                 )
                 continue
             left, top, right, bottom = bounding(points)
-        yield Mark(name, (left - first_pixel, top - first_pixel, right, bottom))
+        yield Annotation(name, (left - first_pixel, top - first_pixel, right, bottom))
 
 
 def _turned(entry: Element) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from aoi_tl.data.labels import normal_name
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import read_text
-from aoi_tl.formats.record import SPLIT_WORDS, Findings, ImageFinder, Mark, Record
+from aoi_tl.formats.record import SPLIT_WORDS, Annotation, Findings, ImageFinder, Record
 
 _NAMES = ("obj.names", "classes.txt", "classes.names", "_darknet.labels")
 #: Text files that hold no boxes.
@@ -54,11 +54,11 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             findings.fault(f"{file} line {fault.line}", fault.text)
         if rows.without_area:
             findings.note("boxes left out: without area", file)
-        marks = tuple(
-            Mark(names[label], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+        annotations = tuple(
+            Annotation(names[label], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
             for label, (x, y, w, h) in zip(rows.classes.tolist(), rows.boxes.tolist(), strict=True)
         )
-        yield Record(image, marks, str(file), listed.get(image), share=True, file=file,
+        yield Record(image, annotations, str(file), listed.get(image), share=True, file=file,
                      faulty=bool(rows.faults))
     for image in sorted(unlabelled):
         findings.note("listed images without a label file taken as free of defects", image)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aoi_tl.ranking.auto import FITTED, estimate
 from aoi_tl.ranking.box_shapes import shape_distance
 from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import Domain, pool
+from aoi_tl.ranking.expected_gain import FITTED, estimate
 
 NONE = "none: fine-tune COCO"
 TOGETHER = "all together"
@@ -54,7 +54,7 @@ def list_choices(
     target : Domain
     sources : sequence of Domain
     estimates : mapping of str to (float, tuple of float) or None
-        For each source by its name what `aoi_tl.ranking.auto.estimate` gave.
+        For each source by its name what `aoi_tl.ranking.expected_gain.estimate` gave.
 
     Returns
     -------

@@ -190,7 +190,7 @@ def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
     return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
 
 
-def apart(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
+def excluding(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
     """The datasets that are none of the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []

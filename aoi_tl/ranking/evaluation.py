@@ -65,7 +65,7 @@ def agreement(
     return pd.DataFrame(rows)
 
 
-def chosen(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str, float]]:
+def choices_made(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str, float]]:
     """Say what an estimate of the gain chooses for each target, and what came of it.
 
     Parameters

@@ -14,7 +14,7 @@ from aoi_tl.ranking.comparison import (
     Comparison,
     ImagesDone,
     Scored,
-    apart,
+    excluding,
     open_cache,
     read_labelled,
 )
@@ -67,7 +67,7 @@ def index_datasets(
     """
     from aoi_tl.caches.signature_index import IndexRow, SignatureIndex
 
-    kept = apart(datasets, [])
+    kept = excluding(datasets, [])
     if not kept:
         raise DataError("expected at least one dataset for the index, got none; name some")
     if n_clusters == "auto" and Path(file).is_file():

@@ -8,7 +8,7 @@ from aoi_tl.similarity.discrepancy import discrepancy
 from aoi_tl.similarity.gini import gini
 
 
-def score_one(target: Domain, source: Domain) -> SourceScore:
+def paper_score(target: Domain, source: Domain) -> SourceScore:
     """Hold one source against the target: EMD, Gini over the shared classes, discrepancy.
 
     Parameters
@@ -25,7 +25,7 @@ def score_one(target: Domain, source: Domain) -> SourceScore:
     >>> from aoi_tl.similarity.signature import Signature
     >>> grey, white = Signature([[99, 99, 99]], [1]), Signature([[255, 255, 255]], [1])
     >>> target = Domain("t", {"a": 1, "b": 1}, 2, grey)
-    >>> row = score_one(target, Domain("s", {"a": 3, "b": 1}, 4, white))
+    >>> row = paper_score(target, Domain("s", {"a": 3, "b": 1}, 4, white))
     >>> row.gini, row.instances, round(row.discrepancy, 2)
     (0.25, 4, 33.77)
     """

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.errors import DataError
-from aoi_tl.ranking.auto import estimate
 from aoi_tl.ranking.choices import list_choices
 from aoi_tl.ranking.comparison import (
     Comparison,
     ImagesDone,
     Scored,
-    apart,
+    excluding,
     open_cache,
 )
 from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.expected_gain import estimate
 from aoi_tl.ranking.explanation import explain
 from aoi_tl.ranking.measures import measures_of
-from aoi_tl.ranking.paper import score_one
+from aoi_tl.ranking.paper import paper_score
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.emd import Solver
@@ -101,7 +101,7 @@ def score_sources(
     >>> [(row.name, round(row.emd, 2), round(row.discrepancy, 3)) for row in ranking.sources]
     [('near', 17.32, 1.443), ('far', 155.88, 12.99)]
     """
-    kept = apart(sources, [target])
+    kept = excluding(sources, [target])
     if not kept:
         raise DataError(
             f"expected at least one source besides {target.name}, got none; name other datasets"
@@ -146,7 +146,7 @@ def score_matrix(
     ExperimentError
         When a setting is out of range.
     """
-    kept = apart(datasets, [])
+    kept = excluding(datasets, [])
     if len(kept) < 2:
         raise DataError(f"expected at least two datasets, got {len(kept)}; name more")
     with open_cache(cache) as signatures:
@@ -154,7 +154,7 @@ def score_matrix(
             kept, kept, n_clusters, method, solver, sample, progress, signatures, detectors,
             weights,
         )
-        return tuple(_rank(comparison, target, apart(kept, [target])) for target in kept)
+        return tuple(_rank(comparison, target, excluding(kept, [target])) for target in kept)
 
 
 def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> Ranking:
@@ -220,6 +220,6 @@ def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
     values = {name: found.value for name, found in measured.items()}
     gain, interval = (method == "auto" and estimate(values)) or (None, None)
     return replace(
-        score_one(target, source), measures=measured, estimated_gain=gain, interval=interval,
+        paper_score(target, source), measures=measured, estimated_gain=gain, interval=interval,
         explanation=explain(target, source, measured),
     )

@@ -202,7 +202,7 @@ def write_figures(tables: RunTables) -> None:
     tables : RunTables
         Of a finished classification.
     """
-    arms, summary, counts = (tables.needed(f"{n}.csv") for n in ("arms", "summary", "counts"))
+    arms, summary, counts = (tables.required(f"{n}.csv") for n in ("arms", "summary", "counts"))
     tested = counts[(counts["domain"] == "target") & (counts["split"] == "test")]
     labels, seed = tables.arms, tables.seeds[0]
     shown = shown_arm(labels)
@@ -212,7 +212,7 @@ def write_figures(tables: RunTables) -> None:
             arms, dict(zip(tested["class"], tested["images"], strict=True))
         ),
         "confusion.png": draw_confusion(
-            *confusion_matrix(tables.needed("confusion.csv"), shown), f"{shown}, all seeds"
+            *confusion_matrix(tables.required("confusion.csv"), shown), f"{shown}, all seeds"
         ),
     }
     losses = {arm: table for arm in labels
@@ -275,7 +275,7 @@ def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
 
     settings = yaml.safe_load(tables.text("experiment.yaml") or "{}") or {}
     count = int((settings.get("report") or {}).get("samples", 20))
-    table = tables.needed(f"stages/{stage}/predictions.csv")
+    table = tables.required(f"stages/{stage}/predictions.csv")
     table = table[[Path(image).is_file() for image in table["image"]]]
     table = table.assign(wrong=table["class"] != table["predicted"])
     table["turn"] = table.groupby(["wrong", "class"]).cumcount()

@@ -118,7 +118,7 @@ class RunTables:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
-    def needed(self, name: str) -> pandas.DataFrame:
+    def required(self, name: str) -> pandas.DataFrame:
         """Read a table that this kind of run cannot be shown without.
 
         Raises
@@ -142,7 +142,7 @@ class RunTables:
 
     def labelled(self, name: str) -> pandas.DataFrame:
         """Read a table of arms that tells by their names how many labelled images they saw."""
-        return label_arms(self.needed(name))
+        return label_arms(self.required(name))
 
     @cached_property
     def trained(self) -> list[Trained]:

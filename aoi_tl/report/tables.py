@@ -300,7 +300,7 @@ def verdicts_over_targets(
 
     from aoi_tl.evaluation.bootstrap import Interval
     from aoi_tl.evaluation.comparison import wider_interval
-    from aoi_tl.evaluation.targets import over_targets
+    from aoi_tl.evaluation.targets import summarise_targets
 
     rows = pd.concat(summaries, ignore_index=True)
     rows = rows[rows["metric"] == metric]
@@ -323,7 +323,7 @@ def verdicts_over_targets(
                     name = METRIC_NAMES.get(metric, metric)
                     with_images = f"With {images} labelled images: " if images else ""
                     said.append(f"{with_images}{arm} minus {baseline}, {name}: "
-                                f"{over_targets(found)}.")
+                                f"{summarise_targets(found)}.")
     return said
 
 

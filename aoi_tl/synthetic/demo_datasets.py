@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from aoi_tl.errors import DataError
-from aoi_tl.synthetic.drawn_defects import MARKS
+from aoi_tl.synthetic.drawn_defects import DRAWN_DEFECTS
 from aoi_tl.synthetic.tiles import STYLES, draw_tile
 
 #: One drawn image or box stands for this many published ones, inverted.
@@ -200,20 +200,20 @@ def _share_out(
     counts: dict[str, int], images: int, chance: np.random.Generator
 ) -> list[tuple[str, ...]]:
     """Which defects each image holds: at least one, the rest where it falls."""
-    marks = [name for name, count in counts.items() for _ in range(count)]
-    order = chance.permutation(len(marks))
-    held: list[list[str]] = [[marks[k]] for k in order[:images]]
+    defects = [name for name, count in counts.items() for _ in range(count)]
+    order = chance.permutation(len(defects))
+    held: list[list[str]] = [[defects[k]] for k in order[:images]]
     for k in order[images:]:
         # At most one corner mark: two might want the same corner.
-        corner = MARKS[marks[k]].place == "corner"
+        corner = DRAWN_DEFECTS[defects[k]].place == "corner"
         open_ = [
             i
             for i, held_here in enumerate(held)
             if len(held_here) < _MOST
-            and not (corner and any(MARKS[name].place == "corner" for name in held_here))
+            and not (corner and any(DRAWN_DEFECTS[name].place == "corner" for name in held_here))
         ]
         pool = open_ or range(images)
-        held[pool[int(chance.integers(len(pool)))]].append(marks[k])
+        held[pool[int(chance.integers(len(pool)))]].append(defects[k])
     return [tuple(names) for names in held]
 
 

@@ -20,20 +20,20 @@ FAINTEST = 9.0
 Patch = np.ndarray  # (height, width) float32: grey levels to add; 0 where the surface stays
 
 
-class Mark(NamedTuple):
+class DrawnDefect(NamedTuple):
     """How one class is drawn, and where on a tile it is found."""
 
     place: str  # "plane" anywhere on the tile, "edge" hanging from its top edge, "corner" top left
     draw: Callable[[np.random.Generator, float], Patch]
 
 
-def draw_mark(name: str, chance: np.random.Generator, unit: float) -> Patch:
+def draw_defect(name: str, chance: np.random.Generator, unit: float) -> Patch:
     """Draw one defect by itself.
 
     Parameters
     ----------
     name : str
-        A key of :data:`MARKS`.
+        A key of :data:`DRAWN_DEFECTS`.
     chance : numpy.random.Generator
         Where size, outline and texture come from.
     unit : float
@@ -47,11 +47,11 @@ def draw_mark(name: str, chance: np.random.Generator, unit: float) -> Patch:
 
     Examples
     --------
-    >>> patch = draw_mark("gas hole", np.random.default_rng(0), 1.0)
+    >>> patch = draw_defect("gas hole", np.random.default_rng(0), 1.0)
     >>> bool(patch.min() < -40), bool((abs(patch[patch != 0]) >= FAINTEST).all())
     (True, True)
     """
-    place, draw = MARKS[name]
+    place, draw = DRAWN_DEFECTS[name]
     room = math.ceil(2 * unit)
     # The lens blurs a mark on all sides but those where the tile ends.
     patch = cv2.copyMakeBorder(
@@ -382,25 +382,25 @@ def _stains(chance: np.random.Generator, u: float) -> Patch:
 
 
 #: Class name -> how it is drawn, in the order of the published table of counts.
-MARKS: dict[str, Mark] = {
-    "white crack": Mark("plane", _white_crack),
-    "standard chipping": Mark("edge", _standard_chipping),
-    "standard crack": Mark("plane", _standard_crack),
-    "chamfer": Mark("corner", _chamfer),
-    "multifaceted": Mark("plane", _multifaceted),
-    "crystallization": Mark("plane", _crystallization),
-    "contour chipping": Mark("edge", _contour_chipping),
-    "superficial chipping": Mark("plane", _superficial_chipping),
-    "ambiguity": Mark("plane", _ambiguity),
-    "plane chipping": Mark("plane", _plane_chipping),
-    "light inking": Mark("plane", _light_inking),
-    "triangular row": Mark("plane", _triangular_row),
-    "bump": Mark("plane", _bump),
-    "fine cracks": Mark("plane", _fine_cracks),
-    "impurities": Mark("plane", _impurities),
-    "chipping": Mark("edge", _chipping),
-    "abnormal chamfer": Mark("corner", _abnormal_chamfer),
-    "crack": Mark("plane", _crack),
-    "gas hole": Mark("plane", _gas_hole),
-    "stains": Mark("plane", _stains),
+DRAWN_DEFECTS: dict[str, DrawnDefect] = {
+    "white crack": DrawnDefect("plane", _white_crack),
+    "standard chipping": DrawnDefect("edge", _standard_chipping),
+    "standard crack": DrawnDefect("plane", _standard_crack),
+    "chamfer": DrawnDefect("corner", _chamfer),
+    "multifaceted": DrawnDefect("plane", _multifaceted),
+    "crystallization": DrawnDefect("plane", _crystallization),
+    "contour chipping": DrawnDefect("edge", _contour_chipping),
+    "superficial chipping": DrawnDefect("plane", _superficial_chipping),
+    "ambiguity": DrawnDefect("plane", _ambiguity),
+    "plane chipping": DrawnDefect("plane", _plane_chipping),
+    "light inking": DrawnDefect("plane", _light_inking),
+    "triangular row": DrawnDefect("plane", _triangular_row),
+    "bump": DrawnDefect("plane", _bump),
+    "fine cracks": DrawnDefect("plane", _fine_cracks),
+    "impurities": DrawnDefect("plane", _impurities),
+    "chipping": DrawnDefect("edge", _chipping),
+    "abnormal chamfer": DrawnDefect("corner", _abnormal_chamfer),
+    "crack": DrawnDefect("plane", _crack),
+    "gas hole": DrawnDefect("plane", _gas_hole),
+    "stains": DrawnDefect("plane", _stains),
 }

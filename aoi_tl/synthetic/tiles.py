@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from aoi_tl.errors import DataError
-from aoi_tl.synthetic.drawn_defects import MARKS, draw_mark
+from aoi_tl.synthetic.drawn_defects import DRAWN_DEFECTS, draw_defect
 
 DARKEST, BRIGHTEST = 30.0, 225.0  # room for a mark to be seen at either end
 
@@ -79,7 +79,7 @@ def draw_tile(
     name : str
         A key of :data:`STYLES`.
     classes : sequence of str
-        The defects, keys of ``MARKS``; a class may come more than once.
+        The defects, keys of ``DRAWN_DEFECTS``; a class may come more than once.
     chance : numpy.random.Generator
         Everything random in the picture.
     exposure : float
@@ -104,7 +104,8 @@ def draw_tile(
     taken = np.zeros((size, size), bool)
     boxes = np.empty((len(classes), 4), np.int64)
     # The large ones first, while there is room; boxes come out in the order asked for.
-    for index in sorted(range(len(classes)), key=lambda i: MARKS[classes[i]].place == "plane"):
+    on_plane = [DRAWN_DEFECTS[name].place == "plane" for name in classes]
+    for index in sorted(range(len(classes)), key=on_plane.__getitem__):
         patch, left, top = _place(classes[index], chance, unit, tile, taken)
         height, width = patch.shape
         surface[top : top + height, left : left + width] += patch
@@ -199,12 +200,12 @@ def _place(
 ) -> tuple[np.ndarray, int, int]:
     """A mark and a free place for it: the patch, its left column and its top row."""
     left, top, right, bottom = tile
-    place = MARKS[name].place
+    place = DRAWN_DEFECTS[name].place
     scale = 1.0
     for attempt in range(400):
         if attempt % 12 == 11:  # crowded: draw it smaller
             scale = max(0.4, scale * 0.9)
-        patch = draw_mark(name, chance, unit * scale)
+        patch = draw_defect(name, chance, unit * scale)
         if place == "plane":
             patch = np.flip(patch, axis=int(chance.integers(2)))
             inset = round(6 * unit)

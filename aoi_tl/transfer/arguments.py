@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, random_state_kept
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, preserved_random_state
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.settings import did_you_mean
 
@@ -140,7 +140,7 @@ def check_device(device: str) -> None:
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
-        with random_state_kept():
+        with preserved_random_state():
             select_device(device, verbose=False)
     except (AssertionError, RuntimeError, ValueError) as error:
         import torch

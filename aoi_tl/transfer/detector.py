@@ -9,7 +9,7 @@ from typing import Any
 
 from aoi_tl.checkpoints.opening import open_restricted
 from aoi_tl.checkpoints.screening import screen_detector
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quiet_ultralytics
 from aoi_tl.checkpoints.writing import save_state
 from aoi_tl.errors import CheckpointError
 
@@ -93,7 +93,7 @@ def new_model(architecture: str | Mapping[str, Any], names: Sequence[str], seed:
             if isinstance(architecture, str)
             else copy.deepcopy(dict(architecture))
         )
-        with quietly(), torch.random.fork_rng(devices=[]):
+        with quiet_ultralytics(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model: Any = DetectionModel(
                 config, ch=config.get("channels", 3), nc=len(names), verbose=False
@@ -148,7 +148,7 @@ def widen_class_branch(model: Any, source: Any, seed: int) -> None:
     import torch
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with quietly(), torch.random.fork_rng(devices=[]):
+    with quiet_ultralytics(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # Without names that could match: only the structure is wanted of this.
         names, model.names = model.names, {i: str(i) for i in model.names}

@@ -15,9 +15,9 @@ from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.run_folder import RunFolder, file_hash, write_atomically
-from aoi_tl.transfer.chain import Stage, train_stage
 from aoi_tl.transfer.detector import load_checkpoint
 from aoi_tl.transfer.mixing import Member, write_mix
+from aoi_tl.transfer.stage import Stage, train_stage
 
 #: Changed when a kept detector of before must not be used any more.
 _FORMAT = 1
@@ -124,7 +124,7 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
         return KeptDetector(detector.checkpoint, 0.0, reused=True)
     folder = detector.folder
     best, described = folder / "best.pt", folder / "detector.json"
-    with RunFolder(folder.parent).alone(f".{detector.key}.lock"):
+    with RunFolder(folder.parent).lock(f".{detector.key}.lock"):
         if described.is_file() and best.is_file():
             seconds = json.loads(described.read_text(encoding="utf-8"))["seconds"]
             return KeptDetector(best, seconds, reused=True)

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly, random_state_kept
+from aoi_tl.checkpoints.ultralytics_setup import (
+    prepare_ultralytics,
+    preserved_random_state,
+    quiet_ultralytics,
+)
 from aoi_tl.data.images import read_image
 from aoi_tl.errors import CheckpointError, RunError
 from aoi_tl.evaluation.operating import FLOOR
 from aoi_tl.evaluation.predictions import box_iou
 from aoi_tl.files.run_folder import UNFINISHED
 from aoi_tl.transfer.detector import load_checkpoint
-from aoi_tl.transfer.inspector import Found, Inspector
-from aoi_tl.transfer.openvino import quiet_openvino
+from aoi_tl.transfer.inspector import Detections, Inspector
+from aoi_tl.transfer.openvino import openvino_without_telemetry
 from aoi_tl.transfer.thresholds import KEY, OPENVINO, Thresholds
 
 #: The packages that each format needs, and how a file of it is called.
@@ -129,14 +133,14 @@ def compare(one: Inspector, other: Inspector, images: Sequence[Path]) -> Parity:
         pixels = read_image(image)
         height, width = pixels.shape[:2]
         scale = one.size / max(height, width)
-        first, second = one.look(pixels), other.look(pixels)
+        first, second = one.find_boxes(pixels), other.find_boxes(pixels)
         boxes += len(first.box)
         apart = _differences(first, second, np.array([width, height] * 2) * scale)
         confidence, shift = max(confidence, apart[0]), max(shift, apart[1])
     return Parity(len(images), boxes, confidence, shift)
 
 
-def _differences(first: Found, second: Found, sides: np.ndarray) -> tuple[float, float]:
+def _differences(first: Detections, second: Detections, sides: np.ndarray) -> tuple[float, float]:
     """The largest difference of a confidence and of a side; a pair is one box, found twice."""
     if not len(first.box) or not len(second.box):
         alone = np.concatenate([first.confidence, second.confidence])
@@ -175,7 +179,10 @@ def _export(copy: Path, format_: str, size: int) -> Path:
 
     # Simplifying would need one more package; the runtime does it when it loads the file.
     told = {"simplify": False} if format_ == "onnx" else {}
-    with quietly(), random_state_kept(), quiet_openvino(), warnings.catch_warnings():
+    with (
+        quiet_ultralytics(), preserved_random_state(), openvino_without_telemetry(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # of the tracer, about constants that are meant to be
         try:
             made = YOLO(str(copy), task="detect").export(

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly
+from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quiet_ultralytics
 from aoi_tl.data.dataset import Sample
 from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.errors import CheckpointError, RunError
 from aoi_tl.evaluation.operating import FLOOR
 from aoi_tl.evaluation.predictions import Predictions, match_boxes
 from aoi_tl.transfer.detector import load_checkpoint
-from aoi_tl.transfer.openvino import compile_in_full, quiet_openvino
+from aoi_tl.transfer.openvino import compile_float32, openvino_without_telemetry
 from aoi_tl.transfer.thresholds import OPENVINO
 
 _IOU = 0.7  # of two boxes of one class, above which the less confident goes, as in validation
@@ -25,7 +25,7 @@ _MOST = 300  # boxes of an image
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Detections:
     """The n boxes of one image.
 
     Attributes
@@ -84,11 +84,11 @@ class Inspector:
         if device != "cpu" and model.suffix == ".pt":
             self._device = select_device(device.split(",")[0], verbose=False)
         given: Any = load_checkpoint(model) if model.suffix == ".pt" else str(model)
-        with quietly(), quiet_openvino():
+        with quiet_ultralytics(), openvino_without_telemetry():
             try:
                 self._backend = AutoBackend(given, self._device, verbose=False)
                 if model.is_dir():
-                    self._backend.backend.ov_compiled_model = compile_in_full(model)
+                    self._backend.backend.ov_compiled_model = compile_float32(model)
             except ImportError as error:
                 package = "openvino" if model.name.endswith(OPENVINO) else "onnxruntime"
                 raise RunError(
@@ -105,7 +105,7 @@ class Inspector:
         self.names = tuple(str(names[i]) for i in sorted(names))
         self._fit = LetterBox((size, size), auto=False)
 
-    def look(self, pixels: NDArray[Any]) -> Found:
+    def find_boxes(self, pixels: NDArray[Any]) -> Detections:
         """Find the boxes of one image.
 
         Parameters
@@ -115,7 +115,7 @@ class Inspector:
 
         Returns
         -------
-        Found
+        Detections
         """
         import torch
         from ultralytics.utils import ops
@@ -123,7 +123,7 @@ class Inspector:
 
         square: Any = self._fit(image=_as_rgb(pixels))
         tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(self._device)
-        with torch.inference_mode(), quietly():
+        with torch.inference_mode(), quiet_ultralytics():
             output = self._backend(tensor[None].float() / 255)
             [kept] = non_max_suppression(
                 output, FLOOR, _IOU, multi_label=True, max_det=_MOST, nc=len(self.names),
@@ -133,7 +133,7 @@ class Inspector:
         corners: Any = ops.scale_boxes((self.size, self.size), kept[:, :4].clone(), (height, width))
         rows = kept.double().cpu().numpy()
         shares = corners.double().cpu().numpy() / np.array([width, height, width, height])
-        return Found(rows[:, 5].astype(np.int64), rows[:, 4], shares)
+        return Detections(rows[:, 5].astype(np.int64), rows[:, 4], shares)
 
 
 def predict_samples(
@@ -162,7 +162,7 @@ def predict_samples(
     """
     found, correct = [], []
     for number, sample in enumerate(samples):
-        one = inspector.look(read_image(sample.image, sample.depth))
+        one = inspector.find_boxes(read_image(sample.image, sample.depth))
         found.append(one)
         correct.append(match_boxes(
             sample.classes, corners_of(sample.boxes), one.class_id, one.box

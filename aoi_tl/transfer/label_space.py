@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aoi_tl.errors import CheckpointError
-from aoi_tl.transfer.chain import begin
 from aoi_tl.transfer.detector import load_checkpoint, save_checkpoint
+from aoi_tl.transfer.stage import build_start
 from aoi_tl.transfer.weights import Ledger, is_class_layer
 
 #: The class logit of a class that a detector does not know: a confidence of 2e-9.
 SILENT = -20.0
 
 
-def express(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
+def relabel_detector(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
     """Write a detector with another list of classes, without training.
 
     Its predictions of same-named classes (case and surrounding blanks ignored) stay as they are.
@@ -52,7 +52,7 @@ def express(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
             f"expected a detector that shares a class with {', '.join(names)}, got {checkpoint} "
             f"with {', '.join(own)}; map class names with aliases, or choose another source"
         )
-    new, _ = begin(checkpoint, names, "all", seed=0)
+    new, _ = build_start(checkpoint, names, "all", seed=0)
     with torch.no_grad():
         for tensor, value in new.state_dict().items():
             if is_class_layer(tensor, len(new.model)):

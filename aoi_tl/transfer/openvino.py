@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def quiet_openvino() -> Iterator[None]:
+def openvino_without_telemetry() -> Iterator[None]:
     """Keep OpenVINO's converter from reporting its use over the network.
 
     It does so through a package of its own, and goes on without where that cannot be imported.
@@ -26,7 +26,7 @@ def quiet_openvino() -> Iterator[None]:
         sys.modules.update(before)
 
 
-def compile_in_full(folder: Path) -> Any:
+def compile_float32(folder: Path) -> Any:
     """Compile a model for this machine's CPU in 32-bit numbers.
 
     Left to itself OpenVINO computes in bfloat16 on processors that have it. Confidences then differ

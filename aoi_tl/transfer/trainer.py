@@ -43,7 +43,7 @@ NOTES = "notes.txt"
 
 
 @contextmanager
-def swapped(owner: Any, **names: Any) -> Iterator[None]:
+def patched_attributes(owner: Any, **names: Any) -> Iterator[None]:
     """Give attributes of a module other values for a while.
 
     Parameters
@@ -113,9 +113,9 @@ def own_dataset_files() -> Iterator[None]:
     an error.
     """
     with (
-        swapped(ultralytics_data, check_font=font_on_this_machine),
-        swapped(ultralytics_dataset.YOLODataset, cache_labels=_read_labels_of_all),
-        swapped(
+        patched_attributes(ultralytics_data, check_font=font_on_this_machine),
+        patched_attributes(ultralytics_dataset.YOLODataset, cache_labels=_read_labels_of_all),
+        patched_attributes(
             ultralytics_dataset,
             load_dataset_cache_file=_no_label_cache,
             save_dataset_cache_file=_keep_label_cache,
@@ -240,8 +240,8 @@ class StageTrainer(DetectionTrainer):
     def train(self) -> None:
         """Train; with several GPUs, without Ultralytics deleting the stage's folder first."""
         with (
-            swapped(dist, shutil=SimpleNamespace(rmtree=lambda path: None)),
-            swapped(plotting, check_font=font_on_this_machine),
+            patched_attributes(dist, shutil=SimpleNamespace(rmtree=lambda path: None)),
+            patched_attributes(plotting, check_font=font_on_this_machine),
         ):
             super().train()
 
@@ -249,11 +249,13 @@ class StageTrainer(DetectionTrainer):
         """Build a dataset without label caches; a mixed one knows which classes are annotated."""
         with own_dataset_files(), ExitStack() as stack:
             if mode == "train" and self.data.get(ANNOTATED):
-                stack.enter_context(swapped(ultralytics_build, YOLODataset=PartlyAnnotatedDataset))
+                stack.enter_context(
+                    patched_attributes(ultralytics_build, YOLODataset=PartlyAnnotatedDataset)
+                )
             return super().build_dataset(img_path, mode, batch)
 
     def _setup_train(self) -> None:
-        with swapped(ultralytics_trainer, check_amp=amp_is_sound):
+        with patched_attributes(ultralytics_trainer, check_amp=amp_is_sound):
             super()._setup_train()
         if not self._state_file(self.start_epoch - 1).exists():
             self._first = copy.deepcopy(self._state())

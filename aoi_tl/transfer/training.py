@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quietly, random_state_kept
+from aoi_tl.checkpoints.ultralytics_setup import (
+    prepare_ultralytics,
+    preserved_random_state,
+    quiet_ultralytics,
+)
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.files.run_folder import UNFINISHED, write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
@@ -96,7 +100,7 @@ def train_detector(
         # Only a training without validation has no best epoch before its end.
         go_on = (weights / "best.pt").exists() or (epoch >= 0 and not settings["val"])
         if go_on and (epoch < 0 or stopped):
-            with quietly():
+            with quiet_ultralytics():
                 finish(weights)
             return _trained(folder)
     if go_on:
@@ -111,7 +115,7 @@ def train_detector(
             old.unlink(missing_ok=True)
     for torn in weights.glob(f"{UNFINISHED}*"):  # left by a kill in the middle of a write
         _remove(torn)
-    with quietly(verbose), random_state_kept(), _in_plain_words(settings):
+    with quiet_ultralytics(verbose), preserved_random_state(), _in_plain_words(settings):
         model = YOLO(str(last if go_on else start), task="detect")
         model.train(
             trainer=StageTrainer,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.checkpoints.ultralytics_setup import quietly, random_state_kept
+from aoi_tl.checkpoints.ultralytics_setup import preserved_random_state, quiet_ultralytics
 from aoi_tl.errors import DataError
 from aoi_tl.evaluation.predictions import Predictions
 from aoi_tl.transfer.detector import load_checkpoint
@@ -101,7 +101,7 @@ def validate_detector(
 
     from aoi_tl.transfer.trainer import QuietValidator
 
-    with quietly(verbose), random_state_kept():
+    with quiet_ultralytics(verbose), preserved_random_state():
         settings = {"plots": False, "workers": 0, **(arguments or {})}
         try:
             metrics = YOLO(str(checkpoint)).val(

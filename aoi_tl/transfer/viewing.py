@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.checkpoints.ultralytics_setup import quietly
+from aoi_tl.checkpoints.ultralytics_setup import quiet_ultralytics
 from aoi_tl.data.dataset import Sample
 from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.evaluation.predictions import box_iou
@@ -90,7 +90,7 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
     found: list[NDArray[np.float64]] = []
     regions, background, whole = [], [], []
     try:
-        with torch.inference_mode(), quietly():
+        with torch.inference_mode(), quiet_ultralytics():
             for number, sample in enumerate(samples):
                 pixels, shape = _fit(sample, size)
                 maps.clear()

@@ -20,7 +20,7 @@ from aoi_tl.files.run_folder import RunFolder, file_hash, folder_name, stage_nam
 from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
 from aoi_tl.workflows.progress import Progress
-from aoi_tl.workflows.training import finished, train_and_evaluate
+from aoi_tl.workflows.training import read_result, train_and_evaluate
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +38,7 @@ class Arms:
     works : tuple of Work
         In the order of the tables' rows.
     results : dict
-        What `finished` gives, by the name of the work.
+        What `read_result` gives, by the name of the work.
     """
 
     run: RunFolder
@@ -61,7 +61,7 @@ class Arms:
             Task(
                 f"{work.run}/stages/{work.name}",
                 choose_and_train if work.chain.candidates else train_and_evaluate, (work,),
-                *asks(work),
+                *requested_resources(work),
             )
             for work in self.works if work.name not in self.results
         ]
@@ -138,7 +138,7 @@ def plan_arms(
         for seed in experiment.seeds for chain in chains[seed]
     )
     _keep_what_stays(run, works)
-    left = {work.name: finished(chosen(work) or work) for work in works}
+    left = {work.name: read_result(chosen(work) or work) for work in works}
     return Arms(run, works, {name: result for name, result in left.items() if result})
 
 
@@ -224,7 +224,7 @@ def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iter
             yield arms
 
 
-def asks(work: Work) -> tuple[int, int]:
+def requested_resources(work: Work) -> tuple[int, int]:
     """Give the CPUs and GPUs that a work keeps busy.
 
     Returns

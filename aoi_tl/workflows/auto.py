@@ -7,21 +7,24 @@ the target's defects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aoi_tl.adaptation.few_labels import nested_subsets
+from aoi_tl.adaptation.folds import folds
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.workflows.chain import Chain, Work
+from aoi_tl.workflows.parts import parts_of
 from aoi_tl.workflows.training import train_and_evaluate
 
-#: Labelled images with boxes from which on the candidates are cross-validated, in two folds.
+#: Labelled images with boxes, copies of a part counted once, from which on the candidates are
+#: cross-validated, in two folds.
 ENOUGH = 20
 #: What the source detector must find (mAP50) on a few labelled images to be worth learning from.
 FINDS_SOMETHING = 0.05
@@ -71,7 +74,7 @@ def choose_and_train(work: Work) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `aoi_tl.workflows.training.finished` gives it.
+        As `aoi_tl.workflows.training.read_result` gives it.
     """
     run = RunFolder(work.run)
     if chosen(work) is None:
@@ -135,11 +138,13 @@ def choose(work: Work) -> Choice:
     if not learned & set(labelled.label_space):
         return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
                       "checkpoint is fine-tuned", {})
-    shown = sum(1 for sample in labelled.samples if len(sample.classes))
+    parts = parts_of(labelled)
+    shown = len({parts[sample.image] for sample in labelled.samples if len(sample.classes)})
     if shown >= ENOUGH:
-        return cross_validate(work, labelled)
-    data = _held_out(work, "labelled", labelled, labelled)
-    found = _tried(work, Trial("union", 0.0, rate), data, 1.0)
+        return cross_validate(work, labelled, parts)
+    to_find = tuple(replace(sample, split="test") for sample in labelled.samples)
+    data = _written(work, "labelled", replace(labelled, samples=labelled.samples + to_find))
+    found = _tried(work, Candidate("union", 0.0, rate), data, 1.0)
     if found < FINDS_SOMETHING:
         return Choice(
             "stock", soup, rate, "the sources' detector does not find the defects of "
@@ -153,7 +158,7 @@ def choose(work: Work) -> Choice:
     )
 
 
-def cross_validate(work: Work, labelled: Dataset) -> Choice:
+def cross_validate(work: Work, labelled: Dataset, parts: Mapping[Path, str]) -> Choice:
     """Compare the candidates on two folds of the labelled images.
 
     Each fold's trainings take as many steps as one on all labelled images.
@@ -164,6 +169,8 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
         Its chain has candidates.
     labelled : Dataset
         The labelled images.
+    parts : mapping of Path to str
+        The part that each of them shows; images of one part are held out together.
 
     Returns
     -------
@@ -171,31 +178,26 @@ def cross_validate(work: Work, labelled: Dataset) -> Choice:
         The candidate of the highest mean mAP50; the default among equals.
     """
     n = len(labelled.samples)
-    half = nested_subsets(labelled, [n // 2], work.seed)[n // 2]
-    inside = {sample.image for sample in half.samples}
-    other = replace(labelled, samples=tuple(
-        sample for sample in labelled.samples if sample.image not in inside
-    ))
-    tried: dict[Trial, list[float]] = {}
-    for fold, (train, held_out) in enumerate(((half, other), (other, half))):
-        data = _held_out(work, f"fold{fold}", train, held_out)
-        for trial in trials(work):
-            found = _tried(work, trial, data, n / len(train.samples))
-            tried.setdefault(trial, []).append(found)
+    tried: dict[Candidate, list[float]] = {}
+    for number, fold in enumerate(folds(labelled, 2, work.seed, parts)):
+        data = _written(work, f"fold{number}", fold)
+        longer = n / len(fold.split("train").samples)
+        for trial in candidates_of(work):
+            tried.setdefault(trial, []).append(_tried(work, trial, data, longer))
     means = {trial: float(np.mean(found)) for trial, found in tried.items()}
     told = work.experiment.transfer
-    default = Trial(DEFAULT, told.soup, told.rate)
+    default = Candidate(DEFAULT, told.soup, told.rate)
     best = max(means, key=lambda trial: (means[trial], trial == default))
     return Choice(
         best.arm, best.soup, best.rate,
         f"{best}, the best of {len(means)} in cross-validation on {n} labelled images "
-        f"(mAP50 {means[best]:.3f}; stock {means[Trial('stock', 1.0, told.rate)]:.3f})",
+        f"(mAP50 {means[best]:.3f}; stock {means[Candidate('stock', 1.0, told.rate)]:.3f})",
         {str(trial): round(mean, 5) for trial, mean in means.items()},
     )
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """What is compared in cross-validation: an arm with its settings.
 
     Attributes
@@ -220,7 +222,7 @@ class Trial:
         return f"{self.arm}{averaged}{plain}"
 
 
-def trials(work: Work) -> list[Trial]:
+def candidates_of(work: Work) -> list[Candidate]:
     """List what is compared: every candidate, those that are trained gently at the plain rate too.
 
     Parameters
@@ -230,7 +232,7 @@ def trials(work: Work) -> list[Trial]:
 
     Returns
     -------
-    list of Trial
+    list of Candidate
     """
     gentle = work.experiment.transfer.rate
     found = []
@@ -239,21 +241,19 @@ def trials(work: Work) -> list[Trial]:
         if candidate.detector is not None and candidate.target_data is not None:
             rates = list(dict.fromkeys((gentle, PLAIN_RATE)))
         soups = SOUPS if candidate.averaged else (0.0 if candidate.arm == "union" else 1.0,)
-        found += [Trial(candidate.arm, soup, rate) for rate in rates for soup in soups]
+        found += [Candidate(candidate.arm, soup, rate) for rate in rates for soup in soups]
     return found
 
 
-def _held_out(work: Work, name: str, train: Dataset, test: Dataset) -> Path:
-    """Write labelled images as a dataset of which some are held out to test on."""
+def _written(work: Work, name: str, dataset: Dataset) -> Path:
+    """Write labelled images as a dataset of which some are tested on."""
     folder = work.run / "data" / f"{work.name}-{name}"
     if (folder / "data.yaml").is_file():
         return folder / "data.yaml"
-    samples = [replace(sample, split="train") for sample in train.samples]
-    samples += [replace(sample, split="test") for sample in test.samples]
-    return write_dataset(replace(train, samples=tuple(samples)), folder)
+    return write_dataset(dataset, folder)
 
 
-def _tried(work: Work, trial: Trial, data: Path, longer: float) -> float:
+def _tried(work: Work, trial: Candidate, data: Path, longer: float) -> float:
     """Give the mAP50 that a candidate reaches on held-out labelled images."""
     [candidate] = [c for c in work.chain.candidates if c.arm == trial.arm]
     place = data.parent.name

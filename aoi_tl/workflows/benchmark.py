@@ -22,16 +22,16 @@ from aoi_tl.experiment.base import as_experiment
 from aoi_tl.experiment.benchmark import Benchmark
 from aoi_tl.experiment.detection import Experiment, locate
 from aoi_tl.files.run_folder import RunFolder, open_run, stage_name
-from aoi_tl.ranking.auto import FITTED, estimate
 from aoi_tl.ranking.choices import estimate_together
 from aoi_tl.ranking.comparison import Comparison
 from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import pool
-from aoi_tl.ranking.evaluation import agreement, calibration, chosen
+from aoi_tl.ranking.evaluation import agreement, calibration, choices_made
+from aoi_tl.ranking.expected_gain import FITTED, estimate
 from aoi_tl.ranking.measure import Direction
 from aoi_tl.ranking.measures import MEASURES
 from aoi_tl.report.benchmark import benchmark_page, draw_gains
-from aoi_tl.workflows.kept import kept_detectors
+from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.shelf import load_with_aliases
 from aoi_tl.workflows.transfer import find_weights, run_experiments
@@ -371,7 +371,7 @@ def _evaluate(
     run.write_table("ranking.csv", found)
     for name, direction in directions(pairs).items():
         run.write(f"plots/{name}.svg", draw_gains(pairs, name, direction))
-    run.write("ranking.md", benchmark_page(pairs, found, calibrated, chosen(pairs, "auto")))
+    run.write("ranking.md", benchmark_page(pairs, found, calibrated, choices_made(pairs, "auto")))
     return Benchmarked(run.path, found, calibrated)
 
 

@@ -22,7 +22,7 @@ class Chain:
     arm : str
         Its name in the tables.
     modules : str
-        Which tensors each stage hands on, see `aoi_tl.transfer.chain.STARTS`.
+        Which tensors each stage hands on, see `aoi_tl.transfer.stage.STARTS`.
     source : str or None
         The source's name, or ``union``.
     source_data, target_data : Path or None

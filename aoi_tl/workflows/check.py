@@ -399,37 +399,6 @@ def unseen_images_in(
     )
 
 
-def parts_of(
-    dataset: Dataset, workers: int = 2, progress: Progress = silent
-) -> dict[Path, str]:
-    """Say which part each training image of a dataset shows.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Copies, other exposures and overlapping crops of its train split show one part.
-    workers : int
-        Threads that read images.
-    progress : callable
-        Progress callback, called with ``(what, done, total)``.
-
-    Returns
-    -------
-    dict of Path to str
-        The part's number by image.
-    """
-    samples = dataset.split("train").samples
-    found = find_duplicates(
-        [real_path(sample.image) for sample in samples], workers,
-        lambda done, total: progress("looking for copies", done, total),
-        defects=[Defects(sample.classes, sample.boxes) for sample in samples],
-        depths=[sample.depth for sample in samples],
-    )
-    return {
-        sample.image: str(part) for sample, part in zip(samples, found.groups, strict=True)
-    }
-
-
 def run_split(
     path: str | Path,
     out: str | Path,

@@ -210,14 +210,14 @@ def inspect_image(
 ) -> Verdict:
     """Pass or reject one image, and draw its picture."""
     from aoi_tl.data.images import read_image
-    from aoi_tl.report.marked_image import marked_image
+    from aoi_tl.report.verdict_image import verdict_image
 
     try:
         pixels = read_image(file, depth)
     except DataError as error:
         return Verdict(file, "unreadable", fault=str(error))
     height, width = pixels.shape[:2]
-    found = inspector.look(pixels)
+    found = inspector.find_boxes(pixels)
     boxes = tuple(
         {
             "class": inspector.names[label], "confidence": round(float(confidence), 4),
@@ -228,7 +228,7 @@ def inspect_image(
     )
     verdict = Verdict(file, "reject" if boxes else "pass", boxes)
     labels = [(f"{box['class']} {box['confidence']:.2f}", box["box"]) for box in boxes]
-    write_atomically(picture, marked_image(pixels, verdict.verdict, labels))
+    write_atomically(picture, verdict_image(pixels, verdict.verdict, labels))
     return verdict
 
 

@@ -15,8 +15,9 @@ from aoi_tl.errors import DataError
 from aoi_tl.evaluation.operating import OperatingPoint, Rates, choose_thresholds, measure_rates
 from aoi_tl.experiment.detection import Operate
 from aoi_tl.files.run_folder import RunFolder
-from aoi_tl.workflows.adapted import AdaptedData, Prepared
+from aoi_tl.workflows.adapted_data import AdaptedData, Prepared
 from aoi_tl.workflows.chain import Chain, Work
+from aoi_tl.workflows.parts import parts_of
 
 if TYPE_CHECKING:
     from aoi_tl.evaluation.predictions import Predictions
@@ -46,9 +47,12 @@ def with_thresholds(
     list of Chain
     """
     shown = sum(len(s.classes) > 0 for s in validation_images(labelled.dataset).samples)
-    learnable = sum(len(s.classes) > 0 for s in labelled.dataset.split("train").samples)
-    number = min(FOLDS, learnable) if shown < SMALL else 0
-    folds = data.folds(labelled, number) if number > 1 else ()
+    folds: tuple[Prepared, ...] = ()
+    if shown < SMALL:
+        parts = parts_of(labelled.dataset)
+        train = labelled.dataset.split("train").samples
+        number = min(FOLDS, len({parts[s.image] for s in train if len(s.classes)}))
+        folds = data.folds(labelled, number, parts) if number > 1 else ()
 
     def planned(chain: Chain) -> Chain:
         if chain.target_data is None:

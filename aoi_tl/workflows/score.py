@@ -23,7 +23,7 @@ from aoi_tl.ranking.indexed import score_index
 from aoi_tl.ranking.measures import measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
-from aoi_tl.workflows.kept import kept_detectors
+from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.shelf import sum_up_with_aliases
 

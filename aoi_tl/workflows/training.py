@@ -19,7 +19,7 @@ from aoi_tl.workflows.chain import Work
 from aoi_tl.workflows.operating import set_thresholds
 
 if TYPE_CHECKING:
-    from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.stage import Stage
 
 
 #: Epochs that a joint training is cut into: each sees other augmentations, and the rate falls.
@@ -39,7 +39,7 @@ def train_and_evaluate(work: Work) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `finished` gives it.
+        As `read_result` gives it.
 
     Raises
     ------
@@ -48,18 +48,18 @@ def train_and_evaluate(work: Work) -> dict[str, Any]:
     """
     from aoi_tl.transfer.arguments import training_threads
 
-    check_sight(work)
+    check_worker_files(work)
     run = RunFolder(work.run)
     device = granted_gpus() or work.experiment.device
     work = replace(work, experiment=work.experiment.model_copy(update={"device": device}))
     training_threads(work.threads)
-    with run.alone(f"stages/.{work.tuned}.lock"):
+    with run.lock(f"stages/.{work.tuned}.lock"):
         tested, notes = train(run, work)
         if run.read_json(f"stages/{work.name}-target/test.json") is None:
             evaluate(run, work, tested, "; ".join(notes))
-        if finished(work) is None:
+        if read_result(work) is None:
             set_thresholds(run, work, tested, lambda fold: train(run, fold)[0])
-    result = finished(work)
+    result = read_result(work)
     assert result is not None
     return result
 
@@ -78,9 +78,9 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
     tuple of Path and list of str
         The checkpoint to test, and what changed the protocol on the way.
     """
-    from aoi_tl.transfer.chain import train_stage
+    from aoi_tl.transfer.stage import train_stage
 
-    best = start = begin_with(run, work)
+    best = start = starting_checkpoint(run, work)
     notes = list(work.notes)
     for stage in stages_of(work):
         if work.chain.mixed and not stage.data.is_file():
@@ -88,10 +88,10 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
         trained = train_stage(replace(stage, start=best), resume=True)
         best = trained.best
         notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
-    return end_with(run, work, start, best), notes
+    return final_checkpoint(run, work, start, best), notes
 
 
-def begin_with(run: RunFolder, work: Work) -> Path:
+def starting_checkpoint(run: RunFolder, work: Work) -> Path:
     """Give the checkpoint that a work begins with: COCO's, or its source's detector.
 
     Parameters
@@ -113,7 +113,7 @@ def begin_with(run: RunFolder, work: Work) -> Path:
         arguments={**work.chain.detector.arguments, "device": work.experiment.device},
     )
     kept = keep_detector(detector)
-    with run.alone(".detectors.lock"):
+    with run.lock(".detectors.lock"):
         known = run.read_json("detectors.json") or {}
         if known.get(detector.name, {}).get("checkpoint") != str(kept.checkpoint):
             run.write_json("detectors.json", {**known, detector.name: {
@@ -160,7 +160,7 @@ def mix_data(work: Work, file: Path) -> None:
     write_mix([Member(target, times), *members], file.parent)
 
 
-def end_with(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
+def final_checkpoint(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
     """Give the checkpoint that a work is tested with.
 
     Parameters
@@ -177,27 +177,27 @@ def end_with(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
         `best`, the average of both, or either in the target's label space.
     """
     from aoi_tl.transfer.averaging import average_checkpoints
-    from aoi_tl.transfer.chain import begin
     from aoi_tl.transfer.data_yaml import data_names
-    from aoi_tl.transfer.label_space import express, rows_not_learned
+    from aoi_tl.transfer.label_space import relabel_detector, rows_not_learned
+    from aoi_tl.transfer.stage import build_start
 
     chain, folder = work.chain, run.path / f"stages/{work.name}-target/weights"
     if chain.detector is None:
         return best
     names = data_names(work.test_data)
     if chain.averaged:
-        _, ledger = begin(start, names, "all", work.seed)
+        _, ledger = build_start(start, names, "all", work.seed)
         tuned_stage = run.path / f"stages/{work.tuned}-target"
         return average_checkpoints(
             tuned_stage / "initial.pt", best, folder / "best.pt",
             work.experiment.transfer.soup, rows_not_learned(ledger),
         )
     if chain.mixed or chain.target_data is None:
-        return express(best, names, folder / "expressed.pt")
+        return relabel_detector(best, names, folder / "expressed.pt")
     return best
 
 
-def finished(work: Work) -> dict[str, Any] | None:
+def read_result(work: Work) -> dict[str, Any] | None:
     """Read what a work came to.
 
     Parameters
@@ -227,7 +227,7 @@ def finished(work: Work) -> dict[str, Any] | None:
     return {**found, "timings": timings}
 
 
-def check_sight(work: Work) -> None:
+def check_worker_files(work: Work) -> None:
     """Check that the machine this runs on sees all that the work needs, the images included.
 
     Raises
@@ -257,7 +257,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
 
     Where a stage begins is filled in when the one before it has ended.
     """
-    from aoi_tl.transfer.chain import Stage
+    from aoi_tl.transfer.stage import Stage
 
     experiment, chain = work.experiment, work.chain
     for which, data in (("source", chain.source_data), ("target", chain.target_data)):
@@ -267,7 +267,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
         if which == "target" and chain.longer != 1:
             arguments["epochs"] = math.ceil(arguments["epochs"] * chain.longer)
         if chain.detector is not None:
-            arguments |= gentle(arguments, experiment.transfer.rate, data)
+            arguments |= gentle_arguments(arguments, experiment.transfer.rate, data)
         if chain.mixed:
             data = work.run / "data" / f"{work.tuned}-mix" / "data.yaml"
             # The mosaic is closed for the same share of the training as in plain fine-tuning.
@@ -285,7 +285,7 @@ def stages_of(work: Work) -> Iterator[Stage]:
         )
 
 
-def gentle(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:
+def gentle_arguments(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:
     """Give the optimiser and the learning rate of a stage that shall not destroy what it was given.
 
     Parameters

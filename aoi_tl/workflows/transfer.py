@@ -23,13 +23,13 @@ from aoi_tl.experiment.settings import apply_override, did_you_mean, validate
 from aoi_tl.files.run_folder import RunFolder, file_hash, open_run, stage_name
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_sources
-from aoi_tl.workflows.adapted import AdaptedData
+from aoi_tl.workflows.adapted_data import AdaptedData
 from aoi_tl.workflows.arms import Arms, plan_arms, train_arms
 from aoi_tl.workflows.chain import Chain
-from aoi_tl.workflows.chains import chains_of, source_detectors, sources_of
-from aoi_tl.workflows.check import parts_of
-from aoi_tl.workflows.kept import kept_detectors
+from aoi_tl.workflows.chain_planning import chains_of, source_detectors, sources_of
+from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.operating import with_thresholds
+from aoi_tl.workflows.parts import parts_of
 from aoi_tl.workflows.progress import Progress, silent
 from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import read_data
@@ -212,7 +212,7 @@ def experiment_of(
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CheckedExperiment:
     """An experiment with all that it names, read and checked."""
 
     experiment: Experiment
@@ -223,7 +223,7 @@ class Asked:
     fingerprint: dict[str, Any]
 
 
-def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> Asked:
+def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> CheckedExperiment:
     """Read what an experiment names; nothing is written yet but what the cache learns."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
@@ -256,7 +256,7 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     }
     if detectors := check_detectors(experiment, sources, weights):
         fingerprint["detectors"] = detectors
-    return Asked(experiment, weights, target, sources, notes, fingerprint)
+    return CheckedExperiment(experiment, weights, target, sources, notes, fingerprint)
 
 
 def _one_engine(experiments: Sequence[Experiment]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from aoi_tl.checkpoints.screening import named_in, screen_detector
+from aoi_tl.checkpoints.screening import pickled_names, screen_detector
 from aoi_tl.errors import CheckpointError
 from tests.one_line import one_line
 
@@ -38,7 +38,7 @@ def test_a_detector_passes(tmp_path: Path) -> None:
     file = tmp_path / "best.pt"
     torch.save({"model": model_of("DetectionModel", "yolov8n.yaml")}, file)
     screen_detector(file)
-    assert "ultralytics.nn.tasks.DetectionModel" in (named_in(file) or [])
+    assert "ultralytics.nn.tasks.DetectionModel" in (pickled_names(file) or [])
 
 
 @pytest.mark.parametrize(("content", "words"), [
@@ -87,7 +87,7 @@ def test_what_only_the_loader_can_judge_passes(tmp_path: Path) -> None:
     with zipfile.ZipFile(damaged, "w") as archive:
         archive.writestr("a/data.pkl", b"\x80\2nonsense")
     for file in (old, damaged):
-        assert named_in(file) is None
+        assert pickled_names(file) is None
         screen_detector(file)
 
 

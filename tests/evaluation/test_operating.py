@@ -76,7 +76,7 @@ def test_separable_classes_are_separated_half_way() -> None:
 ])
 def test_the_search_finds_what_trying_all_cuts_finds(seed: int, aim: dict) -> None:
     seen = drawn(40, 2, seed, skill=2.0, good=0.5)
-    scores, held = image_scores(seen), operating.held_classes(seen)
+    scores, held = image_scores(seen), operating.true_classes(seen)
     units = operating._Units(scores, held, IMAGES)
     level = operating._Level(aim.get("escape"), aim.get("overkill"))
     objective = operating._objective(units, level.escape, level.overkill, aim.get("cost"))
@@ -106,7 +106,7 @@ def test_thresholds_chosen_without_holding_out_do_not_keep_it() -> None:
     rates = []
     for seed in range(20):
         seen, other = drawn(200, 4, seed, skill=3.0), drawn(400, 4, 1000 + seed, skill=3.0)
-        units = operating._Units(image_scores(seen), operating.held_classes(seen), IMAGES)
+        units = operating._Units(image_scores(seen), operating.true_classes(seen), IMAGES)
         chosen = operating._choose(units, operating._Level(0.1), None)
         rates.append(measure_rates(other, chosen, 2)[0].escape.value)
     assert np.mean(rates) > 0.11

@@ -18,7 +18,7 @@ from aoi_tl.data.images import content_hash, image_fault, image_size, read_image
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.errors import DataError
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.remote import is_remote, list_remote, place_of, remote_stamp, url_of
+from aoi_tl.files.remote import is_remote, list_remote, parse_location, remote_stamp, url_of
 from aoi_tl.files.run_folder import RunFolder
 from aoi_tl.similarity.signature import dataset_signature
 from aoi_tl.workflows.check import run_check
@@ -250,7 +250,7 @@ def test_a_storage_that_refuses_is_one_line(
 
 def test_names_that_only_look_like_urls_stay_paths() -> None:
     for text in ("images/train", "/data/s3://x", "C:/data", "s3", "a:b/c"):
-        assert place_of(text, "") is None
+        assert parse_location(text, "") is None
         assert not is_remote(text)
 
 

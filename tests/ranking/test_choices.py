@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from aoi_tl.data.dataset import Sample
-from aoi_tl.ranking.auto import FITTED
 from aoi_tl.ranking.choices import (
     NONE,
     TOGETHER,
@@ -16,6 +15,7 @@ from aoi_tl.ranking.choices import (
 )
 from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import Domain, pool
+from aoi_tl.ranking.expected_gain import FITTED
 from aoi_tl.similarity.signature import Signature
 from aoi_tl.transfer.viewing import View, fuse_views
 

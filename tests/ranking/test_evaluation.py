@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aoi_tl.ranking.evaluation import agreement, calibration, chosen
+from aoi_tl.ranking.evaluation import agreement, calibration, choices_made
 
 
 def table():
@@ -48,7 +48,7 @@ def test_a_measure_that_says_nothing_has_no_tau():
 
 
 def test_none_is_chosen_where_nothing_is_expected_to_help():
-    assert chosen(table(), "auto") == {"t": ("a+b", 12.0), "u": ("none", 0.0)}
+    assert choices_made(table(), "auto") == {"t": ("a+b", 12.0), "u": ("none", 0.0)}
 
 
 def test_an_estimate_is_held_against_the_gain():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from aoi_tl.synthetic.demo_datasets import STYLES, demo_counts
-from aoi_tl.synthetic.drawn_defects import FAINTEST, MARKS, draw_mark
+from aoi_tl.synthetic.drawn_defects import DRAWN_DEFECTS, FAINTEST, draw_defect
 
 
-@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("name", DRAWN_DEFECTS)
 def test_a_mark_is_cut_to_its_changed_pixels_and_strong_enough_to_see(name):
     for seed in range(12):
-        patch = draw_mark(name, np.random.default_rng(seed), 1.0)
+        patch = draw_defect(name, np.random.default_rng(seed), 1.0)
         changed = patch != 0
         assert (np.abs(patch[changed]) >= FAINTEST).all()
         assert np.abs(patch).max() > 30
@@ -23,27 +23,27 @@ def test_a_mark_is_cut_to_its_changed_pixels_and_strong_enough_to_see(name):
         assert max(patch.shape) <= 115
 
 
-@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("name", DRAWN_DEFECTS)
 def test_a_mark_grows_with_the_tile(name):
-    small = np.mean([draw_mark(name, np.random.default_rng(k), 1.0).shape for k in range(20)], 0)
-    large = np.mean([draw_mark(name, np.random.default_rng(k), 2.0).shape for k in range(20)], 0)
+    small = np.mean([draw_defect(name, np.random.default_rng(k), 1.0).shape for k in range(20)], 0)
+    large = np.mean([draw_defect(name, np.random.default_rng(k), 2.0).shape for k in range(20)], 0)
     assert (large / small > 1.6).all()
     assert (large / small < 2.3).all()
 
 
 def test_every_published_class_is_drawn_and_no_other():
     published = {label for counts in demo_counts().values() for label in counts}
-    assert published == set(MARKS)
+    assert published == set(DRAWN_DEFECTS)
     assert len(STYLES) == 11
 
 
 def test_no_two_classes_look_alike():
     """Mean patch statistics separate the classes: polarity, fill, aspect, sharpness."""
     described = {}
-    for name in MARKS:
+    for name in DRAWN_DEFECTS:
         rows = []
         for seed in range(24):
-            patch = draw_mark(name, np.random.default_rng(seed), 1.0)
+            patch = draw_defect(name, np.random.default_rng(seed), 1.0)
             changed = patch != 0
             height, width = patch.shape
             steep = np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean()

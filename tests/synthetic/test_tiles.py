@@ -5,7 +5,7 @@ import pytest
 
 from aoi_tl.errors import DataError
 from aoi_tl.synthetic.demo_datasets import demo_counts
-from aoi_tl.synthetic.drawn_defects import MARKS
+from aoi_tl.synthetic.drawn_defects import DRAWN_DEFECTS
 from aoi_tl.synthetic.tiles import BRIGHTEST, DARKEST, STYLES, draw_surface, draw_tile
 
 
@@ -15,7 +15,7 @@ def test_a_box_is_exactly_around_the_pixels_that_its_mark_changed(name):
     for seed, exposure in enumerate(np.linspace(-1, 1, 2 * len(classes))):
         chance = np.random.default_rng(seed)
         held = [classes[seed % len(classes)]]
-        plane = [label for label in classes if MARKS[label].place == "plane"]
+        plane = [label for label in classes if DRAWN_DEFECTS[label].place == "plane"]
         held += [plane[int(k)] for k in chance.integers(len(plane), size=seed % 3)]
         drawing = draw_tile(name, held, chance, float(exposure), 160)
         changed = drawing.image != drawing.bare

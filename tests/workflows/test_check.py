@@ -14,7 +14,8 @@ from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
 from aoi_tl.formats import export_dataset
-from aoi_tl.workflows.check import parts_of, run_check, run_split, unseen_images_in
+from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
+from aoi_tl.workflows.parts import parts_of
 from tests.drawn import draw_dataset, tree_hash
 from tests.drawn_boards import again, copy, write_boards
 

@@ -181,8 +181,12 @@ def test_cross_validation_holds_out_what_it_is_scored_on(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto, "ENOUGH", 4)
+    target = draw_dataset(tmp_path / "new", {"dent": 3, "stain": 2}, seed=1, size=128)
+    for folder, suffix in (("images", ".png"), ("labels", ".txt")):
+        train = tmp_path / "new" / folder / "train"
+        (train / f"copy{suffix}").write_bytes((train / f"train0{suffix}").read_bytes())
     found = run_experiment(
-        experiment(shelf, arms=["union-chain", "auto"], target_images=["all"],
+        experiment(shelf, target=str(target), arms=["union-chain", "auto"], target_images=["all"],
                    train={**TRAIN, "epochs": 1}), tmp_path / "r",
     )
     stages = found.folder / "stages"
@@ -193,7 +197,7 @@ def test_cross_validation_holds_out_what_it_is_scored_on(
         "union-chain", "union-chain at the plain rate",
     ]
     assert max(choice["scores"].values()) == choice["scores"][choice["why"].split(",")[0]]
-    labelled = load_dataset(shelf / "new" / "data.yaml").split("train")
+    labelled = load_dataset(target).split("train")
     whole = {str(sample.image.resolve()) for sample in labelled.samples}
     trained = []
     for fold in "01":
@@ -206,6 +210,9 @@ def test_cross_validation_holds_out_what_it_is_scored_on(
             assert seen | held_out == whole
         trained.append(seen)
     assert not trained[0] & trained[1]
+    copies = {file for file in whole if Path(file).stem in ("train0", "copy")}
+    assert len(copies) == 2
+    assert any(copies <= seen for seen in trained)
 
 
 def test_auto_fine_tunes_where_no_source_shares_a_class(shelf: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 # Rounded labels reach a little over the edge; anything further out is a mistake.
 EDGE_TOLERANCE = 1e-3
@@ -80,7 +80,7 @@ def read_label_file(
     """
     path = Path(path)
     try:
-        content = read_ordinary(path, _MAX_BYTES)
+        content = read_regular_file(path, _MAX_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

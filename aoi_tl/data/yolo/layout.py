@@ -10,8 +10,8 @@ from typing import Any
 from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.data.yolo.file_list import FileList
 from aoi_tl.errors import DataError
-from aoi_tl.files.remote import is_remote, kind_of, list_remote, place_of, url_of
-from aoi_tl.files.untrusted import decode_text, read_ordinary
+from aoi_tl.files.remote import is_remote, list_remote, parse_location, remote_kind, url_of
+from aoi_tl.files.untrusted import decode_text, read_regular_file
 
 _MAX_LIST = 256 * 1024 * 1024  # bytes; a list of a million images has less
 
@@ -43,7 +43,7 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
         return here
     if not isinstance(entry, str):
         raise DataError(f"{path}: expected 'path' to be a folder, got {_kind(entry)}; correct it")
-    place = place_of(entry, f"{path}, path")
+    place = parse_location(entry, f"{path}, path")
     if place is not None:
         if not _kind_at(place):
             raise DataError(
@@ -144,7 +144,7 @@ def _find_entry(
             f"{yaml}: expected {split} to be a folder, a .txt list or a list of them, got "
             f"{_kind(item)}; correct '{split}'"
         )
-    place = place_of(item, f"{yaml}, {split}") or root / item
+    place = parse_location(item, f"{yaml}, {split}") or root / item
     if is_remote(place):
         return _find_remote(place, root, notes, f"{yaml}, {split}")
     if not os.path.exists(place) and item.startswith("../"):
@@ -229,7 +229,7 @@ def _kind_at(place: Path) -> str | None:
     if not is_remote(place):
         return "directory" if os.path.isdir(place) else "file" if os.path.isfile(place) else None
     try:
-        return kind_of(place)
+        return remote_kind(place)
     except OSError as error:
         raise DataError(
             f"{url_of(place)}: expected to look there, got {error.strerror}; check the address, "
@@ -265,7 +265,7 @@ def _scan(folder: Path) -> Iterator[str]:
 def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
     """Yield the images that a list names."""
     try:
-        text = decode_text(read_ordinary(path, _MAX_LIST))
+        text = decode_text(read_regular_file(path, _MAX_LIST))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}; "
@@ -286,7 +286,7 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
             continue
         if entry.startswith("./"):
             image = path.parent / entry[2:]
-        elif (place := place_of(entry, str(path))) is not None:
+        elif (place := parse_location(entry, str(path))) is not None:
             image = place
         else:
             image = _listed(entry, root, path.parent, exists, 0) or root / entry

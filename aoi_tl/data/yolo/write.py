@@ -15,16 +15,16 @@ from aoi_tl.data.images import (
     MAX_IMAGE_BYTES,
     ULTRALYTICS_SUFFIXES,
     bits_of,
-    ends_as_jpeg_should,
+    has_jpeg_end,
     read_stored,
-    unwritable,
+    unwritable_error,
     write_image,
 )
 from aoi_tl.data.yolo.label_rows import format_labels
 from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote
 from aoi_tl.files.run_folder import UNFINISHED
-from aoi_tl.files.untrusted import read_ordinary, real_path
+from aoi_tl.files.untrusted import read_regular_file, real_path
 
 _MARK = "# Written by aoi-tl:"
 
@@ -97,7 +97,7 @@ def write_dataset(
         _swap_in(building, folder)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise unwritable(folder, error) from error
+        raise unwritable_error(folder, error) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -126,7 +126,7 @@ def building_folder(folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_error(folder, error) from error
 
 
 def place_images(
@@ -168,12 +168,12 @@ def _place_image(sample: Sample, folder: Path, stem: str, copy: bool) -> Path:
             write_image(place, read_stored(original, sample.depth))
             return place
         place = folder / f"{stem}{image.suffix}"
-        if not ends_as_jpeg_should(original):
+        if not has_jpeg_end(original):
             # The end marker is all that Ultralytics asks for; the pixels stay as they are.
-            place.write_bytes(read_ordinary(original, MAX_IMAGE_BYTES) + b"\xff\xd9")
+            place.write_bytes(read_regular_file(original, MAX_IMAGE_BYTES) + b"\xff\xd9")
             return place
         if is_remote(original):  # Ultralytics reads files of this machine alone
-            place.write_bytes(read_ordinary(original, MAX_IMAGE_BYTES))
+            place.write_bytes(read_regular_file(original, MAX_IMAGE_BYTES))
             return place
         if not copy:
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.words import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +113,7 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
 
 
 def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     learned = [str(name) for name in dict.fromkeys(arms["source"].dropna())] \
         if "source" in arms else []
     picked = picked_names(tables.scores or {})
@@ -171,7 +171,7 @@ def _best_verdicts(
 
 def _test_size(tables: RunTables) -> tuple[int, int]:
     """Give the images and boxes of the target's test split; 0 images where they are not known."""
-    per_class = tables.needed("per_class.csv")
+    per_class = tables.required("per_class.csv")
     boxes = int(per_class.drop_duplicates("class")["instances"].sum())
     target = (tables.scores or {}).get("target", "")
     folder = tables.path / "data" / str(target) / "images" / "test"
@@ -202,7 +202,7 @@ def _matrix_lines(rankings: list[dict[str, Any]]) -> list[str]:
 
 
 def _say_classification(tables: RunTables, said: dict[str, Any]) -> None:
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     baselines = baselines_of(summary)
     main = next((arm for arm in ("cdg", "two-stage", "probe") if arm in tables.arms),
                 tables.arms[-1])

@@ -43,7 +43,7 @@ def build(tables: RunTables) -> Section | None:
     -------
     Section
     """
-    arms, summary = tables.needed("arms.csv"), tables.needed("summary.csv")
+    arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
     baselines = baselines_of(summary)
     metrics = list(dict.fromkeys(summary["metric"].astype(str)))
     main = "map50" if "map50" in metrics else metrics[0]
@@ -129,7 +129,7 @@ def _learning_curves(tables: RunTables) -> dict[str, Any] | None:
     """Draw the score of every arm over the number of labelled images, where there are several."""
     import pandas as pd
 
-    arms = tables.needed("arms.csv")
+    arms = tables.required("arms.csv")
     if "images" not in arms or "map50" not in arms:
         return None
     numbers = pd.to_numeric(arms["images"].astype(str).replace("all", _whole(tables)),

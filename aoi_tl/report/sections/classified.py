@@ -37,8 +37,8 @@ def build(tables: RunTables) -> Section | None:
     -------
     Section
     """
-    arms, counts = tables.needed("arms.csv"), tables.needed("counts.csv")
-    confusion, seed = tables.needed("confusion.csv"), tables.seeds[0]
+    arms, counts = tables.required("arms.csv"), tables.required("counts.csv")
+    confusion, seed = tables.required("confusion.csv"), tables.seeds[0]
     shown = shown_arm(tables.arms)
     charts = [_class_bars(arms, counts), _reliability(tables)]
     maps = embed(tables.path / f"stages/{shown}-s{seed}/maps.png", 1000, quality=70)

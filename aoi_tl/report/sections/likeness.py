@@ -11,7 +11,7 @@ from aoi_tl.report.charts import PALETTE, Chart, canvas, chart, legend
 from aoi_tl.report.pictures import embed
 from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
-from aoi_tl.report.words import picked_names
+from aoi_tl.report.wording import picked_names
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,7 @@ from typing import Any
 from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import Table
-from aoi_tl.report.words import picked_names
+from aoi_tl.report.wording import picked_names
 
 _QUANTITIES = ("discrepancy", "emd", "gini", "estimated_gain")
 #: Datasets up to which a cell shows its number beside its colour.

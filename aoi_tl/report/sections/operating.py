@@ -13,7 +13,7 @@ from aoi_tl.report.charts import Chart, arm_colours, canvas, chart
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import Table
-from aoi_tl.report.words import percent
+from aoi_tl.report.wording import percent
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from typing import Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, Table
-from aoi_tl.report.words import picked_names
+from aoi_tl.report.wording import picked_names
 
 _MAIN = ("map50", "balanced_accuracy", "accuracy")
 

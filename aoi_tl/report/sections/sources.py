@@ -9,7 +9,7 @@ from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.samples import sample_pictures
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import Table, ranking_table
-from aoi_tl.report.words import gain, picked_names, sentence
+from aoi_tl.report.wording import gain, picked_names, sentence
 
 #: Cards that are shown at once; the rest waits behind a word, with smaller pictures.
 _OPEN = 12

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aoi_tl.ranking.auto import FITTED, estimate, fit_leaving_out
+from aoi_tl.ranking.expected_gain import FITTED, estimate, fit_leaving_group_out
 
 
 def measured(**values):
@@ -37,7 +37,7 @@ def test_no_estimate_without_the_measures():
 def test_rows_are_estimated_without_their_group():
     inputs = np.array([[0.0], [1.0], [0.0], [1.0], [0.0], [1.0]])
     gains = np.array([0.0, 10.0, 0.0, 10.0, 0.0, 40.0])
-    estimator, left_out = fit_leaving_out(inputs, gains, ["a", "a", "b", "b", "c", "c"])
+    estimator, left_out = fit_leaving_group_out(inputs, gains, ["a", "a", "b", "b", "c", "c"])
     assert left_out[4:] == pytest.approx([0, 10])
     assert left_out[:2] == pytest.approx([0, 25])
     assert estimator.gain([1.0]) == pytest.approx(20)

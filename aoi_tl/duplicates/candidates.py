@@ -1,7 +1,7 @@
 """How two images may lie over each other, guessed without comparing all with all.
 
 Patches and thumbnails are hashed so that like falls to like; images that share enough patches under
-one shift are a guess, and so are those whose thumbnails are alike, mirrored or turned.
+one shift are a candidate, and so are those whose thumbnails are alike, mirrored or turned.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aoi_tl.duplicates.description import Description
+from aoi_tl.duplicates.descriptor import Descriptor
 from aoi_tl.duplicates.structure import turned
 
-#: Below this correlation no guess is followed.
+#: Below this correlation no candidate is followed.
 LIKELY = 0.5
 
 _KEPT = 20  # principal directions of the patches that are hashed
@@ -31,7 +31,7 @@ _MayMeet = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
-class Guess:
+class Candidate:
     """How the second image may lie over the first: (dx, dy) in pixels halved so many times.
 
     Halved -1 times stands for two whole images brought to one size, the second turned.
@@ -45,21 +45,21 @@ class Guess:
     turn: int = 0
 
 
-def find_guesses(
-    described: Sequence[Description], across: NDArray[np.bool_] | None = None
-) -> list[Guess]:
+def find_candidates(
+    described: Sequence[Descriptor], across: NDArray[np.bool_] | None = None
+) -> list[Candidate]:
     """Find the pairs of images that are worth laying over each other.
 
     Parameters
     ----------
-    described : sequence of Description
+    described : sequence of Descriptor
         Two at least.
     across : bool array of shape (n,), optional
         Look only for pairs of a marked image with one that is not.
 
     Returns
     -------
-    list of Guess
+    list of Candidate
         Sorted by pairs; a pair may have several.
     """
     def may_meet(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -67,12 +67,12 @@ def find_guesses(
         return apart if across is None else apart & (across[one] != across[other])
 
     return sorted(
-        [*_whole_guesses(described, may_meet), *_crop_guesses(described, may_meet)],
-        key=lambda guess: (guess.first, guess.second),
+        [*_whole_candidates(described, may_meet), *_crop_candidates(described, may_meet)],
+        key=lambda candidate: (candidate.first, candidate.second),
     )
 
 
-def _whole_guesses(described: Sequence[Description], may_meet: _MayMeet) -> Iterator[Guess]:
+def _whole_candidates(described: Sequence[Descriptor], may_meet: _MayMeet) -> Iterator[Candidate]:
     thumbs = np.stack([one.thumb for one in described]).astype(np.float32)
     alive = np.flatnonzero(thumbs.any(axis=1))
     if len(alive) < 2:
@@ -97,10 +97,10 @@ def _whole_guesses(described: Sequence[Description], may_meet: _MayMeet) -> Iter
         close = (likeness > LIKELY) & (low < high % n)
         first, second = alive[low[close]], alive[high[close] % n]
         for k in _strongest(first, second, likeness[close]):
-            yield Guess(int(first[k]), int(second[k]), -1, 0, 0, turn)
+            yield Candidate(int(first[k]), int(second[k]), -1, 0, 0, turn)
 
 
-def _crop_guesses(described: Sequence[Description], may_meet: _MayMeet) -> Iterator[Guess]:
+def _crop_candidates(described: Sequence[Descriptor], may_meet: _MayMeet) -> Iterator[Candidate]:
     counts = [len(one.points) for one in described]
     if sum(counts) < 2:
         return
@@ -121,7 +121,7 @@ def _crop_guesses(described: Sequence[Description], may_meet: _MayMeet) -> Itera
             start = end
     first, second, votes, halved, dx, dy = np.concatenate(best, axis=1)
     for k in _strongest(first, second, votes.astype(np.float64)).tolist():
-        yield Guess(int(first[k]), int(second[k]), int(halved[k]), int(dx[k]), int(dy[k]))
+        yield Candidate(int(first[k]), int(second[k]), int(halved[k]), int(dx[k]), int(dy[k]))
 
 
 def _voted(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.images import MAX_IMAGE_BYTES
 from aoi_tl.duplicates.structure import decode, fine_structure, halved, unit
-from aoi_tl.files.untrusted import read_ordinary
+from aoi_tl.files.untrusted import read_regular_file
 
 #: Longer images are halved until they fit.
 LONGEST = 512
@@ -29,7 +29,7 @@ _THUMB = 64  # pixels: whole images, to be hashed
 
 
 @dataclass(frozen=True, eq=False)
-class Description:
+class Descriptor:
     """What an image is found by, and what was learnt of it on the way."""
 
     points: NDArray[np.int16]  # (k, 3): x, y in halved pixels, halvings
@@ -39,13 +39,13 @@ class Description:
     blank: bool
 
 
-def describe(path: Path, depth: int = 16) -> tuple[bytes, Description | None]:
+def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
     """Read an image: what its bytes hash to, and what it is found by, if it can be read.
 
     The depth is as of `decode`.
     """
     try:
-        content = read_ordinary(path, MAX_IMAGE_BYTES)
+        content = read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
@@ -58,7 +58,7 @@ def describe(path: Path, depth: int = 16) -> tuple[bytes, Description | None]:
         points.append(np.column_stack([where, np.full(len(where), halvings)]).astype(np.int16))
         patches.append(what)
     thumb = unit(cv2.resize(_thumbnail(grey), (16, 16), interpolation=cv2.INTER_AREA).ravel())
-    return key, Description(
+    return key, Descriptor(
         np.concatenate(points), np.concatenate(patches), thumb.astype(np.float16),
         (grey.shape[0], grey.shape[1]), bool(grey.min() == grey.max()),
     )

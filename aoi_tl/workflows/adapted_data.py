@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from aoi_tl.adaptation.balance import balance
 from aoi_tl.adaptation.few_labels import nested_subsets
+from aoi_tl.adaptation.folds import folds
 from aoi_tl.adaptation.subset import subset_to_label_space
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.yolo.read import load_dataset
@@ -83,29 +81,20 @@ class AdaptedData:
             nested_subsets(dataset, self._sizes, seed, self.parts)[size]
         ))
 
-    def folds(self, labelled: Prepared, number: int) -> tuple[Prepared, ...]:
-        """Give a dataset as often as said, each time with another part of its images held out.
+    def folds(
+        self, labelled: Prepared, number: int, parts: Mapping[Path, str]
+    ) -> tuple[Prepared, ...]:
+        """Give a dataset `number` times, each time with other training images held out.
 
-        The held-out training images are the test split of what is given. Images with boxes are
-        dealt out first, class by class, so that the parts are alike.
+        The held-out images are the test split of what is given; those of one part stay together.
         """
-        dataset = labelled.dataset
-        train = dataset.split("train").samples
-        order = np.random.default_rng(self.experiment.seeds[0]).permutation(len(train))
-        part = dict(zip(
-            sorted(order.tolist(), key=lambda i: (-len(train[i].classes), *train[i].classes[:1])),
-            itertools.cycle(range(number)), strict=False,
-        ))
-        found = []
-        for held_out in range(number):
-            samples = [replace(sample, split="test" if part[i] == held_out else "train")
-                       for i, sample in enumerate(train)]
-            whole = replace(dataset, samples=(*samples, *dataset.split("val").samples))
-            found.append(self._once(
-                f"{labelled.origin}-fold{held_out}", "before", partial(_given, whole)
-            ))
+        held_out = folds(labelled.dataset, number, self.experiment.seeds[0], parts)
+        found = tuple(
+            self._once(f"{labelled.origin}-fold{i}", "before", partial(_given, fold))
+            for i, fold in enumerate(held_out)
+        )
         self.held_out |= {prepared.origin for prepared in found}
-        return tuple(found)
+        return found
 
     @property
     def _sizes(self) -> list[int]:

@@ -129,7 +129,7 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     done.unlink(missing_ok=True)
     began = time.monotonic()
     names = data_names(stage.data)
-    model, ledger = begin(stage.start, names, stage.modules, stage.seed)
+    model, ledger = build_start(stage.start, names, stage.modules, stage.seed)
     ledger.save(ledger_file)
     if stage.modules == "stock":
         initial = Path(stage.start)
@@ -194,12 +194,14 @@ def transfer_backbone(
     """
     if modules not in MODULES:
         raise ValueError(f"expected modules to be one of {', '.join(MODULES)}, got {modules!r}")
-    model, ledger = begin(checkpoint, names, modules, seed)
+    model, ledger = build_start(checkpoint, names, modules, seed)
     save_checkpoint(model, Path(out))
     return ledger
 
 
-def begin(start: Path | str, names: Sequence[str], modules: str, seed: int) -> tuple[Any, Ledger]:
+def build_start(
+    start: Path | str, names: Sequence[str], modules: str, seed: int
+) -> tuple[Any, Ledger]:
     """Build the model a stage begins with.
 
     Parameters

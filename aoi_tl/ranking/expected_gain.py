@@ -58,7 +58,7 @@ def fit(inputs: NDArray[np.float64], gains: NDArray[np.float64]) -> tuple[float,
     return tuple(np.linalg.lstsq(table, gains, rcond=None)[0].tolist())
 
 
-def fit_leaving_out(
+def fit_leaving_group_out(
     inputs: NDArray[np.float64], gains: NDArray[np.float64], groups: Sequence[str]
 ) -> tuple[Estimator, NDArray[np.float64]]:
     """Fit an estimator, and estimate each row by one that was fitted without the row's group.

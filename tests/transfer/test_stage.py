@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from aoi_tl.errors import CheckpointError, ExperimentError
-from aoi_tl.transfer.chain import Stage, begin, train_stage, transfer_backbone
 from aoi_tl.transfer.detector import backbone_length, load_checkpoint, new_model, save_checkpoint
+from aoi_tl.transfer.stage import Stage, build_start, train_stage, transfer_backbone
 
 from .conftest import FAMILIES, perturb
 
@@ -94,7 +94,7 @@ def test_the_stock_ledger_is_what_ultralytics_loads(
     family: str, names: tuple[str, ...], checkpoint_of: Callable[[str], Path]
 ) -> None:
     old = load_checkpoint(checkpoint_of(family)).state_dict()
-    _, ledger = begin(checkpoint_of(family), names, "stock", seed=3)
+    _, ledger = build_start(checkpoint_of(family), names, "stock", seed=3)
     begun = as_ultralytics_begins(checkpoint_of(family), names)
     assert [(r.tensor, r.shape) for r in ledger.records] == [
         (name, tuple(value.shape)) for name, value in begun.items()
@@ -115,7 +115,7 @@ def test_the_stock_ledger_is_what_ultralytics_loads(
 def test_new_tensors_come_from_the_seed_alone(checkpoint_of: Callable[[str], Path]) -> None:
     path = checkpoint_of("yolov8n.yaml")
     before = torch.get_rng_state()
-    states = [begin(path, TARGET, "all", seed)[0].state_dict() for seed in (3, 3, 4)]
+    states = [build_start(path, TARGET, "all", seed)[0].state_dict() for seed in (3, 3, 4)]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
@@ -123,16 +123,16 @@ def test_new_tensors_come_from_the_seed_alone(checkpoint_of: Callable[[str], Pat
 
 def test_from_scratch_takes_nothing(checkpoint_of: Callable[[str], Path]) -> None:
     path = checkpoint_of("yolov8n.yaml")
-    ledger = begin(path, TARGET, "none", seed=0)[1]
+    ledger = build_start(path, TARGET, "none", seed=0)[1]
     assert ledger.counts == {"copied": 0, "rows copied": 0, "initialised": len(ledger.records)}
-    again, same = begin("yolov8n.yaml", TARGET, "backbone", seed=0)  # nothing to hand on
+    again, same = build_start("yolov8n.yaml", TARGET, "backbone", seed=0)  # nothing to hand on
     assert same.counts == ledger.counts
     assert tuple(again.names.values()) == TARGET
 
 
 def test_what_cannot_begin_says_so(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"leave the arm `stock` out"):
-        begin("yolov8n.yaml", TARGET, "stock", seed=0)
+        build_start("yolov8n.yaml", TARGET, "stock", seed=0)
     with pytest.raises(ExperimentError, match=r"one of none, backbone, .*stock, got 'spine'"):
         train_stage(Stage("yolov8n.yaml", tiny, tmp_path / "s", modules="spine"))
     with pytest.raises(ValueError, match="got 'stock'"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 COLOURS = {"pass": (0, 114, 178), "reject": (213, 94, 0)}
 
 
-def marked_image(
+def verdict_image(
     pixels: NDArray[Any], verdict: str, boxes: Sequence[tuple[str, Sequence[float]]]
 ) -> bytes:
     """Draw boxes with their labels into an image, and the verdict above it.

@@ -17,7 +17,7 @@ from aoi_tl.experiment.detection import (
 )
 from aoi_tl.files.run_folder import folder_name
 from aoi_tl.ranking.ranking import Ranking
-from aoi_tl.workflows.adapted import AdaptedData, Prepared
+from aoi_tl.workflows.adapted_data import AdaptedData, Prepared
 from aoi_tl.workflows.chain import Chain
 
 if TYPE_CHECKING:
