@@ -136,7 +136,8 @@ class DatasetReader:
         self.name = dataset_name(self.path)
         self.aliases = aliases
         self._content = read_yaml_map(self.path)
-        self._given_depth = read_depth(self._content, self.path) if depth is None else depth
+        self._written_depth = read_depth(self._content, self.path)
+        self._given_depth = self._written_depth if depth is None else depth
         self.depth = Depth(self._given_depth or 16)
         self._notes: list[str] = []
         self.given = read_names(self._content, self.path, self._notes)
@@ -271,8 +272,8 @@ class DatasetReader:
 
     def _find_depth(self) -> Depth:
         stored = b"".join(self._looked[split] for split in self._images)
-        if max(stored, default=0) <= 8:
-            return self.depth
+        if max(stored, default=0) <= 8:  # of such images, a depth is remembered at most
+            return Depth(self._written_depth or 16)
         deep = np.flatnonzero(np.frombuffer(stored, np.uint8) > 8)
         every = FileList.joined(self._images.values())
         looked_at = [every[place] for place in spread(deep.tolist())]
