@@ -78,7 +78,7 @@ def main() -> None:
         for number in endings:
             signal.signal(number, signal.SIG_IGN)
         [number] = stopped.args
-        typer.echo(f"aoi-tl: {endings[number]}; a run goes on with --resume", err=True)
+        typer.echo(f"aoi-tl: {endings[number]}; a run continues with --resume", err=True)
         sys.exit(128 + number)
 
 
@@ -551,7 +551,7 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     _say_notes(outcome.folder)
     for note in filter(None, outcome.arms["notes"]):
         typer.echo(f"note: {note}", err=True)
-    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+    typer.echo(f"The run is in {outcome.folder}; open {outcome.folder / 'report.html'}")
     return {
         "scores": scores,
         "arms": json.loads(outcome.arms.to_json(orient="records")),
@@ -572,7 +572,7 @@ def _show_classification(outcome: ClassificationOutcome, json_file: Path | None)
         "arms": json.loads(outcome.arms.to_json(orient="records")),
         "summary": json.loads(outcome.summary.to_json(orient="records")),
     })
-    typer.echo(f"The run lies in {outcome.folder}; open {outcome.folder / 'report.html'}")
+    typer.echo(f"The run is in {outcome.folder}; open {outcome.folder / 'report.html'}")
 
 
 def _echo_all(lines: Sequence[str]) -> None:

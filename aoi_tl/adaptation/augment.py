@@ -1,4 +1,4 @@
-"""Augmentation: a new sample from an old one, its boxes moved along."""
+"""Augmentation: a new sample from an existing one, with its boxes transformed alike."""
 
 from __future__ import annotations
 

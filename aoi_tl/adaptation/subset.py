@@ -1,4 +1,4 @@
-"""A source reduced to the classes that its target has."""
+"""Reducing a source to the classes of its target."""
 
 from __future__ import annotations
 

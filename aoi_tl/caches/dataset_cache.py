@@ -1,8 +1,8 @@
 """Cache of dataset summaries: computed once, reused while no file changed.
 
-What a dataset was read from is a set of places: its YAML, its lists, and the folders of its images
-and labels. Their state is the name, size and time stamps of every file in them. While it is the
-same, nothing is read again; where it is another, everything is, and the contents decide.
+A dataset is read from several places: its YAML, its lists, and its image and label folders.
+Their state is the name, size and time stamps of every file in them. If the state is unchanged, the
+cached summary is used. Otherwise the dataset is read again.
 """
 
 from __future__ import annotations

@@ -53,6 +53,24 @@ VIEWS = (
     *(View(turns, mirror) for mirror in (False, True) for turns in range(4)),
     View(brightness=0.8), View(brightness=1.25),
 )
+#: Training images above which every image is seen as it is alone: changes teach little then.
+MOST_VIEWED = 200
+
+
+def choose_views(pixels: Pixels) -> tuple[View, ...]:
+    """Choose what is made of every training image of a probe.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        The training images.
+
+    Returns
+    -------
+    tuple of View
+        `VIEWS` for up to `MOST_VIEWED` images, `AS_IT_IS` for more.
+    """
+    return AS_IT_IS if len(pixels) > MOST_VIEWED else VIEWS
 
 
 def compute_features(

@@ -302,7 +302,7 @@ def check_files(images: ImageSet) -> ImageSet:
         path, fault = faults[0]
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DataError(
-            f"expected whole images in {images.name}, got {fault} at {path}{more}; replace the "
+            f"expected complete images in {images.name}, got {fault} at {path}{more}; replace the "
             "file or delete it"
         )
     return images

@@ -1,4 +1,4 @@
-"""Faults of a dataset on disk: found, counted and named; nothing is refused."""
+"""Faults of a dataset on disk: found, named and counted, without stopping at the first."""
 
 from __future__ import annotations
 

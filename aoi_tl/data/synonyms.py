@@ -1,4 +1,4 @@
-"""Proposing aliases: class names of two datasets that mean the same."""
+"""Proposing aliases: class names of two datasets that probably mean the same defect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image is found by: patches around its strongest points, and a thumbnail of the whole."""
+"""Image descriptors: patches around the strongest points, and a thumbnail of the full image."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Images that show the same thing: equal files, other exposures, and crops that overlap.
 
-Found without comparing all with all. Each image is flattened to its fine structure, which neither
-exposure nor light falloff nor grinding marks reach; patches around its strongest points, and one
-thumbnail of the whole, are hashed so that like falls to like; images that share enough patches
-under one shift are laid over each other, and what counts is how well they correlate there, beyond
-what any two images of their folder have in common (a fixture, a printed layout).
+Not all pairs are compared. Each image is reduced to its fine structure, which exposure, light
+falloff and grinding marks do not affect. Patches around its strongest points and a thumbnail are
+hashed so that similar ones share a bucket. Images that share enough patches under one shift are
+aligned, and their correlation is measured. It counts only beyond what any two images of the folder
+have in common, such as a fixture or a printed layout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fine structure of an image: what neither exposure nor light nor machining marks reach."""
+"""The fine structure of an image, which exposure, light and machining marks do not affect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precision and recall of every class, with intervals over test images and draws."""
+"""Precision and recall per class, with intervals over test images and training draws."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aoi_tl.evaluation.bootstrap import Interval
 
 @dataclass(frozen=True, eq=False)
 class ClassIntervals:
-    """What a classifier is worth, class by class and as a whole.
+    """Scores of a classifier per class and overall, with intervals.
 
     Attributes
     ----------
     precision, recall : mapping of class to Interval
         NaN where a class was never given, or has no test image.
     accuracy, balanced_accuracy, above_majority : Interval
-        Over all classes; the last is the accuracy less that of always saying the commonest class.
+        Overall; the last is the accuracy minus that of always predicting the largest class.
     """
 
     precision: Mapping[str, Interval]
@@ -38,19 +38,19 @@ def bootstrap_classes(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ClassIntervals:
-    """Resample test images and draws.
+    """Bootstrap per-class and overall scores over test images and draws.
 
     Parameters
     ----------
     labels : ndarray of int, shape (n,)
         The true classes.
     predicted : ndarray of int, shape (draws, n)
-        What each draw's classifier gave.
+        The classes predicted by each draw's classifier.
     classes : sequence of str
         Class names.
     groups : sequence of str, optional
-        What every image shows; images of one group are drawn together, since they are alike.
-        Without it every image stands for itself.
+        The group of every image; images of one group are similar and are drawn together.
+        Without it every image is its own group.
     samples : int
         Bootstrap samples.
     confidence : float
@@ -79,6 +79,71 @@ def bootstrap_classes(
     >>> round(found.recall["fine"].value, 3), found.precision["torn"].value
     (0.667, 0.5)
     """
+    as_it_is, resampled = _resample(labels, predicted, classes, groups, samples, seed)
+    found, n = _intervals(as_it_is, resampled, confidence), len(classes)
+    return ClassIntervals(
+        dict(zip(classes, found[:n], strict=True)),
+        dict(zip(classes, found[n : 2 * n], strict=True)), *found[2 * n :],
+    )
+
+
+def bootstrap_difference(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    baseline: np.ndarray,
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Hold two classifiers against each other on the same test images and draws.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+        The true classes.
+    predicted, baseline : ndarray of int, shape (draws, n)
+        What each draw's classifier gave; a row of both stands for the same draw.
+    classes, groups, samples, confidence, seed
+        As for `bootstrap_classes`.
+
+    Returns
+    -------
+    dict
+        The difference, ``predicted`` less ``baseline``, of ``accuracy`` and ``balanced_accuracy``.
+        Every sample takes the same images and draws for both.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit.
+
+    Examples
+    --------
+    >>> labels, given = np.array([0, 0, 0, 1]), np.array([[0, 0, 1, 1]])
+    >>> found = bootstrap_difference(labels, given, given * 0, ["fine", "torn"])
+    >>> found["accuracy"].value, round(found["balanced_accuracy"].value, 3)
+    (0.0, 0.333)
+    """
+    if np.shape(predicted) != np.shape(baseline):
+        raise ValueError(
+            f"expected predictions of the same draws and images, got {np.shape(predicted)} and "
+            f"{np.shape(baseline)}"
+        )
+    # The same seed and shapes: the same samples of both.
+    first, others = (_resample(labels, given, classes, groups, samples, seed)
+                     for given in (predicted, baseline))
+    found = _intervals(first[0] - others[0], first[1] - others[1], confidence)
+    n = len(classes)
+    return {"accuracy": found[2 * n], "balanced_accuracy": found[2 * n + 1]}
+
+
+def _resample(
+    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str],
+    groups: Sequence[str] | None, samples: int, seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores as they are, of shape (scores,), and of every sample, of shape (samples, scores)."""
     truth, given = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
     if given.ndim != 2 or truth.shape != given.shape[1:] or not given.size:
         raise ValueError(
@@ -98,17 +163,18 @@ def bootstrap_classes(
     times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
     chosen = generator.integers(draws, size=(samples, draws))
     by_draw = np.einsum("sg,dgij->sdij", times, counts)
-    resampled = np.array(
+    return _scores(counts.sum(axis=1)), np.array(
         [_scores(found[some]) for found, some in zip(by_draw, chosen, strict=True)]
     )
-    as_it_is, tail = _scores(counts.sum(axis=1)), (1 - confidence) / 2
+
+
+def _intervals(
+    as_it_is: np.ndarray, resampled: np.ndarray, confidence: float
+) -> list[Interval]:
+    tail = (1 - confidence) / 2
     low, high = _quantiles(resampled, tail), _quantiles(resampled, 1 - tail)
-    found = [Interval(float(value), float(below), float(above))
-             for value, below, above in zip(as_it_is, low, high, strict=True)]
-    return ClassIntervals(
-        dict(zip(classes, found[:n], strict=True)),
-        dict(zip(classes, found[n : 2 * n], strict=True)), *found[2 * n :],
-    )
+    return [Interval(float(value), float(below), float(above))
+            for value, below, above in zip(as_it_is, low, high, strict=True)]
 
 
 def _scores(confusions: np.ndarray) -> np.ndarray:
@@ -126,7 +192,7 @@ def _scores(confusions: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is there; NaN where nothing is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     there = ~np.isnan(values)
     total = np.where(there, values, 0).sum(axis=axis)
     found: np.ndarray = np.divide(total, there.sum(axis=axis), out=np.full(total.shape, np.nan),
@@ -135,7 +201,7 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _quantiles(values: np.ndarray, share: float) -> np.ndarray:
-    """Quantile of every column over the samples that have it; NaN where none has."""
+    """Quantile of every column over its values that are not NaN; NaN if there are none."""
     return np.array([
         np.quantile(column[~np.isnan(column)], share) if (~np.isnan(column)).any() else np.nan
         for column in values.T

@@ -1,4 +1,4 @@
-"""The settings that every experiment has, the common part of detection and classification."""
+"""The settings common to detection and classification experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One benchmark of the ranking: targets, a shelf of sources, and how many images are labelled."""
+"""Benchmark files: targets, a shelf of sources, and the numbers of labelled images."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -18,8 +18,9 @@ DEFAULT_ARMS = {
     "two-stage": (*FROZEN, "pretraining-only", "fine-tuning-only", "two-stage"),
 }
 #: Begun by a probe, or ended by one.
-PROBED = ("lp-ft", "probe+source")
-ARMS = {method: (*arms, *PROBED) for method, arms in DEFAULT_ARMS.items()}
+PROBED = {"cdg": ("lp-ft", "probe+source", "probe+multi-task", "probe+cdg"),
+          "two-stage": ("lp-ft", "probe+source")}
+ARMS = {method: (*arms, *PROBED[method]) for method, arms in DEFAULT_ARMS.items()}
 CHANGES = ("noise", "blur", "brightness", "contrast", "jpeg", "rotation", "fgsm", "pgd")
 
 
@@ -157,6 +158,8 @@ class ClassificationExperiment(BaseExperiment):
     >>> experiment.arms, experiment.train.blocks.source
     (('nearest-mean', 'probe', 'patch-probe', 'plain', 'pretrained', 'multi-task', 'cdg'), 50)
     """
+
+    command: ClassVar[str] = "classify"
 
     method: Literal["cdg", "two-stage"]
     """Cross-domain generalisation, or two-stage transfer."""

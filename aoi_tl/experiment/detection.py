@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -228,6 +228,8 @@ class Experiment(BaseExperiment):
     (50, 'stock')
     """
 
+    command: ClassVar[str] = "run"
+
     target: str
     """The ``data.yaml`` that is learned for; needs ``train``, ``val`` and ``test``."""
     sources: Annotated[tuple[Source, ...], BeforeValidator(as_tuple)] = Field(
@@ -324,7 +326,7 @@ def locate(
     Returns
     -------
     Experiment
-        With absolute paths; the target is passed over where it is repeated among the sources.
+        With absolute paths; the target is skipped where it is repeated among the sources.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Settings files: YAML in, a frozen and validated object out.
 
-A fault in a file is reported with its line, what was expected, what came, and the nearest
-thing that would have been right.
+A fault in a file is reported with its line, the expected value, the given value, and the nearest
+valid name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
@@ -46,6 +46,9 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 class SettingsFile(Settings):
     """A whole file of settings, which knows the lines it came from."""
 
+    #: The command that reads such a file. A file may hold a part for each of several commands.
+    command: ClassVar[str] = ""
+
     _path: Path | None = PrivateAttr(default=None)
     _lines: dict[Keys, int] = PrivateAttr(default_factory=dict)
 
@@ -64,6 +67,9 @@ class SettingsFile(Settings):
         return _where(self._path, self._lines, keys)
 
 
+#: Commands that have a part in a file for several.
+PARTS = ("run", "classify")
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 AnyFile = TypeVar("AnyFile", bound=SettingsFile)
 
@@ -78,7 +84,8 @@ def read_settings(
     Parameters
     ----------
     path : str or Path
-        The YAML file.
+        The YAML file. Where it has no keys but the names of commands, ``run`` and ``classify``, the
+        part of the schema's command is read.
     schema : type
         The subclass of ``SettingsFile`` to read it as.
     overrides : sequence of str
@@ -96,9 +103,29 @@ def read_settings(
     """
     path = Path(path)
     settings, lines = _read_yaml(path)
+    if settings and set(settings) <= set(PARTS):
+        settings, lines = _take_part(settings, lines, schema.command, path)
     for override in overrides:
         apply_override(settings, override)
     return validate(settings, schema, path, lines)
+
+
+def _take_part(
+    settings: dict[str, Any], lines: Mapping[Keys, int], command: str, path: Path
+) -> tuple[dict[str, Any], dict[Keys, int]]:
+    """Take the part of one command out of a file for several; lines stay those of the file."""
+    part = settings.get(command)
+    if not isinstance(part, dict):
+        raise ExperimentError(
+            f"{path}: expected a part {command!r} with further keys, got "
+            f"{', '.join(settings) if command not in settings else _kind(part)}; add it, or name "
+            "the file for that command"
+            if command else
+            f"{path}: expected settings, got the parts {', '.join(settings)} of an experiment; "
+            "name another file"
+        )
+    return part, {keys[1:]: line for keys, line in lines.items()
+                  if keys[:1] == (command,) and len(keys) > 1}
 
 
 def validate(

@@ -1,4 +1,4 @@
-"""Other tools' annotations in and out."""
+"""Import and export of other tools' annotation formats."""
 
 from __future__ import annotations
 

@@ -44,12 +44,12 @@ class BoxShapes:
 
 
 def box_shapes(samples: Sequence[Sample]) -> BoxShapes:
-    """Take the shapes of the boxes of labelled images; images without a box are passed over.
+    """Take the shapes of the boxes of labelled images; images without a box are skipped.
 
     Parameters
     ----------
     samples : sequence of Sample
-        An image whose header cannot be read is passed over too.
+        An image whose header cannot be read is skipped too.
 
     Returns
     -------

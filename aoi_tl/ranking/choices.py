@@ -1,4 +1,4 @@
-"""All that can be done for a target: learn from one source, from a set, from all, or from none."""
+"""The choices for a target: learn from one source, from a set, from all, or from none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all scores of one comparison share: number of clusters, signatures, sampled images."""
+"""The common basis of all scores of a comparison: clusters, signatures, sampled images."""
 
 from __future__ import annotations
 

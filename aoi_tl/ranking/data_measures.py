@@ -1,4 +1,4 @@
-"""Measures of data alone: classes, counts, colours, shapes of boxes."""
+"""Measures computed from the data alone: classes, counts, colours, shapes of boxes."""
 
 from __future__ import annotations
 

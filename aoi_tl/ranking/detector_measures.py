@@ -1,4 +1,4 @@
-"""Measures by the source's detector on the target's labelled images."""
+"""Measures computed by running the source's detector on the target's labelled images."""
 
 from __future__ import annotations
 

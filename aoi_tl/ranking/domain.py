@@ -1,4 +1,4 @@
-"""A dataset as a measure sees it: classes, colours, labelled images, a kept detector."""
+"""Domains: the classes, colours, labelled images and kept detector of a target or source."""
 
 from __future__ import annotations
 

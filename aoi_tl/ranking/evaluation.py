@@ -1,4 +1,4 @@
-"""How well an order of sources foretold what training then showed, target by target."""
+"""Evaluating a ranking: how well its order predicted the gains measured by training."""
 
 from __future__ import annotations
 

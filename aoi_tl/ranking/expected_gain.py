@@ -1,4 +1,4 @@
-"""How many points of mAP50 a source is expected to bring over plain fine-tuning."""
+"""The expected gain of a source over plain fine-tuning, in points of mAP50."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explaining a source's rank in one plain sentence."""
+"""Explaining a source's rank in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rank the sources of an index of thousands of datasets, and add datasets to it."""
+"""Ranking the sources of a signature index, and adding datasets to it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def score_index(
     Parameters
     ----------
     target : Dataset or Summary
-        What a detector is wanted for; its test split is not opened, and it is passed over where
+        What a detector is wanted for; its test split is not opened, and it is skipped where
         the index holds it.
     file : str or Path
         The index, from `index_datasets`.

@@ -1,4 +1,4 @@
-"""One measure of a source for a target: value, direction, interval, cost, or why there is none."""
+"""One measure of a source for a target: value, direction, interval and cost, or why undefined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All measures by name, and which of them a method looks at."""
+"""All measures by name, and the measures that each method uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published score of one source: EMD, Gini over the shared classes, discrepancy."""
+"""The published score of a source: EMD, Gini over the shared classes, discrepancy."""
 
 from __future__ import annotations
 

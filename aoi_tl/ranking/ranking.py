@@ -1,4 +1,4 @@
-"""The sources in rank order for one target: what ``scores.json`` holds."""
+"""The ranked sources of one target: the content of ``scores.json``."""
 
 from __future__ import annotations
 

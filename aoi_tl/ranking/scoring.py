@@ -1,4 +1,4 @@
-"""Rank sources against a target: signatures, measures, order, pick."""
+"""Ranking sources for a target: signatures, measures, order, selection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def score_sources(
     """Rank sources for a target, and pick one.
 
     The target is seen with its train and val splits, the sources with all of theirs. A source
-    that is the target itself, or comes twice, is passed over.
+    that is the target itself, or comes twice, is skipped.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def score_matrix(
     Parameters
     ----------
     datasets : sequence of Dataset or Summary
-        At least two; one that comes twice is passed over.
+        At least two; one that comes twice is skipped.
     n_clusters, method, solver, sample, progress, cache, detectors, weights
         As for `score_sources`; the number of clusters is the same for all.
 

@@ -1,4 +1,4 @@
-"""Selecting a source: the order of the scores, and the pick among the closest."""
+"""Selecting a source: the order by score, and the choice among the closest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark of the ranking found: tables, and for each measure a plot of all pairs."""
+"""The report of a ranking benchmark: tables, and a plot of all pairs for each measure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMS = {
 
 
 def agreement_table(found: pandas.DataFrame) -> Table:
-    """Show how well each measure foretold the gains.
+    """Show how well each measure predicted the gains.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def choices_table(pairs: pandas.DataFrame, chosen: Mapping[str, tuple[str, float
     pairs : DataFrame
         As `aoi_tl.ranking.evaluation.agreement` takes it.
     chosen : mapping of str to (str, float)
-        As `aoi_tl.ranking.evaluation.chosen` gives it.
+        As `aoi_tl.ranking.evaluation.choices_made` gives it.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def benchmark_page(
 
 
 def draw_gains(pairs: pandas.DataFrame, measure: str, direction: str) -> str:
-    """Draw the gain of every pair against what a measure said of it, a colour for each target.
+    """Draw the gain of every pair against a measure's value, one colour per target.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def draw_gains(pairs: pandas.DataFrame, measure: str, direction: str) -> str:
     measure : str
         The column that is drawn along the x axis.
     direction : {"higher", "lower"}
-        Which values speak for a source.
+        Which values favour a source.
 
     Returns
     -------

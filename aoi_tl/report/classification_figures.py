@@ -98,7 +98,7 @@ def draw_samples(
     images: Sequence[np.ndarray], labels: Sequence[str], predicted: Sequence[str],
     chances: Sequence[float],
 ) -> bytes:
-    """Draw a grid of test images with what they are and what they were taken for.
+    """Draw a grid of test images with their true and predicted classes.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def draw_samples(
 
 
 def draw_maps(images: np.ndarray, maps: np.ndarray, labels: Sequence[str]) -> bytes:
-    """Draw what speaks for an image's own class over the image.
+    """Draw attribution maps of each image's own class over the image.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
     classes : sequence of str
         Their names.
     title : str
-        Whose it is.
+        The title of the figure.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def write_figures(tables: RunTables) -> None:
 
 
 def shown_arm(arms: Sequence[str]) -> str:
-    """Give the arm that is looked at closely: the one that the method is about."""
+    """Give the arm that the detailed figures show: the main arm of the method."""
     return next((arm for arm in ("cdg", "two-stage") if arm in arms), arms[-1])
 
 
@@ -257,7 +257,7 @@ def confusion_matrix(table: pandas.DataFrame, arm: str) -> tuple[np.ndarray, lis
 
 
 def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
-    """Choose test images to show: as many wrong as right ones, of every class in turn.
+    """Choose test images to show: equally many wrong and right ones, of every class in turn.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that holds everything it shows."""
+"""The page of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_page(folder: Path) -> Path:
     Returns
     -------
     Path
-        The page. The figures of a run lie beside it as PNG files.
+        The page. The figures of a run are beside it as PNG files.
 
     Raises
     ------

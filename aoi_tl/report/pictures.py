@@ -1,4 +1,4 @@
-"""Images scaled down and embedded as WebP, with their boxes beside them as numbers."""
+"""Embedded images: scaled down, encoded as WebP, with their boxes as numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        """What it shows, in words."""
+        """The text alternative of the picture."""
         if not self.boxes:
             return f"{self.name}, no box"
         labels = [box.label for box in self.boxes]
@@ -73,12 +73,12 @@ def embed(
     Parameters
     ----------
     file : Path
-        Any image that datasets may hold.
+        Any image format that datasets may use.
     side : int
         Pixels of the longer side, at most.
     boxes : sequence of Box
     name : str
-        What it is called; the file's name unless given.
+        Its name; the file's name unless given.
     quality : int
         Of the WebP, 1..100.
     depth : int

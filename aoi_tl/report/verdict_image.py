@@ -1,4 +1,4 @@
-"""An inspected image as a picture: the boxes that reject it, and the verdict as its frame."""
+"""The picture of an inspected image: rejecting boxes, and the verdict as its frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-#: Frames and boxes; told apart by the word as well, never by colour alone.
+#: Colours of frames and boxes; the verdict is also written, so colour is not the only cue.
 COLOURS = {"pass": (0, 114, 178), "reject": (213, 94, 0)}
 
 

@@ -1,4 +1,4 @@
-"""The ``data.yaml`` of a stage, with its names as Ultralytics reads them, blanks included."""
+"""Reading the ``data.yaml`` of a stage: class names exactly as Ultralytics reads them."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def check_given(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise CheckpointError(
-            f"expected classes that stay apart under the aliases, got two of {checkpoint} that "
+            f"expected classes that stay distinct under the aliases, got two of {checkpoint} that "
             f"become {twice!r}; leave out 'checkpoint', so that the source is trained again"
         )
     if not start.is_file():

@@ -1,4 +1,4 @@
-"""Running a detector: one image in, its boxes out, the same for every file format."""
+"""Running a detector on single images, with one interface for all file formats."""
 
 from __future__ import annotations
 

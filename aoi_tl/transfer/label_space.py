@@ -1,4 +1,4 @@
-"""A detector in another label space: the classes of the same name, and no others."""
+"""Converting a detector to another label space; classes are matched by name."""
 
 from __future__ import annotations
 

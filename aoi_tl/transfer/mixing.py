@@ -1,6 +1,6 @@
 """Mixing datasets into one training: joint label space, repeated images, annotated classes.
 
-The mix is a plain Ultralytics dataset: plain Ultralytics trains on it, without the masks.
+The mix is a plain Ultralytics dataset. Plain Ultralytics trains on it without the masks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenVINO set up: no usage data is sent, and no number is rounded to 16 bits."""
+"""OpenVINO set up without telemetry and in 32-bit precision."""
 
 from __future__ import annotations
 

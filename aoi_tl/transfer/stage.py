@@ -1,9 +1,9 @@
 """One stage of the chain: copy tensors from a checkpoint, train, give a checkpoint.
 
-A stage begins from ``initial.pt``, a plain Ultralytics checkpoint with the class names of the
-stage's data, whose tensors are partly the former checkpoint's and partly new. Plain Ultralytics
-training takes over every tensor of such a file, so that each of its arguments, several GPUs and
-resuming work as they always do.
+A stage starts from ``initial.pt``, a plain Ultralytics checkpoint with the class names of the
+stage's data. Its tensors are partly copied from the previous checkpoint and partly new. Plain
+Ultralytics training loads every tensor of this file, so all arguments, multi-GPU training and
+resuming work as usual.
 """
 
 from __future__ import annotations

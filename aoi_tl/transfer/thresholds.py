@@ -1,4 +1,4 @@
-"""The thresholds of a detector: beside its checkpoint, and inside an exported file."""
+"""The thresholds of a detector, stored beside its checkpoint and inside exported files."""
 
 from __future__ import annotations
 

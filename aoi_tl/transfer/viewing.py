@@ -1,4 +1,4 @@
-"""What a detector finds in labelled images without training: boxes and region features."""
+"""Boxes and region features of a detector on labelled images, without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data that the arms learn from, each made once and kept in the run folder."""
+"""The adapted data that the arms train on, each made once and kept in the run folder."""
 
 from __future__ import annotations
 

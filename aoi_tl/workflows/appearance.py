@@ -1,8 +1,8 @@
-"""What the datasets of a comparison look like: pictures and tables of a run, for its page.
+"""The appearance of the datasets of a comparison: pictures and tables for the run's page.
 
-They are kept in the run folder, so that a page is made again without the data: ``signatures.csv``,
-``flows.csv``, ``boxes.csv``, ``images.csv``, ``labels.csv`` and pictures as WebP, all under
-``appearance/``. A target is seen with its train and val splits alone.
+They are kept in the run folder under ``appearance/``, so that the page can be made again without
+the data: ``signatures.csv``, ``flows.csv``, ``boxes.csv``, ``images.csv``, ``labels.csv`` and
+pictures as WebP. Of a target only the train and val splits are used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The arms of a run: every chain with every seed, evaluated once on the target's test split.
 
-An arm with one seed is a task of its own, done wherever the engine finds room. It writes into its
-own stage folders alone; the tables are put together here, in one order whichever ended first.
+Each arm and seed is one task of the engine. A task writes into its own stage folders only. The
+tables are assembled here, in an order that does not depend on which task ends first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The arm ``auto``: choose how to train by the target's labelled images, never by its test split.
+"""The arm ``auto``: choosing how to train on the target's labelled images, never on its test split.
 
-Where labelled images are enough, the candidates are compared by cross-validation. Where they are
-few, the arm that was best on other targets is taken, unless the source detector finds nothing of
-the target's defects.
+With enough labelled images, the candidates are compared by cross-validation. With few, ``auto``
+takes the arm that was best on other targets, unless the source detector finds none of the target's
+defects.
 """
 
 from __future__ import annotations

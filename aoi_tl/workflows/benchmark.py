@@ -1,4 +1,4 @@
-"""Does the order of the sources pay on a user's own shelf? Every measure against the trainings."""
+"""Benchmarking the ranking on a user's shelf: every measure against the trained results."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def experiments_of(bench: Benchmark, data_root: str | Path | None = None) -> lis
         if not found:
             raise ExperimentError(
                 f"{bench.where('target', index)}: expected dataset files matching {pattern}, got "
-                "none; mend the pattern, or point --data-root to the data"
+                "none; correct the pattern, or point --data-root to the data"
             )
         targets += found
     shared = bench.model_dump(include={

@@ -1,4 +1,4 @@
-"""One arm as a chain of trainings, and the work of doing it with one seed."""
+"""One arm as a chain of trainings, and one chain with one seed as a unit of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chains of the arms: initial weights and training data for each arm, source and seed."""
+"""Planning the chains of the arms: initial weights and training data per arm and source."""
 
 from __future__ import annotations
 

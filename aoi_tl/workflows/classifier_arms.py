@@ -12,7 +12,7 @@ import numpy as np
 
 from aoi_tl.classification import cdg, two_stage
 from aoi_tl.classification.batches import Augmentation, BatchStream, Pixels
-from aoi_tl.classification.features import compute_features
+from aoi_tl.classification.features import choose_views, compute_features
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import class_weights, oversampled_counts
 from aoi_tl.classification.probe import Probe, fit_probe
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 STEPS_OF = {
     ("cdg", "lp-ft"): "plain", ("two-stage", "lp-ft"): "fine-tuning-only",
     ("cdg", "probe+source"): "source", ("two-stage", "probe+source"): "pretraining-only",
+    ("cdg", "probe+multi-task"): "multi-task", ("cdg", "probe+cdg"): "cdg",
 }
 #: The learning rate of ``lp-ft``, as a share of the other arms'.
 AFTER_PROBE = 0.1
@@ -184,7 +185,8 @@ def train_arm(
     # An arm that never saw the target has no business with the target's statistics.
     if settings.statistics == "target" and set(steps) != {"source"}:
         recalibrate(classifier, streams["target"])
-    if arm == "probe+source":
+    is_probed = arm.startswith("probe+")
+    if is_probed:
         classifier = probe_classifier(encoder, _fit_probe(encoder, draw))
     chances = predict(classifier, draw.target_test)
     run.write_table(f"{stage}/losses.csv", pd.DataFrame(
@@ -197,14 +199,14 @@ def train_arm(
         ]))
     keep_tested(run, experiment, draw, arm, Tested(
         classifier, encoder, chances, steps, started, history.waiting_share,
-        [] if arm == "probe+source" else list(draw.source.classes),
+        [] if is_probed else list(draw.source.classes),
     ), progress)
     checkpoint.unlink(missing_ok=True)
 
 
 def _fit_probe(encoder: Encoder, draw: Draw) -> Probe:
     """Fit a probe on the target's training images, as an encoder sees them now."""
-    features = compute_features(encoder.module, draw.target_train)
+    features = compute_features(encoder.module, draw.target_train, choose_views(draw.target_train))
     return fit_probe(features, draw.target_train.labels, len(draw.target.classes), draw.seed)
 
 

@@ -1,4 +1,4 @@
-"""Classification with little data: CDG for lithium surfaces, two-stage transfer for SEM images."""
+"""Classification with few labels: CDG for lithium surfaces, two-stage transfer for SEM images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two domains of a classification run: read, checked, and sampled for each seed."""
+"""The two domains of a classification run: reading, checking, and drawing images per seed."""
 
 from __future__ import annotations
 

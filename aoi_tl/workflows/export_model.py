@@ -1,4 +1,4 @@
-"""Exporting the best detector of a run, chosen by held-out images."""
+"""Exporting the best detector of a run, selected on held-out images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inspecting images with a detector and its thresholds: a verdict for each."""
+"""Inspecting images with a detector and its thresholds: one verdict per image."""
 
 from __future__ import annotations
 

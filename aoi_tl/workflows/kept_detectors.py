@@ -1,4 +1,4 @@
-"""The kept detectors of a shelf's sources, which a ranking may look through."""
+"""Finding the kept detectors of a shelf's sources for measures that run them."""
 
 from __future__ import annotations
 

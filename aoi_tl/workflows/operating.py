@@ -1,4 +1,4 @@
-"""Thresholds for each arm: chosen on labelled images, fixed, then applied to the test images."""
+"""Thresholds of each arm: chosen on labelled images, then applied unchanged to the test images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which labelled images show the same part, and so must not be torn apart."""
+"""Grouping labelled images that show the same part, so that no split separates them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""An arm whose encoder stays frozen: features once, a linear classifier on them, its test."""
+"""An arm with a frozen encoder: compute features once, fit a linear classifier, test it."""
 
 from __future__ import annotations
 
 import time
 
-from aoi_tl.classification.features import AS_IT_IS, VIEWS, cache_features
+from aoi_tl.classification.features import AS_IT_IS, cache_features, choose_views
 from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
 from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.files.run_folder import RunFolder
@@ -13,8 +13,6 @@ from aoi_tl.workflows.domains import Draw
 from aoi_tl.workflows.progress import Progress
 
 FITS = {"probe": fit_probe, "nearest-mean": fit_nearest_mean}
-#: Training images above which every image is seen as it is alone: changes teach little then.
-MOST_VIEWED = 200
 
 
 def probe_arm(
@@ -50,7 +48,7 @@ def probe_arm(
     write_ledger(run, stage, encoder)
     encoder.module.to(device_name(experiment.device))
     by_patches = arm == ARM
-    views = AS_IT_IS if by_patches or len(draw.target_train) > MOST_VIEWED else VIEWS
+    views = AS_IT_IS if by_patches else choose_views(draw.target_train)
     total = len(draw.target_train) * len(views) + len(draw.target_test)
     patches = build_patch_encoder(encoder, experiment.train.image_size) if by_patches else None
     if patches is not None:

@@ -1,4 +1,4 @@
-"""The record of a run: its resolved experiment, and what a repetition needs."""
+"""The record of a run: its resolved experiment and everything needed to repeat it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score sources, or those of an index, against a target into a run folder."""
+"""Scoring sources, given or from an index, for a target, into a run folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_score(
     target : str or Path
         The target's ``data.yaml``.
     sources : sequence of str or Path
-        Those of the sources; the target and repeated files among them are passed over.
+        Those of the sources; the target and repeated files among them are skipped.
     out : str or Path
         The run folder; gets ``scores.json``, ``scores.csv``, ``environment.json``, ``notes.json``.
     settings : mapping, optional

@@ -1,4 +1,4 @@
-"""A target and a shelf of sources: under common names, and none holds the target's test images."""
+"""Reading a target and its shelf of sources: common class names, no overlap with test images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task of a worker: train the stages of one chain with one seed, and evaluate the result."""
+"""The task of a worker: training the stages of a chain with one seed, and evaluating the result."""
 
 from __future__ import annotations
 

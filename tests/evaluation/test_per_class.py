@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aoi_tl.evaluation.classification import score_predictions
-from aoi_tl.evaluation.per_class import bootstrap_classes
+from aoi_tl.evaluation.per_class import bootstrap_classes, bootstrap_difference
 
 CLASSES = ("fine", "torn", "bent")
 
@@ -54,3 +54,25 @@ def test_a_class_that_is_never_given_has_no_precision() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="draws, n"):
         bootstrap_classes(np.zeros(3, int), np.zeros(3, int), CLASSES)
+
+
+def test_a_difference_is_paired_by_image_and_draw() -> None:
+    labels, given = answers(draws=4)
+    better = given.copy()
+    better[:, :9] = labels[:9]  # the same but for nine images of the first class
+    found = bootstrap_difference(labels, better, given, CLASSES, samples=300)
+    gained = ((better == labels).mean() - (given == labels).mean())
+    assert found["accuracy"].value == pytest.approx(gained)
+    assert found["balanced_accuracy"].value == pytest.approx(gained * 90 / 45 / 3)
+    # Alone each accuracy is far less certain than their difference, which is never below 0.
+    alone = bootstrap_classes(labels, given, CLASSES, samples=300).accuracy
+    assert 0 <= found["accuracy"].low <= gained <= found["accuracy"].high
+    assert found["accuracy"].high - found["accuracy"].low < (alone.high - alone.low) / 2
+    same = bootstrap_difference(labels, given, given, CLASSES, samples=50)["accuracy"]
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+def test_differences_of_unlike_draws_are_refused() -> None:
+    labels, given = answers()
+    with pytest.raises(ValueError, match="same draws"):
+        bootstrap_difference(labels, given, given[:2], CLASSES)

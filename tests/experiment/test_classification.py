@@ -16,6 +16,7 @@ from aoi_tl.experiment.classification import (
     ClassificationExperiment,
     locate_images,
 )
+from aoi_tl.experiment.detection import Experiment
 from aoi_tl.experiment.settings import read_settings, validate
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS, surface_classes
 from aoi_tl.workflows.classifier_arms import STEPS_OF
@@ -28,9 +29,8 @@ def test_names_are_those_of_the_rooms() -> None:
     assert (*probe.ARMS, patches.ARM) == FROZEN
     named = {"cdg": (*FROZEN, *cdg.ARMS), "two-stage": (*FROZEN, *two_stage.ARMS)}
     assert named == DEFAULT_ARMS
-    assert {method: (*arms, *PROBED) for method, arms in named.items()} == ARMS
-    for method in ARMS:
-        assert {(method, arm) for arm in PROBED} <= set(STEPS_OF)
+    assert {method: (*arms, *PROBED[method]) for method, arms in named.items()} == ARMS
+    assert {(method, arm) for method in ARMS for arm in PROBED[method]} == set(STEPS_OF)
     assert tuple(robustness.STRENGTHS) == CHANGES
 
 
@@ -71,6 +71,43 @@ def test_faults_are_told_with_their_line(tmp_path: Path, line: str, message: str
     file.write_text("\n".join([*head, "target: {path: t}", "source: {path: s}", line]) + "\n")
     number = 3 + len(head)
     with pytest.raises(ExperimentError, match=f"line {number}.*{message}"):
+        read_settings(file, ClassificationExperiment)
+
+
+PARTS = """run:
+  target: t.yaml
+  sources: [s.yaml]
+classify:
+  method: cdg
+  target: {path: t}
+  source: {path: s}
+"""
+
+
+def test_each_command_reads_its_part_of_a_file_for_both(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(PARTS)
+    assert read_settings(file, Experiment).sources == ("s.yaml",)
+    read = read_settings(file, ClassificationExperiment, ["train.epochs=3"])
+    assert (read.target.path, read.train.epochs, read.name) == ("t", 3, "e")
+    file.write_text(PARTS + "  epochs: 3\n")
+    assert read_settings(file, Experiment).target == "t.yaml"
+    with pytest.raises(ExperimentError, match=r"e\.yaml, line 8, epochs: expected one of target"):
+        read_settings(file, ClassificationExperiment)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PARTS.split("classify")[0], "expected a part 'classify' with further keys, got run; add"),
+        ("classify: [1]\n", "expected a part 'classify' with further keys, got the list"),
+        (PARTS + "seeds: [0]\n", "got the unknown key"),
+    ],
+)
+def test_a_file_without_the_part_of_the_command(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(text)
+    with pytest.raises(ExperimentError, match=message):
         read_settings(file, ClassificationExperiment)
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from aoi_tl.data.labels import load_aliases
+from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.experiment.detection import Experiment, locate
 from aoi_tl.experiment.settings import read_settings
 from aoi_tl.synthetic.demo_datasets import demo_counts, demo_images, draw_demo
@@ -19,7 +20,7 @@ EXPERIMENTS = sorted(
      # Those of the classification systems name their method, a benchmark has several targets: both
      # have a schema of their own.
      if "method" not in (content := yaml.safe_load(path.read_text(encoding="utf-8")))
-     and not isinstance(content["target"], list)),
+     and not isinstance(content.get("target"), list)),
     key=lambda path: path.stem,
 )
 CARDS = sorted(path for path in (ROOT / "datasets").glob("*.yaml") if "." not in path.stem)
@@ -44,6 +45,15 @@ def test_every_experiment_file_is_read(path):
     experiment = read_settings(path, Experiment)
     assert experiment.name == path.stem
     assert experiment.target not in experiment.sources
+
+
+def test_the_chain_and_the_classifier_of_one_file_fit_each_other():
+    path = ROOT / "experiments" / "mt-backbone.yaml"
+    chain = read_settings(path, Experiment)
+    classifier = read_settings(path, ClassificationExperiment)
+    stage = f"runs/mt-backbone/stages/{chain.arms[-1]}-s{chain.seeds[0]}-target"
+    assert classifier.encoder == f"{stage}/weights/best.pt"
+    assert {"probe", "probe+source"} <= set(classifier.arms)
 
 
 @pytest.mark.parametrize("name", TABLE_3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from aoi_tl.classification.batches import cache_pixels
 from aoi_tl.classification.classifier import (
     Classifier,
     build_classifier,
     predict,
+    probe_head,
     start_from_probe,
 )
-from aoi_tl.classification.encoders import build_encoder
+from aoi_tl.classification.encoders import build_encoder, read_ultralytics
 from aoi_tl.classification.features import VIEWS, compute_features
 from aoi_tl.classification.folders import read_image_folders
 from aoi_tl.classification.probe import fit_probe
@@ -28,6 +31,9 @@ from aoi_tl.experiment.settings import validate
 from aoi_tl.synthetic.surfaces import write_surfaces
 from aoi_tl.workflows.classifier_arms import spread_over_classes
 from aoi_tl.workflows.classify import run_classification
+from aoi_tl.workflows.transfer import run_experiment
+from tests.drawn import draw_dataset
+from tests.tiny_detector import tiny_detector
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +148,29 @@ def test_no_test_image_is_in_any_fit(data: Path, tmp_path: Path, monkeypatch) ->
     expected = compute_features(build_encoder("yolov8n.yaml", "random").module, pixels, VIEWS)
     np.testing.assert_allclose(features, expected, atol=1e-5)
     np.testing.assert_array_equal(labels, images.labels)
+
+
+def test_other_test_images_leave_every_arm_as_it_is(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "lithium"
+    shutil.copytree(data / "lithium", other)
+    for file in (other / "test").rglob("*.png"):
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    named = ["nearest-mean", "patch-probe", "lp-ft", "probe+cdg"]
+    states = {}
+    for target in (data / "lithium", other):
+        run = tmp_path / f"run-{len(states)}"
+        run_classification(cdg_experiment(
+            data, target={"path": str(target)}, arms=named,
+            train={**TRAIN, "statistics": "target"}, report={"robustness": [], "maps": 0},
+        ), run)
+        states[target] = {
+            arm: torch.load(run / f"stages/{arm}-s0/model.pt", weights_only=True)["state"]
+            for arm in named
+        }
+    first, second = states.values()
+    for arm in named:
+        for key, tensor in first[arm].items():
+            assert torch.equal(tensor, second[arm][key]), (arm, key)
 
 
 def test_losses_of_cdg_come_in_blocks(finished: Path) -> None:
@@ -419,13 +448,22 @@ def test_a_run_says_what_every_class_is_worth_and_what_rejecting_brings(
 
 
 def test_arms_that_begin_or_end_with_a_probe(data: Path, tmp_path: Path) -> None:
-    experiment = cdg_experiment(data, arms=["lp-ft", "probe+source"], report={"robustness": []})
+    named = ["lp-ft", "probe+source", "probe+multi-task", "probe+cdg"]
+    experiment = cdg_experiment(data, arms=named, report={"robustness": []})
     arms = run_classification(experiment, tmp_path / "run").arms.set_index("arm")
     # Of 2 cycles of 3 source and 2 target steps: all on the target, and the source's alone.
     assert arms.loc["lp-ft", ["target_steps", "source_steps"]].tolist() == [10, 0]
     assert arms.loc["probe+source", ["target_steps", "source_steps"]].tolist() == [0, 6]
-    kept = torch.load(tmp_path / "run/stages/probe+source-s0/model.pt", weights_only=True)
-    # The encoder has learnt the source, and the head is the probe on what it gives now.
+    assert arms.loc["probe+multi-task", ["target_steps", "source_steps"]].tolist() == [10, 10]
+    assert arms.loc["probe+cdg", ["target_steps", "source_steps"]].tolist() == [4, 6]
+    for arm in ("probe+source", "probe+cdg"):
+        check_probe(tmp_path / f"run/stages/{arm}-s0/model.pt", data)
+
+
+def check_probe(model: Path, data: Path) -> None:
+    """The encoder was trained, and the head is the probe on what it gives since."""
+    kept = torch.load(model, weights_only=True)
+    assert kept["source_classes"] == []
     encoder = build_encoder("yolov8n.yaml", "random")
     head = torch.nn.Linear(256, 3)
     classifier = Classifier(encoder.module, torch.nn.ModuleDict({"target": head}),
@@ -435,9 +473,47 @@ def test_arms_that_begin_or_end_with_a_probe(data: Path, tmp_path: Path) -> None
     assert not torch.equal(before, encoder.module[1].layers[0].conv.weight)
     images = read_image_folders(data / "lithium")
     train, test = (cache_pixels(images.split(name), 32) for name in ("train", "test"))
-    probe = fit_probe(compute_features(encoder.module, train), train.labels, 3, 0)
-    expected = probe.probabilities(compute_features(encoder.module, test)[:, 0])
-    np.testing.assert_allclose(predict(classifier, test), expected, atol=1e-3)
+    probe = fit_probe(compute_features(encoder.module, train, VIEWS), train.labels, 3, 0)
+    expected = probe_head(probe)
+    assert torch.equal(head.weight, expected.weight)
+    assert torch.equal(head.bias, expected.bias)
+    told = pd.read_csv(model.parent / "predictions.csv")["predicted"].tolist()
+    assert told == [images.classes[place] for place in predict(classifier, test).argmax(axis=1)]
+
+
+def test_one_file_trains_a_chain_and_classifies_by_its_backbone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path / "cache"))
+    for seed, name in enumerate(("new", "near")):
+        draw_dataset(tmp_path / name, {"dent": 2, "stain": 2}, seed=seed, ground=100 + 20 * seed)
+    tiny_detector(tmp_path / "tiny.pt", ("dent", "stain"))
+    best = "runs/both/stages/chain-s0-target/weights/best.pt"
+    file = tmp_path / "both.yaml"
+    file.write_text(yaml.safe_dump({
+        "run": {"target": "new/data.yaml", "sources": ["near/data.yaml"], "weights": "tiny.pt",
+                "train": {"epochs": 1, "imgsz": 64, "batch": 4, "nbs": 4, "workers": 0},
+                "arms": ["chain"], "seeds": [0], "score": {"n_clusters": 3}},
+        "classify": {"method": "cdg", "target": {"path": str(data / "lithium")},
+                     "source": {"path": str(data / "steel")}, "train": TRAIN, "encoder": best,
+                     "arms": ["probe", "probe+source"], "seeds": [0],
+                     "report": {"robustness": [], "maps": 0, "samples": 0}},
+    }))
+    run_experiment(file, "runs/both")
+    arms = run_classification(file, "runs/both-classes").arms
+    assert arms["arm"].tolist() == ["probe", "probe+source"]
+    detector = read_ultralytics(Path(best)).state_dict()
+    before, after = (
+        torch.load(f"runs/both-classes/stages/{arm}-s0/model.pt", weights_only=True)["state"]
+        for arm in ("probe", "probe+source")
+    )
+    # The probe stands on the chain's backbone as it is; the source stage has trained it further.
+    own, name = detector["model.0.conv.weight"].float(), "encoder.1.layers.0.conv.weight"
+    torch.testing.assert_close(before[name], own)
+    assert not torch.equal(after[name], own)
+    ledger = json.loads(Path("runs/both-classes/stages/probe-s0/ledger.json").read_text())
+    assert ledger["origin"].endswith(best)
 
 
 def test_lp_ft_starts_as_the_probe(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A YOLO label file: rows of a class and a box, or of a class and a polygon."""
+"""YOLO label files: each row is a class with a box or a polygon."""
 
 from __future__ import annotations
 

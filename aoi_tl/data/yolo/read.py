@@ -178,7 +178,7 @@ class DatasetReader:
                 continue
             if split == "val" and images == self._images["train"]:
                 # Ultralytics asks for a val entry; naming train again says that there is none.
-                self._notes.append("'val' names the images of 'train'; it is taken as absent")
+                self._notes.append("'val' names the images of 'train'; it is treated as absent")
                 continue
             self._images[split] = images
             self._looked[split] = self._look_at(split, images)
@@ -201,7 +201,7 @@ class DatasetReader:
         Returns
         -------
         list of Sample
-            Rows that cannot be used are passed over.
+            Rows that cannot be used are skipped.
         """
         rows = [found or _NO_ROWS for found in _each(self._read, map(label_path, images))]
         return [

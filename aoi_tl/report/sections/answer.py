@@ -1,4 +1,4 @@
-"""What should I do? One paragraph in plain words, and the few figures behind it."""
+"""Section "What should I do?": one paragraph, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Boxes in a test split below which one box more or less moves mAP50 by points.
 _FEW_BOXES = 100
-#: Arms that are held against the baseline here, the best first; the page's table has them all.
+#: Arms that are compared with the baseline here, the best first; the table has all of them.
 _VERDICTS = 3
 
 
@@ -48,7 +48,7 @@ def title(tables: RunTables) -> tuple[str, str]:
 
 
 def build(tables: RunTables) -> Section | None:
-    """Say what to do, what it gained and cost, and what was not shown.
+    """Give the advice, the gain and cost behind it, and what the run does not show.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
 def _best_verdicts(
     summary: pandas.DataFrame, held_against: str, baselines: list[str]
 ) -> list[str]:
-    """Hold the best arms against a baseline: of each number of labelled images, the best one."""
+    """Compare the best arm of each number of labelled images with a baseline."""
     own = summary[summary["metric"] == "map50"].sort_values("mean", ascending=False, kind="stable")
     own = own[~own["arm"].isin([*baselines, "scratch"])]
     if "images" not in own:

@@ -1,4 +1,4 @@
-"""Did it help? The arms with intervals, differences in words, curves and classes."""
+"""Section "Did it help?": arms with intervals, differences from the baselines, curves, classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every arm of a run held against the baselines.
+    """Show every arm of a run, compared with the baselines.
 
     Parameters
     ----------

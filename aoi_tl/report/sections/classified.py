@@ -1,4 +1,4 @@
-"""Where does it fail? Classes, confusions, wrong images and what the classifier looks at."""
+"""Section "Where does it fail?" of a classification: classes, confusions, images, attribution."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _class_bars(arms: pandas.DataFrame, counts: pandas.DataFrame) -> Chart | Non
 
 
 def _reliability(tables: RunTables) -> Chart | None:
-    """Draw how often a class given with some probability is right."""
+    """Draw the reliability diagram: accuracy by predicted probability."""
     import pandas as pd
 
     from aoi_tl.evaluation.calibration import bin_confidences

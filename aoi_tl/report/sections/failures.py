@@ -1,4 +1,4 @@
-"""Where does it fail? Misses, false alarms and confusions on the target's test images."""
+"""Section "Where does it fail?" of a detection: misses, false alarms, confusions on test images."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def match(predictions: Predictions, image: int, threshold: float) -> Matched:
 
 
 def mistakes(predictions: Predictions, threshold: float) -> list[Case]:
-    """Find what a detector misses, invents and takes for something else, at IoU 0.5.
+    """Find the misses, false alarms and confusions of a detector at IoU 0.5.
 
     Parameters
     ----------

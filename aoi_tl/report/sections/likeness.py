@@ -1,4 +1,4 @@
-"""How alike do they look? Colours and what flows between them, sizes of boxes, a map of images."""
+"""Section "How alike do they look?": colours and their flow, box sizes, a map of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Sources whose colours are shown beside the target's.
 _FLOWS = 8
-#: Datasets in one plot of boxes and in one map: beyond that nobody tells colours apart.
+#: Datasets in one plot of boxes and in one map; more colours cannot be distinguished.
 _GROUPS = 4
 #: Pixels of the longer side of a thumbnail of the map.
 _THUMBNAIL = 72

@@ -1,4 +1,4 @@
-"""What threshold do I run? Thresholds, and what they let pass and reject on the test images."""
+"""Section "What threshold do I run?": thresholds, with escape and overkill on the test images."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_lists_of_folders_and_lists_of_files(tmp_path):
     file.write_text("train: lists/train.txt\nnames: [a]")
     dataset = load_dataset(file)
     assert dataset.counts == {"a": 3}
-    assert dataset.notes == ("1 lines of train.txt name no image and were passed over",)
+    assert dataset.notes == ("1 lines of train.txt name no image and were skipped",)
 
 
 def test_images_named_twice_are_taken_once(tmp_path):
@@ -128,7 +128,7 @@ def test_images_named_twice_are_taken_once(tmp_path):
     file.write_text("train: [images/train, images/train]\nval: images/val\nnames: [a]")
     dataset = load_dataset(file)
     assert len(dataset.split("train").samples) == 2
-    assert dataset.notes == ("2 images named more than once in train were taken once",)
+    assert dataset.notes == ("2 images named more than once in train were used once",)
 
 
 def test_a_split_that_repeats_another_is_noted(tmp_path):
@@ -137,7 +137,7 @@ def test_a_split_that_repeats_another_is_noted(tmp_path):
     dataset = load_dataset(file)
     assert dataset.splits == ("train", "test")
     assert dataset.notes == (
-        "'val' names the images of 'train'; it is taken as absent",
+        "'val' names the images of 'train'; it is treated as absent",
         "2 images are in both train and test",
     )
 
@@ -584,5 +584,5 @@ def test_lists_that_begin_with_a_folder_that_is_not_there(tmp_path):
     dataset = load_dataset(file)
     assert [sample.image.name for sample in dataset.split("train").samples] == ["a.png", "b.png"]
     assert dataset.notes[0] == (
-        "lines of train.txt begin with the folder data/old, which is not there; it was passed over"
+        "lines of train.txt begin with the folder data/old, which does not exist; it was skipped"
     )
