@@ -146,7 +146,8 @@ class DatasetReader:
         self.names, self._ids = merged_names(self.given, aliases)
         columns = keypoint_columns(self._content)
         self._read = partial(
-            read_label_file, n_classes=len(self.given), keypoint_columns=columns
+            read_label_file, n_classes=len(self.given), keypoint_columns=columns,
+            first_id=first_id(self._content),
         )
         self._images: dict[str, FileList] = {}
         self._looked: dict[str, bytearray] = {}  # the bits of each image, 0 for a broken one
@@ -390,12 +391,13 @@ def read_names(
     path : Path
         Its file, for the message.
     notes : list of str, optional
-        Gets a line where the YAML has no names but ``nc``.
+        Gets a line where the YAML has no names but ``nc``, or numbers them from 1.
 
     Returns
     -------
     tuple of str
-        In the order of their ids; ``class_0``, ``class_1``, ... where there is ``nc`` alone.
+        In the order of their ids, which begin with `first_id`; ``class_0``, ``class_1``, ... where
+        there is ``nc`` alone.
 
     Raises
     ------
@@ -418,12 +420,15 @@ def read_names(
             raise DataError(
                 f"{path}: expected class ids as keys of names, got {list(names)[:3]}; {cure}"
             ) from None
-        if sorted(numbered) != list(range(len(names))):
+        first = first_id(content)
+        if sorted(numbered) != list(range(first, first + len(names))):
             raise DataError(
                 f"{path}: expected class ids 0 to {len(names) - 1} in names, got "
                 f"{sorted(numbered)[:20]}; {cure}"
             )
-        names = [numbered[i] for i in range(len(numbered))]
+        if first and notes is not None:
+            notes.append(f"'names' are numbered from 1: class id 1 is {numbered[1]}")
+        names = [numbered[number] for number in sorted(numbered)]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
     if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
@@ -456,6 +461,29 @@ def read_depth(content: dict[Any, Any], path: Path) -> int | None:
     """
     given = content.get("depth")
     return None if given is None else check_depth(given, f"{path}: depth")
+
+
+def first_id(content: dict[Any, Any]) -> int:
+    """Say which number the first class has in the label files.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+
+    Returns
+    -------
+    int
+        1 where names are a map from 1, 2, ..., else 0.
+
+    Examples
+    --------
+    >>> first_id({"names": {1: "dent", 2: "hole"}}), first_id({"names": ["dent", "hole"]})
+    (1, 0)
+    """
+    names = content.get("names")
+    keys = {str(key) for key in names} if isinstance(names, dict) else set()
+    return int("1" in keys and "0" not in keys)
 
 
 def keypoint_columns(content: dict[Any, Any]) -> int:
