@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Comparison:
-    """What all scores of one comparison share: K, the settings, the domains once measured."""
+    """The common basis of the scores of a comparison: K, settings, and measured domains."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Comparison:
         self.n_clusters = self._elbow() if n_clusters == "auto" else int(n_clusters)
 
     def target(self, dataset: Scored) -> Domain:
-        """The target as measures see it: without its test split, labelled images to train on.
+        """The target's domain: without its test split, with its labelled training images.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Comparison:
         return self._domain(seen, dataset.split("train"), is_target=True)
 
     def source(self, dataset: Scored) -> Domain:
-        """The source as measures see it, with all its splits and a kept detector, if there is one.
+        """The source's domain: with all its splits, and its kept detector if there is one.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Comparison:
 
     def signature(self, dataset: Scored) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
-        if not self.known:  # all at once: one list of work for all cores or machines
+        if not self.known:  # all at once, so that all cores or machines share the work
             self.known = dict(zip(self.images, self.cache.datasets(
                 list(self.images.values()),
                 self.n_clusters,
@@ -127,7 +127,7 @@ class Comparison:
         """The number of clusters, chosen once on a small sample of all datasets."""
         share = max(1, min(ELBOW_SHARE, ELBOW_SAMPLE // len(self.images)))
         curves = self._curves(share)
-        if not curves:  # the sample is broken: whoever has no readable image at all will say so
+        if not curves:  # the sample is unreadable: use all images
             curves = self._curves("all")
         if not curves:
             raise DataError(
@@ -151,7 +151,7 @@ class Comparison:
 
 
 def as_target(dataset: Scored) -> Scored:
-    """What scoring may see of a target: its test split is opened by evaluation alone."""
+    """The train and val splits of a target; only the evaluation opens its test split."""
     return dataset.split("train", "val")
 
 
@@ -185,13 +185,13 @@ def _key(dataset: Scored) -> tuple[str, tuple[str, ...]]:
 
 
 def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
-    """What stands for the images looked at, where the dataset's state is known."""
+    """A key for the sampled images, if the dataset's state is known."""
     state = getattr(dataset, "state", "")
     return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
 
 
 def excluding(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
-    """The datasets that are none of the others, each once."""
+    """The datasets without the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []
     for dataset in datasets:
@@ -239,7 +239,7 @@ def _unreadable(dataset: Scored, number: int) -> DataError:
 
 
 def open_cache(given: SignatureCache | None) -> AbstractContextManager[SignatureCache]:
-    """The cache given, left open, or the user's own, closed in the end."""
+    """The given cache, left open, or the user's own, closed at the end."""
     if given is not None:
         return nullcontext(given)
     from aoi_tl.caches.signature_cache import SignatureCache
