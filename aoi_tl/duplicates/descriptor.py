@@ -39,14 +39,17 @@ class Descriptor:
     blank: bool
 
 
-def describe(path: Path) -> tuple[bytes, Descriptor | None]:
-    """Read an image; give the hash of its bytes, and its descriptor if it is readable."""
+def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
+    """Read an image; give the hash of its bytes, and its descriptor if it is readable.
+
+    The depth is as of `decode`.
+    """
     try:
         content = read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
-    grey = decode(content)
+    grey = decode(content, depth)
     if grey is None:
         return key, None
     points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.int8)]

@@ -96,7 +96,7 @@ def test_only_an_interval_without_zero_is_a_difference(
 
 def test_one_seed_tells_nothing() -> None:
     table = summarise(rows(("stock", 0, 0.1), ("method", 0, 0.9)), ["map50"], ["stock"])
-    assert "tells nothing" in verdict(table, "map50", "method", "stock")
+    assert "shows nothing" in verdict(table, "map50", "method", "stock")
     assert arms_table(table, "map50", ["coco", "stock"]).rows[1] == (
         "method", "1", "0.900", "", "+0.800"
     )
