@@ -92,8 +92,10 @@ def score(
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
     method: Method = "auto",
+    budget: Annotated[str | None, typer.Option(help="Time for short trainings, such as 10m, with "
+                                               "auto and proxy; 0: read data alone.")] = None,
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
-                                                "mmd and otdd.")] = None,
+                                                "mmd and otdd, and of --budget.")] = None,
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -120,16 +122,17 @@ def score(
         "n_clusters": _number(clusters), "method": method, "solver": solver,
         "sample": _number(sample),
     }
+    seconds = None if budget is None else _seconds(budget)
     with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where, weights)
+                                        progress, where, weights, seconds)
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
-                                    weights)
+                                    weights, seconds)
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
-                             where, weights)
+                             where, weights, seconds)
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -609,6 +612,18 @@ def _say_notes(folder: Path) -> None:
     """Print the notes on omitted or unusual data to stderr, apart from the results."""
     for note in json.loads((folder / "notes.json").read_text(encoding="utf-8")):
         typer.echo(f"note: {note}", err=True)
+
+
+def _seconds(words: str) -> float:
+    """The seconds of ``90s``, ``10m`` or ``1h``, or of a plain 0."""
+    number, unit = words[:-1], {"s": 1, "m": 60, "h": 3600}.get(words[-1:])
+    if words == "0":
+        return 0.0
+    if unit is None or not _is_number(number) or not 0 <= float(number) < math.inf:
+        raise ExperimentError(
+            f"--budget: expected a time such as 90s, 10m or 1h, or 0, got {words!r}"
+        )
+    return float(number) * unit
 
 
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import read_stored, write_image
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import DataError
 
 Mixed = Literal["keep", "drop", "paint"]
@@ -74,10 +75,12 @@ def subset_to_label_space(
     present = set(dataset.label_space)
     names = tuple(name for name in dict.fromkeys(label_space) if name in present)
     if not names:
+        cure = spelt_apart(label_space, dataset.label_space) or (
+            "map class names with aliases or choose another source"
+        )
         raise DataError(
             f"{dataset.name}: expected a class of the target ({', '.join(label_space) or 'none'}), "
-            f"got {', '.join(dataset.label_space) or 'no boxes'}; map class names with aliases or "
-            "choose another source"
+            f"got {', '.join(dataset.label_space) or 'no boxes'}; {cure}"
         )
     new_ids = np.array([names.index(n) if n in names else -1 for n in dataset.names])
     samples: list[Sample] = []

@@ -75,7 +75,10 @@ def _known_classes(target: Domain, source: Domain) -> Predictions:
     view = _seen(target, source)
     known = {_plain(name) for name in view.names}
     if not any(_plain(name) in known for name in target.box_classes):
-        raise UndefinedMeasure("its detector knows none of your classes")
+        raise UndefinedMeasure(
+            f"its detector knows none of your classes (it has {', '.join(view.names)}); map names "
+            "with aliases, or rank by class-blind"
+        )
     return predictions_of(target, view)
 
 

@@ -16,6 +16,7 @@ from aoi_tl.similarity.emd import Flow, Solver, earth_movers_distance
 from aoi_tl.similarity.signature import Signature
 
 if TYPE_CHECKING:
+    from aoi_tl.evaluation.predictions import Predictions
     from aoi_tl.transfer.viewing import View
 
 IMAGES_VIEWED = 60  # labelled images of one dataset that a detector is shown, at most
@@ -51,6 +52,8 @@ class Domain:
         How its colours are carried onto a target's, as for `earth_movers_distance`.
     members : tuple of Domain
         The sources that it was pooled from; empty for a single dataset.
+    plain_proxies : dict of (int, int) to Predictions
+        Of a target: what short fine-tunings of the COCO checkpoint found, by their steps and size.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Domain:
     weights: Path | None = None
     solver: Solver = "exact"
     members: tuple[Domain, ...] = ()
+    plain_proxies: dict[tuple[int, int], Predictions] = field(default_factory=dict, repr=False)
     _flows: dict[int, Flow] = field(default_factory=dict, repr=False)
     _views: dict[int, View] = field(default_factory=dict, repr=False)
 

@@ -20,6 +20,7 @@ from aoi_tl.ranking.comparison import (
 )
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.measures import looks_at_labels
+from aoi_tl.ranking.race import Doing
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import make_ranking
 from aoi_tl.similarity.emd import Solver
@@ -102,6 +103,8 @@ def score_index(
     method: str = "paper",
     detector_of: Callable[[Dataset], Path | None] = lambda source: None,
     weights: Path | None = None,
+    budget: float | None = None,
+    doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
     """Rank the sources of an index that are closest to a target, and pick one.
 
@@ -128,7 +131,9 @@ def score_index(
     detector_of : callable, optional
         Gives the kept detector of a source, or None.
     weights : Path, optional
-        The COCO checkpoint of the measures that compare features.
+        The COCO checkpoint of the measures that compare features, and of short trainings.
+    budget, doing
+        As for `aoi_tl.ranking.scoring.make_ranking`.
 
     Returns
     -------
@@ -165,7 +170,9 @@ def score_index(
         f"{found.searched} sources with a defined score in the index, "
         f"{pruned:.1f} % of them pruned by lower bounds"
     )
-    return make_ranking(method, wanted, sources, comparison.n_clusters, tuple(notes))
+    return make_ranking(
+        method, wanted, sources, comparison.n_clusters, tuple(notes), budget, doing
+    )
 
 
 def _domain(

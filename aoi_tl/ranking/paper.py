@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.discrepancy import discrepancy
@@ -33,7 +34,7 @@ def paper_score(target: Domain, source: Domain) -> SourceScore:
     shared = target.shared_classes(source)
     delta = gini([source.counts[label] for label in shared]) if shared else 0.0
     score = discrepancy(flow.distance, delta, len(shared))
-    notes = [score.note, flow.note]
+    notes = [score.note, flow.note, spelt_apart(target.label_space, source.label_space)]
     notes += [f"{source.unreadable} unreadable images left out"] if source.unreadable else []
     return SourceScore(
         name=source.name,

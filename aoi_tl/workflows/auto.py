@@ -16,6 +16,7 @@ import numpy as np
 
 from aoi_tl.adaptation.folds import folds
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.files.run_folder import RunFolder
@@ -136,8 +137,9 @@ def choose(work: Work) -> Choice:
     learned = {name for file, _ in work.chain.detector.data
                for name in load_dataset(file).split("train").label_space}
     if not learned & set(labelled.label_space):
-        return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
-                      "checkpoint is fine-tuned", {})
+        why = ("no source shares a class with the target, so the COCO checkpoint is fine-tuned",
+               spelt_apart(labelled.label_space, learned))
+        return Choice("stock", soup, rate, "; ".join(filter(None, why)), {})
     parts = parts_of(labelled)
     shown = len({parts[sample.image] for sample in labelled.samples if len(sample.classes)})
     if shown >= ENOUGH:

@@ -199,7 +199,7 @@ def measure_pairs(
     detectors : mapping of str to Path
         Kept detectors by the name of their source.
     weights : Path or None
-        The COCO checkpoint of the measures that compare features.
+        The COCO checkpoint of the measures that compare features, and of ``proxy``.
     cache : SignatureCache
     sets : sequence of sequence of str
         Sources that are put together; their estimates are added.
@@ -307,8 +307,9 @@ def _of_budget(
     few = target if images == "all" else nested_subsets(target, sizes, bench.seeds[0])[int(images)]
     with SignatureCache() as cache:
         detectors = kept_detectors(sources, "zero-shot", cache)
+        weights = find_weights(experiment)
         rows = measure_pairs(
-            few, sources, bench.measures, detectors, find_weights(experiment), cache,
+            few, sources, bench.measures, detectors, weights if weights.is_file() else None, cache,
             [together] if len(together) > 1 else [],
         )
     return [{"target": target.name, "images": str(images), **row} for row in rows]

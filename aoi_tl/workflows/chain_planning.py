@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
@@ -159,10 +160,12 @@ def source_detectors(
     # What shares no class with the target is no part of a union, unless nothing else is there.
     shared = [source for source in together if _shares(source, data)]
     if "union" in experiment.arms and not shared:
+        theirs = [name for source in together for name in source.label_space]
+        cure = spelt_apart(data.label_space, theirs) or "map class names with aliases"
         raise ExperimentError(
             f"{experiment.where('arms')}: expected a source that shares a class with the target "
             f"({', '.join(data.label_space)}) for the arm union, which does not train, got none; "
-            "map class names with aliases, or leave union out"
+            f"{cure}, or leave union out"
         )
     return detectors_of(
         experiment, data, sources, shared or together, weights, experiment.seeds[0]
