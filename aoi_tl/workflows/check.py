@@ -369,8 +369,8 @@ def unseen_images_in(
     Returns
     -------
     tuple of list of (Path, Path, float)
-        For each source: its image, the most similar val or test image of the target, and the similarity: 2
-        for equal files, else a correlation, which counts as certain from ``duplicates.CERTAIN`` on.
+        For each source: its image, the most similar val or test image of the target, and the
+        similarity: 2 for equal files, else a correlation, certain from ``duplicates.CERTAIN`` on.
     """
     unseen = {real_path(s.image): s.image for s in target.split("val", "test").samples}
     theirs = [
