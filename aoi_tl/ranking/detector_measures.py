@@ -82,7 +82,7 @@ def _seen(target: Domain, source: Domain) -> View:
 
 
 def _seen_by_one(target: Domain, source: Domain) -> View:
-    """What a single detector sees; features of several have nothing in common."""
+    """The view of a single detector; features of several detectors are not comparable."""
     if source.detector is None and source.members:
         raise UndefinedMeasure("the detectors of several sources have no features in common")
     return _seen(target, source)
@@ -100,15 +100,15 @@ def _known_classes(target: Domain, source: Domain) -> Predictions:
 
 
 def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictions:
-    """Hold what a detector sees against the labels.
+    """Match a detector's predictions with the labels.
 
     Parameters
     ----------
     target : Domain
-        Whose labelled samples were looked at.
+        Whose labelled samples the detector saw.
     view : View
     blind : bool
-        Take all classes as one; else predictions of classes that the target does not have go.
+        Treat all classes as one; else drop predictions of classes that the target lacks.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictio
 def _without_doubles(
     rows: NDArray[np.int64], confidence: NDArray[np.float64], box: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The rows but those that say of a place what a more confident row says by another class."""
+    """The rows without those that overlap a more confident row of another class."""
     kept: list[int] = []
     for row in rows[np.argsort(-confidence[rows], kind="stable")].tolist():
         if not kept or box_iou(box[[row]], box[kept]).max() <= 0.7:
@@ -159,8 +159,8 @@ def _scored(found: Predictions, score: str, words: str) -> Value:
     drawn = [getattr(scorer.scores(row), score) for row in times]
     low, high = np.percentile(drawn, [2.5, 97.5])
     hits = int((found.correct[:, 0] & (found.confidence >= _SURE)).sum())
-    told = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
-    return Value(getattr(scorer.scores(), score), float(low), float(high), told)
+    remark = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
+    return Value(getattr(scorer.scores(), score), float(low), float(high), remark)
 
 
 def zero_shot_map(target: Domain, source: Domain) -> float | None:
@@ -244,7 +244,7 @@ def log_me(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.in
     Returns
     -------
     float
-        Higher: the classes are easier to tell by a linear model on these features.
+        Higher: a linear model on these features separates the classes better.
 
     References
     ----------

@@ -11,7 +11,7 @@ from aoi_tl.ranking.measure import Measured
 
 
 def explain(target: Domain, source: Domain, measured: Mapping[str, Measured]) -> str:
-    """Say in one sentence what the measures of a source mean.
+    """Explain the measures of a source in one sentence.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def index_datasets(
     progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
 ) -> int:
-    """Put datasets into a signature index; those it knows are measured and written again.
+    """Add datasets to a signature index; known ones are measured and written again.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ def index_datasets(
         Clusters of a new index: "auto" chooses them on these datasets. An index that exists
         keeps its number.
     sample : int or "all", default "all"
-        Images of each dataset that are looked at.
+        Images of each dataset that are used.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
 
     Returns
     -------
@@ -116,18 +116,18 @@ def score_index(
     file : str or Path
         The index, from `index_datasets`.
     top : int, default 10
-        How many sources are wanted, at least 3 for the pick to be that of all sources.
+        The number of sources to rank; with at least 3 the selection is that of all sources.
     solver : {"slsqp", "exact", "auto"}, default "slsqp"
         For the rows returned; the search itself is exact.
     sample : int or "all", default "all"
-        Images of the target that are looked at.
+        Images of the target that are used.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
     method : str, default "paper"
-        What the order of those found is by, see `aoi_tl.ranking.measures.METHODS`. The search
-        itself is by the paper's score.
+        The ranking criterion of those found, see `aoi_tl.ranking.measures.METHODS`. The search
+        itself uses the paper's score.
     detector_of : callable, optional
         Gives the kept detector of a source, or None.
     weights : Path, optional

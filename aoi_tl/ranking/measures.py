@@ -22,7 +22,7 @@ MEASURES: dict[str, Measure] = {m.name: m for m in (
     PAPER, EMD, SIZE, OVERLAP, BOX, RANDOM, FRECHET, MMD, OTDD, ZERO_SHOT, ZERO_SHOT_F1,
     CLASS_BLIND, LOG_ME, H_SCORE, KNN, ENERGY, PROXY,
 )}
-#: What ``--method`` may be.
+#: The valid values of ``--method``.
 METHODS = (*MEASURES, "auto")
 #: What `Measure.needs` of those that begin with a source's detector.
 DETECTOR_NEEDS = ("detector", "training")
@@ -30,7 +30,7 @@ _FREE = (PAPER, EMD, SIZE, OVERLAP)
 
 
 def measures_of(method: str, data_only: bool = False) -> list[Measure]:
-    """Give the measures that a ranking takes: those that cost nothing, and those it is by.
+    """Give the measures of a ranking: the free ones, and those of its method.
 
     Parameters
     ----------

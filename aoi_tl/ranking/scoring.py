@@ -47,7 +47,7 @@ def score_sources(
     budget: float | None = None,
     doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
-    """Rank sources for a target, and pick one.
+    """Rank sources for a target, and select one.
 
     The target is seen with its train and val splits, the sources with all of theirs. A source
     that is the target itself, or comes twice, is skipped.
@@ -55,22 +55,22 @@ def score_sources(
     Parameters
     ----------
     target : Dataset or Summary
-        What a detector is wanted for; its test split is not opened.
+        The target of the new detector; its test split is not opened.
     sources : sequence of the same
-        What could be learned from first, at least one besides the target.
+        The candidate sources, at least one besides the target.
     n_clusters : int or "auto", default "auto"
         Clusters of each signature; "auto" chooses them at the elbow of a small sample.
     method : str, default "paper"
-        What the order is by, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
+        The ranking criterion, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
         the number of shared classes.
     solver : {"slsqp", "exact", "auto"}, default "slsqp"
         As for `earth_movers_distance`.
     sample : int or "all", default "all"
-        Images of each dataset that are looked at, evenly spread over it.
+        Images of each dataset that are used, evenly spread over it.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
     detectors : mapping of str to Path, optional
         Kept detectors by the name of their source.
     weights : Path, optional
@@ -86,7 +86,7 @@ def score_sources(
     Raises
     ------
     DataError
-        When there is nothing to score: no source, no box in the target, no readable image.
+        If there is no source, no box in the target, or no readable image.
     ExperimentError
         When a setting is out of range.
 
@@ -174,7 +174,7 @@ def _rank(
     comparison: Comparison, target: Scored, sources: Sequence[Scored], budget: float | None,
     doing: Doing,
 ) -> Ranking:
-    """Take the measures of every source, order them, pick one."""
+    """Measure every source, order them, select one."""
     wanted = comparison.target(target)
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
@@ -192,7 +192,7 @@ def make_ranking(
     notes: tuple[str, ...] = (), budget: float | None = None,
     doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
-    """Measure and order sources; with ``auto`` list all that can be done as well.
+    """Measure and order sources; with ``auto`` also list the choices.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def measure_source(
     method: str, target: Domain, source: Domain, budget: float | None = None,
     proxies: Mapping[str, Measured] | None = None,
 ) -> SourceScore:
-    """Take all measures of one source that a method shows.
+    """Compute all measures of one source that a method reports.
 
     Parameters
     ----------
