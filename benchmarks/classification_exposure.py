@@ -221,6 +221,8 @@ def measure(
 def table(file: Path, tiles: ImageSet, exposures: np.ndarray) -> None:
     """Write the summary beside the lines."""
     rows = pd.read_csv(file, keep_default_na=False)
+    whole = rows.groupby(["encoder", "draw"])["treatment"].transform("nunique")
+    rows = rows[whole == len(TREATMENTS) + 1]  # a draw that is not done shows nothing yet
     source, target, test = draw_domains(tiles, exposures, 0)
     lines = [
         "# Two-stage transfer over the exposures of magnetic tiles", "",
