@@ -54,11 +54,11 @@ TRAINED_SIZE, EPOCHS, RATE, AFTER_PROBE = 128, 2, 0.001, 0.1
 CYCLE = cdg.Cycle(50, 10)
 #: A slow encoder: a tenth of the heads' rate, statistics of batch normalisation kept.
 SLOW, SLOW_RATE = " slow", 0.1
-#: What is trained, the cheapest first, and the probe that is fitted on the encoder it leaves.
+#: What is trained, in this order, and the probe that is fitted on the encoder it leaves.
 GROUPS = {
-    "pretrained": "probe+source", "pretrained" + SLOW: "probe+source" + SLOW, "lp-ft": None,
-    "cdg": "probe+cdg", "cdg" + SLOW: "probe+cdg" + SLOW, "plain": None,
-    "multi-task": "probe+multi-task",
+    "lp-ft": None, "cdg" + SLOW: "probe+cdg" + SLOW,
+    "pretrained" + SLOW: "probe+source" + SLOW, "cdg": "probe+cdg", "plain": None,
+    "multi-task": "probe+multi-task", "pretrained": "probe+source",
 }
 
 
