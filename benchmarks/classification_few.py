@@ -45,6 +45,7 @@ from aoi_tl.classification.patches import build_patch_encoder, fit_patch_probe
 from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
 from aoi_tl.classification.training import train
 from aoi_tl.evaluation.bootstrap import Interval
+from aoi_tl.evaluation.comparison import estimate
 from aoi_tl.evaluation.per_class import bootstrap_classes, bootstrap_difference
 
 DRAWS, CHOSEN = 10, 5  # draws, and those that settings were chosen on
@@ -261,7 +262,12 @@ def write_few(rows: pd.DataFrame, tiles: ImageSet) -> None:
                 shares = _surest(part, told, test)
                 coverage.append(f"| {images} | {arm} | "
                                 + " | ".join(f"{share:.3f}" for share in shares) + " |")
-    lines += ["", "## Less the probe, paired by test tile and draw", "",
+    lines += ["", "## Trained arms of the paper's settings less the probe, paired by draw", "",
+              "20 images, the same draws; 95 % intervals over the draws (Student's t). Settings: "
+              "[classification_lithium.md](classification_lithium.md).", "",
+              "| settings | encoder | arm | draws | accuracy | balanced accuracy |",
+              "|---|---|---|---|---|---|", *_less_probe(rows),
+              "", "## Less the probe, paired by test tile and draw", "",
               "| images | encoder | arm | draws | accuracy | balanced accuracy |",
               "|---|---|---|---|---|---|", *differences, "",
               f"## Accuracy on the surest share of the test images, {LITE}", "",
@@ -269,6 +275,23 @@ def write_few(rows: pd.DataFrame, tiles: ImageSet) -> None:
               "", f"## By class, {LITE}", "", "| images | arm | class | precision | recall |",
               "|---|---|---|---|---|", *classes]
     (RESULTS / "classification_few.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _less_probe(rows: pd.DataFrame) -> list[str]:
+    """Hold the arms of the paper's settings against the probe, which saw the same images."""
+    probes = rows[(rows["setting"] == "few-20") & (rows["arm"] == "probe")]
+    lines = []
+    for name, settings in {"paper": ("paper", "fresh-draws"), "milder": ("milder",),
+                           "in full": ("in-full",)}.items():
+        trained = rows[rows["setting"].isin(settings) & (rows["statistics"] == "running")]
+        joined = trained.merge(probes, on=["encoder", "draw"], suffixes=("", "_probe"))
+        for (encoder, arm), part in joined.groupby(["encoder", "arm"], sort=False):
+            told = []
+            for metric in ("accuracy", "balanced_accuracy"):
+                less = estimate(part[metric] - part[f"{metric}_probe"])
+                told.append(interval(less.mean, less.low, less.high, "+"))
+            lines.append(f"| {name} | {encoder} | {arm} | {len(part)} | {' | '.join(told)} |")
+    return lines
 
 
 def _predicted(part: pd.DataFrame) -> pd.DataFrame:
