@@ -1,8 +1,8 @@
 """Running tasks: in processes of this machine, or on the machines of a Ray cluster.
 
-A task is a function of a module and plain arguments, so that any worker can import it and be handed
-the rest. A worker that is killed takes nothing along but time: its task runs again, so a task must
-go on from, or overwrite, what a former attempt left.
+A task is a module-level function with plain arguments, so any worker can import and run it. If a
+worker is killed, its task runs again. A task must therefore resume or overwrite the results of an
+earlier attempt.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class LocalEngine:
                 killed = 1 if len(left) < before else killed + 1
                 if killed > RETRIES:
                     raise EngineError(
-                        f"expected the worker processes to live, got one killed {killed} times "
+                        f"expected the worker processes to finish, got one killed {killed} times "
                         f"while {left[0].name} or a task beside it was at work; free some memory, "
                         "or lower --jobs"
                     ) from None
@@ -238,15 +238,15 @@ def open_engine(
     if name == "local":
         if address is not None:
             raise EngineError(
-                f"expected --address with --engine ray alone, got it ({address}) with local; "
-                "add --engine ray, or leave it out"
+                f"expected --address only with --engine ray, got --address {address} with local; "
+                "add --engine ray, or leave --address out"
             )
         yield LocalEngine(jobs)
         return
     if jobs is not None and jobs > 1:
         raise EngineError(
-            f"expected --jobs with --engine local alone, got it ({jobs}) with ray, which runs as "
-            "many as the cluster has room for; leave it out"
+            f"expected --jobs only with --engine local, got --jobs {jobs} with ray, which runs as "
+            "many tasks as the cluster has room for; leave --jobs out"
         )
     engine = RayEngine(address)
     try:
@@ -303,7 +303,7 @@ def _result(reference: Any, task: Task) -> Any:
         raise
     except ray.exceptions.RayError as error:
         raise EngineError(
-            f"expected the workers of {task.name} to live, got them killed {RETRIES + 1} times "
+            f"expected the workers of {task.name} to finish, got them killed {RETRIES + 1} times "
             f"({type(error).__name__}); give them more memory, or look at the cluster's logs"
         ) from error
 

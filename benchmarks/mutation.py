@@ -5,7 +5,7 @@ that mirror its file, in a copy of the package and in a fork of one process that
 libraries: a mutation tester that starts a process for each fault spends most of its time on
 imports. Results are added to the table as they come, and what is in the table is not run again.
 
-    python benchmarks/mutation.py                    # the sample that CONTRIBUTING tells of
+    python benchmarks/mutation.py                    # the sample that CONTRIBUTING reports
     python benchmarks/mutation.py --room similarity --sample 300 --seed 1
 """
 
@@ -32,18 +32,27 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("similarity", "ranking", "adaptation", "evaluation", "workflows")
 
-#: The tests of files that have no test file of their own name.
+#: Further tests of a file, beside the test file of its own name.
 ELSEWHERE = {
     "similarity/compiled.py": ["similarity/test_signature.py", "similarity/test_kmeans.py",
                                "similarity/test_emd_batch.py"],
-    "ranking/comparison.py": ["ranking/test_ranking.py", "ranking/test_data_measures.py"],
     "ranking/explanation.py": ["ranking/test_ranking.py", "workflows/test_score.py"],
     "ranking/measure.py": ["ranking/test_ranking.py", "ranking/test_data_measures.py"],
     "ranking/measures.py": ["ranking/test_ranking.py", "workflows/test_score.py"],
-    "ranking/domain.py": ["ranking/test_data_measures.py", "ranking/test_ranking.py"],
+    "ranking/domain.py": ["ranking/test_data_measures.py", "ranking/test_choices.py",
+                          "ranking/test_detector_measures.py"],
     "ranking/paper.py": ["ranking/test_ranking.py", "golden/test_published_tables.py"],
-    "ranking/scoring.py": ["ranking/test_ranking.py", "workflows/test_score.py"],
+    "ranking/scoring.py": ["workflows/test_score.py"],
     "evaluation/learning_curve.py": ["evaluation/test_comparison.py"],
+    "workflows/appearance.py": ["workflows/test_score.py"],
+    "workflows/arms.py": ["workflows/test_growth.py", "workflows/test_opened_images.py"],
+    "workflows/auto.py": ["workflows/test_detector_arms.py"],
+    "workflows/classifier_arms.py": ["workflows/test_classify.py"],
+    "workflows/domains.py": ["workflows/test_classify.py"],
+    "workflows/export_model.py": ["workflows/test_operating.py"],
+    "workflows/inspect.py": ["workflows/test_operating.py"],
+    "workflows/parts.py": ["workflows/test_check.py"],
+    "workflows/probe_arm.py": ["workflows/test_classify.py"],
 }
 #: The workflows of a run of detectors are tested together.
 RUN = ["workflows/test_opened_images.py", "workflows/test_transfer.py"]
@@ -139,9 +148,8 @@ def tests_of(file: str) -> list[str]:
     """Name the test files that mirror a file of the package."""
     room, name = file.split("/")
     mirror = f"{room}/test_{name}"
-    if (ROOT / "tests" / mirror).is_file():
-        return [mirror]
-    return ELSEWHERE.get(file, RUN)
+    own = [mirror] if (ROOT / "tests" / mirror).is_file() else []
+    return [*own, *ELSEWHERE.get(file, [] if own else RUN)]
 
 
 def run_tests(place: Path, tests: list[str], seconds: int) -> int:

@@ -59,7 +59,8 @@ def test_the_task_of_a_killed_process_runs_again(tmp_path: Path) -> None:
 
 
 def test_a_task_that_always_kills_its_process_is_told_in_one_line() -> None:
-    with pytest.raises(EngineError, match=r"expected the worker processes to live.* die ") as error:
+    words = r"expected the worker processes to finish.* die "
+    with pytest.raises(EngineError, match=words) as error:
         list(LocalEngine(2).run([Task("die", die)]))
     assert "\n" not in str(error.value)
 

@@ -1,1 +1,1 @@
-"""Adapting a source to its target: classes, and number of samples of each."""
+"""Adapting a source to its target: shared classes only, with balanced counts."""

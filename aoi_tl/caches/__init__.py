@@ -1,1 +1,1 @@
-"""Caches on disk: signatures, datasets, the index of many datasets."""
+"""Caches on disk: image signatures, dataset summaries, and the index of many datasets."""

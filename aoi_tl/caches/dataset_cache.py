@@ -1,8 +1,8 @@
 """Cache of dataset summaries: computed once, reused while no file changed.
 
-What a dataset was read from is a set of places: its YAML, its lists, and the folders of its images
-and labels. Their state is the name, size and time stamps of every file in them. While it is the
-same, nothing is read again; where it is another, everything is, and the contents decide.
+A dataset is read from several places: its YAML, its lists, and its image and label folders.
+Their state is the name, size and time stamps of every file in them. If the state is unchanged, the
+cached summary is used. Otherwise the dataset is read again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote, parse_location
 from aoi_tl.files.yaml_file import read_yaml
 
-_FORMAT = 1  # raised when datasets come to be read in another way: what was kept is forgotten
+_FORMAT = 2  # raised when datasets come to be read in another way: what was kept is forgotten
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def read_summaries(
     paths: Sequence[str | os.PathLike[str]],
     aliases: Mapping[str, str],
     cache: SignatureCache,
-    known_names: Collection[str] = ()
+    known_names: Collection[str] = (),
+    depth: int | None = None,
 ) -> list[Summary]:
     """Sum up datasets, reading those only that changed since they were last summed up.
 
@@ -67,6 +68,8 @@ def read_summaries(
         Where summaries and the contents of images are kept.
     known_names : collection of str
         Names, beside those of the datasets, that an alias may have.
+    depth : int, optional
+        As for `load_dataset`.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def read_summaries(
     {'scratch': 1}
     """
     began = time.time_ns()
-    keys = [_key(path, aliases) for path in paths]
+    keys = [_key(path, aliases, depth) for path in paths]
     kept = cache.recall(keys)
     known = [_read(kept.get(key)) for key in keys]
     places_of = {path: None for found in known if found for path in found.places.read}
@@ -117,7 +120,7 @@ def read_summaries(
         # Looked for once more by the reader: what comes between the two changes the state.
         places = _places_of(path)
         state, newest = _state(places, seen) if places else ("", 0)
-        reader = DatasetReader(path, aliases)
+        reader = DatasetReader(path, aliases, depth=depth)
         summary = summarise(reader, cache.contents)
         # What is this young may change once more without a new time stamp.
         if places and newest < began - SETTLED_NS:
@@ -127,8 +130,12 @@ def read_summaries(
     return summaries
 
 
-def _key(path: str | os.PathLike[str], aliases: Mapping[str, str]) -> str:
-    words = [str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items()))]
+def _key(
+    path: str | os.PathLike[str], aliases: Mapping[str, str], depth: int | None = None
+) -> str:
+    words = [
+        str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items())), str(depth or "")
+    ]
     return "dataset:" + hashlib.sha256(os.fsencode("\0".join(words))).hexdigest()
 
 
@@ -236,7 +243,7 @@ def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
     body = json.dumps({
         "state": summary.state, "asked": places.asked, "read": places.read, "before": names,
         "name": summary.name, "names": summary.names, "files": folders, "boxes": summary.boxes,
-        "notes": summary.notes, "fingerprint": summary.fingerprint,
+        "notes": summary.notes, "fingerprint": summary.fingerprint, "depth": summary.depth,
     }).encode()
     return hashlib.sha256(body).digest() + body
 
@@ -259,7 +266,7 @@ def _read(data: bytes | None) -> _Kept | None:
     boxes = {split: tuple(counts) for split, counts in kept["boxes"].items()}
     summary = Summary(
         kept["name"], Path(), tuple(kept["names"]), files, boxes, kept["fingerprint"],
-        tuple(kept["notes"]), kept["state"],
+        tuple(kept["notes"]), kept["state"], depth=kept["depth"],
     )
     places = Places(tuple(kept["asked"]), tuple(kept["read"]))
     return _Kept(summary, tuple(kept["before"]), places)

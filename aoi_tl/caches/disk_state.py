@@ -1,8 +1,8 @@
 """The state of folders on disk: names, sizes and time stamps of all files in them.
 
-Asking the system for a file takes a microsecond or two, and for hundreds of thousands of files that
-is all that an unchanged shelf costs. Threads would wait for each other, so many are asked for in
-processes that run this very file, which therefore imports nothing but the standard library.
+Querying one file takes one or two microseconds. For an unchanged shelf of hundreds of thousands of
+files this is the whole cost. Threads would block each other, so large sets are queried in separate
+processes. These processes run this file, so it imports the standard library only.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class SignatureIndex:
         Parameters
         ----------
         paths : iterable of str
-            Their ``data.yaml``, absolute; unknown ones are passed over.
+            Their ``data.yaml``, absolute; unknown ones are skipped.
         """
         with self._database:
             self._database.executemany(
@@ -202,7 +202,7 @@ class SignatureIndex:
     ) -> Search:
         """Find the sources of the lowest discrepancy, working out few distances.
 
-        The result is that of scoring every source: a source is passed over only where a lower
+        The result is that of scoring every source: a source is skipped only where a lower
         bound of its distance already puts it behind ``top`` others.
 
         Parameters
@@ -359,16 +359,16 @@ class _Table:
         classes = dict(database.execute("SELECT name, id FROM classes"))
         texts = [*paths, *(row[1] for row in found), *classes]
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("names that are no text")
+            raise ValueError("names that are not text")
         if not all(isinstance(number, int) for row in found for number in row[4:]):
-            raise ValueError("counts of images that are no numbers")
+            raise ValueError("image counts that are not numbers")
         if sorted(classes.values()) != list(range(len(classes))):
             raise ValueError("classes out of order")
         if (pairs < 0).any() or (pairs[:, 1] >= len(classes)).any():
-            raise ValueError("instances of no class")
+            raise ValueError("instances without a class")
         shares = values[:, :, 3]
         if not np.isfinite(values).all() or (shares < 0).any() or not np.allclose(shares.sum(1), 1):
-            raise ValueError("signatures that are none")
+            raise ValueError("invalid signatures")
         return cls(
             paths,
             [row[1] for row in found],

@@ -1,4 +1,4 @@
-"""Opening a checkpoint: with restrictions, or without them where its user says so."""
+"""Opening a checkpoint: restricted by default, unrestricted if the user trusts the file."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Cross-domain generalisation: its arms, its cycle and its budget of steps.
+"""Cross-domain generalisation (CDG): its arms, its cycle and its budget of steps.
 
-What an epoch means is written down here once. A source of 1800 images has 113 batches of 16, a
-target of 20 has two; an epoch is *one pass over the source, rounded up to whole CDG cycles*. The
-budget of a run is its epochs times the steps of one, and **every arm takes exactly that number of
-optimiser steps**, however they are divided:
+An epoch is *one pass over the source, rounded up to complete CDG cycles*: a source of 1800 images
+has 113 batches of 16, a target of 20 has two. The budget of a run is its epochs times the steps of
+one epoch. **Every arm takes exactly that number of optimiser steps**, divided as follows:
 
 ========== ===========================================================================
 arm        its steps
@@ -14,10 +13,9 @@ multi-task all joint: a batch of each domain, ``L_total = alpha L_target + beta 
 cdg        cycles of 50 source and 10 target steps
 ========== ===========================================================================
 
-So ``pretrained`` and ``cdg`` see the very same batches and differ in their order alone, while
-``multi-task`` sees two batches a step. With ``count="target"`` the arms take the same number of
-*target* steps instead, which is what matters where 20 images are soon learnt by heart: ``plain``
-is then the shortest arm.
+``pretrained`` and ``cdg`` see the same batches in different orders. ``multi-task`` sees two batches
+a step. With ``count="target"`` the arms take the same number of *target* steps instead. This
+matters if 20 images are quickly overfitted; ``plain`` is then the shortest arm.
 
 The paper's ``L_overall = L_total + sum_i L(i)`` is a sum over the iterations of one cycle, each
 of which has one domain's batch. Its terms are minimised in turn: a source step by ``beta

@@ -1,4 +1,4 @@
-"""A shared encoder with a head per domain: ``logits = C(E(x))``."""
+"""Classifiers: a shared encoder with one head per domain, ``logits = C(E(x))``."""
 
 from __future__ import annotations
 

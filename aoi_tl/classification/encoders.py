@@ -291,7 +291,7 @@ def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
 
     if not path.is_file():
         raise CheckpointError(
-            f"expected weights at {path}, got nothing there; correct the path, or say 'hub'"
+            f"expected weights at {path}, got nothing there; correct the path, or write 'hub'"
         )
     refuse_packed(path)
     try:

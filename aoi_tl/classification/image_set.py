@@ -32,6 +32,10 @@ class ImageSet:
         ``train``, ``val`` or ``test`` for every image.
     groups : tuple of str
         What was photographed: images of one group show the same thing and must share a split.
+    depth : int
+        How many bits the images use where their files store 16 a channel.
+    notes : tuple of str
+        What looks odd, one line each.
 
     Examples
     --------
@@ -47,6 +51,8 @@ class ImageSet:
     labels: np.ndarray
     splits: tuple[str, ...]
     groups: tuple[str, ...]
+    depth: int = 16
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,8 +79,10 @@ class ImageSet:
         return self.take([place for place, split in enumerate(self.splits) if split in names])
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, labels, splits, groups and the bytes of every image."""
+        """SHA-256 over classes, labels, splits, groups, depth and the bytes of every image."""
         digest = hashlib.sha256(repr((self.classes, self.splits, self.groups)).encode())
+        if self.depth != 16:
+            digest.update(str(self.depth).encode())
         digest.update(self.labels.astype("<i8").tobytes())
         for image in self.images:
             with image.open("rb") as file:
@@ -294,7 +302,7 @@ def check_files(images: ImageSet) -> ImageSet:
         path, fault = faults[0]
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DataError(
-            f"expected whole images in {images.name}, got {fault} at {path}{more}; replace the "
+            f"expected complete images in {images.name}, got {fault} at {path}{more}; replace the "
             "file or delete it"
         )
     return images

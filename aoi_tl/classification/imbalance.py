@@ -1,4 +1,4 @@
-"""Class imbalance: rare classes oversampled, weighted more, or both."""
+"""Class imbalance: oversampling of rare classes and class weights in the loss."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""What is unusual in an image: the patches least like those of the commonest class.
+"""Patch features: an image described by its patches that differ most from defect-free parts.
 
-A defect of a few pixels is lost in the mean over an image. So patches are compared first: those of
-the training images of the commonest class, as a rule the parts without a defect, give a mean and a
-covariance; an image is described by its few patches that lie farthest from that mean.
+A defect of a few pixels is lost in the mean over an image, so patches are compared first. The
+patches of the commonest class, usually the parts without a defect, give a mean and a covariance.
+An image is described by its few patches that are farthest from that mean.
 
 References
 ----------
 .. [1] Defard, Setkov, Loesch, Audigier. "PaDiM: a Patch Distribution Modeling Framework for Anomaly
    Detection and Localization." ICPR 2021: Mahalanobis distances of patches' features.
 .. [2] Roth et al. "Towards Total Recall in Industrial Anomaly Detection." CVPR 2022: features of
-   the middle layers tell defects best.
+   the middle layers separate defects best.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Classifiers on the features of a frozen encoder: a linear probe and the nearest class mean.
 
-The probe is the first thing to try where labels are few: it trains in seconds, and has one setting,
-its strength, that is chosen on the training images alone.
+Try a probe first if labels are few. It trains in seconds. Its one setting, the strength of the
+regularisation, is chosen on the training images alone.
 
 References
 ----------

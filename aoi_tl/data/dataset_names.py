@@ -1,4 +1,4 @@
-"""What datasets are called, so that no two of them have one name."""
+"""Names of datasets: taken from their paths, distinct within one comparison."""
 
 from __future__ import annotations
 

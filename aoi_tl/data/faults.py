@@ -1,11 +1,11 @@
-"""Faults of a dataset on disk: found, counted and named; nothing is refused."""
+"""Faults of a dataset on disk: found, named and counted, without stopping at the first."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import SPLITS
 from aoi_tl.data.dataset_names import dataset_name
+from aoi_tl.data.depth import Depth, find_depth
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import keypoint_columns, read_names, read_yaml_map
+from aoi_tl.data.yolo.read import (
+    first_id,
+    keypoint_columns,
+    read_depth,
+    read_names,
+    read_yaml_map,
+)
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 
@@ -50,6 +57,8 @@ KINDS = {
     "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
     "shared with another dataset": ("error", "never use one as source of the other: the test "
                                              "images would be known"),
+    "mixed depths": ("warning", "keep one depth in a dataset, or set 'depth' in the data.yaml"),
+    "depth": ("note", "if it is wrong: 'depth: 12' or the like in the data.yaml"),
     "repeated design": ("note", "no leak: results hold for this design, not for a new one"),
     "training images shared": ("note", "count them once"),
 }
@@ -109,6 +118,8 @@ class Inspection:
         Images that exist, ordered by split and path.
     findings : tuple of Finding
         From files and labels alone; what needs pixels is in ``pixel_findings``.
+    depth : Depth
+        Of its images.
     """
 
     name: str
@@ -116,15 +127,18 @@ class Inspection:
     names: tuple[str, ...]
     entries: tuple[Entry, ...]
     findings: tuple[Finding, ...]
+    depth: Depth = field(default=Depth())
 
 
-def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
+def inspect_dataset(path: str | os.PathLike[str], depth: int | None = None) -> Inspection:
     """Walk through a dataset and note every fault, where ``load_dataset`` stops at the first.
 
     Parameters
     ----------
     path : path-like
         An Ultralytics ``data.yaml``.
+    depth : int, optional
+        As for `load_dataset`.
 
     Returns
     -------
@@ -144,6 +158,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
         content = read_yaml_map(path)
         names = read_names(content, path, notes)
         root = find_root(content, path, notes)
+        given = read_depth(content, path) if depth is None else depth
     except DataError as error:
         return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
     entries: list[Entry] = []
@@ -161,7 +176,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             continue
         if split == "val" and images == [str(e.image) for e in entries if e.split == "train"]:
             continue  # Ultralytics asks for a val entry; naming train again says there is none
-        columns = keypoint_columns(content)
+        columns, first = keypoint_columns(content), first_id(content)
         for image in map(Path, images):
             fault = image_fault(image)
             if fault == "no such file":
@@ -170,21 +185,24 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             if fault:
                 findings.append(Finding("unreadable image", str(image), fault, split))
             labels.add(label_path(image))
-            found, read = _read_entry(image, split, len(names), columns)
+            found, read = _read_entry(image, split, len(names), columns, first)
             findings += read
             entries.append(found)
     findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
     findings += _orphans(labels)
     findings += _class_findings(names, entries)
     findings += _named_twice(entries)
-    return Inspection(name, path, names, tuple(entries), tuple(findings))
+    found_depth = find_depth([entry.image for entry in entries], given)
+    for kind, what in (("depth", found_depth.note), ("mixed depths", found_depth.mixed)):
+        findings += [Finding(kind, str(path), what)] if what else []
+    return Inspection(name, path, names, tuple(entries), tuple(findings), found_depth)
 
 
 def _read_entry(
-    image: Path, split: str, n_classes: int, columns: int
+    image: Path, split: str, n_classes: int, columns: int, first: int
 ) -> tuple[Entry, list[Finding]]:
     label = label_path(image)
-    rows = read_label_file(label, n_classes, columns)
+    rows = read_label_file(label, n_classes, columns, first)
     if rows is None:
         finding = Finding("missing label", str(image), f"no file {label.name}", split)
         return Entry(image, split, np.zeros(0, np.int64), np.zeros((0, 4))), [finding]

@@ -1,4 +1,4 @@
-"""Splitting into train, validation and test: groups stay whole, classes in proportion."""
+"""Splitting into train, validation and test by group, with the classes in proportion."""
 
 from __future__ import annotations
 

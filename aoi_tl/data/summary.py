@@ -39,6 +39,8 @@ class Summary:
     state : str
         Stands for the state of everything on disk that the dataset was read from; empty where that
         is not known.
+    depth : int
+        How many bits the images use where their files store 16.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Summary:
     notes: tuple[str, ...] = field(default=())
     state: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
+    depth: int = 16
 
     def split(self, *splits: str) -> Summary:
         """Keep some splits; the fingerprint and the state stay those of the whole."""
@@ -138,4 +141,5 @@ def summarise(
         {split: FileList.joined(lists) for split, lists in files.items()},
         {split: tuple(counts.tolist()) for split, counts in boxes.items()},
         fingerprint_of(reader.names, digests), reader.notes(), aliases=reader.aliases,
+        depth=reader.depth.bits,
     )

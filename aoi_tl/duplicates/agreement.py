@@ -1,7 +1,7 @@
-"""Images laid over each other, and how well they agree there.
+"""Aligning two images and measuring how well they agree.
 
-What counts is how far they agree beyond what any two images of their folder have in common: a
-fixture, a printed layout.
+The agreement counts only beyond what any two images of the folder have in common, such as a fixture
+or a printed layout.
 """
 
 from __future__ import annotations

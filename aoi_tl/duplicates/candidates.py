@@ -1,7 +1,7 @@
-"""How two images may lie over each other, guessed without comparing all with all.
+"""Candidate alignments of two images, found without comparing all pairs.
 
-Patches and thumbnails are hashed so that like falls to like; images that share enough patches under
-one shift are a candidate, and so are those whose thumbnails are alike, mirrored or turned.
+Patches and thumbnails are hashed so that similar ones share a bucket. A pair is a candidate if it
+shares enough patches under one shift, or if its thumbnails are similar, also mirrored or rotated.
 """
 
 from __future__ import annotations

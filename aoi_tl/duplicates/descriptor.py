@@ -1,4 +1,4 @@
-"""What an image is found by: patches around its strongest points, and a thumbnail of the whole."""
+"""Image descriptors: patches around the strongest points, and a thumbnail of the full image."""
 
 from __future__ import annotations
 
@@ -39,14 +39,17 @@ class Descriptor:
     blank: bool
 
 
-def describe(path: Path) -> tuple[bytes, Descriptor | None]:
-    """Read an image: what its bytes hash to, and what it is found by, if it can be read."""
+def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
+    """Read an image: what its bytes hash to, and what it is found by, if it can be read.
+
+    The depth is as of `decode`.
+    """
     try:
         content = read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
-    grey = decode(content)
+    grey = decode(content, depth)
     if grey is None:
         return key, None
     points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.int8)]

@@ -1,10 +1,10 @@
 """Images that show the same thing: equal files, other exposures, and crops that overlap.
 
-Found without comparing all with all. Each image is flattened to its fine structure, which neither
-exposure nor light falloff nor grinding marks reach; patches around its strongest points, and one
-thumbnail of the whole, are hashed so that like falls to like; images that share enough patches
-under one shift are laid over each other, and what counts is how well they correlate there, beyond
-what any two images of their folder have in common (a fixture, a printed layout).
+Not all pairs are compared. Each image is reduced to its fine structure, which exposure, light
+falloff and grinding marks do not affect. Patches around its strongest points and a thumbnail are
+hashed so that similar ones share a bucket. Images that share enough patches under one shift are
+aligned, and their correlation is measured. It counts only beyond what any two images of the folder
+have in common, such as a fixture or a printed layout.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def find_duplicates(
     progress: Callable[[int, int], None] | None = None,
     across: NDArray[np.bool_] | None = None,
     defects: Sequence[Defects] | None = None,
+    depths: Sequence[int] | None = None,
 ) -> Duplicates:
     """Find equal files, exposure copies and overlapping crops among images.
 
@@ -148,6 +149,8 @@ def find_duplicates(
     defects : sequence of Defects, optional
         What is labelled on each image, to tell one part from several parts of one design; without
         labels whatever agrees counts as one part.
+    depths : sequence of int, optional
+        How many bits each image uses where its file stores 16; 16 unless given.
 
     Returns
     -------
@@ -173,13 +176,16 @@ def find_duplicates(
     (True, 0.5)
     """
     paths = [Path(image) for image in images]
+    depths = depths or [16] * len(paths)
     copy_of = np.arange(len(paths))
     sizes, blank = np.zeros((len(paths), 2), np.int64), np.zeros(len(paths), np.bool_)
     seen: dict[bytes, int] = {}
     firsts: list[int] = []
     described: list[Descriptor] = []
     with ThreadPoolExecutor(workers) as pool:
-        for position, (key, description) in enumerate(pool.map(describe, paths)):
+        for position, (key, description) in enumerate(
+            pool.map(describe, paths, depths)
+        ):
             first = seen.setdefault(key, position)
             copy_of[position] = first
             if description is not None:
@@ -196,8 +202,8 @@ def find_duplicates(
     described.clear()  # most of what lies in memory
 
     def read(position: int) -> NDArray[np.float32]:
-        path = paths[firsts[position]]
-        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES))
+        path, depth = paths[firsts[position]], depths[firsts[position]]
+        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES), depth)
         if grey is None:
             raise DataError(f"{path}: expected the image, got another file; try again")
         return grey

@@ -1,9 +1,8 @@
-"""Whether images that agree show one part, or several parts of one design.
+"""Deciding if similar images show one part, or several parts of one design.
 
-Inspection images show one design on thousands of parts: what agrees all over is the design, and
-what makes a part is its own. Where defects are labelled, they decide: on one part both images look
-alike in each labelled box, on two parts the defect is missing in one of them. Pairs of which the
-labels say nothing follow what the labels say of the other pairs of their folder.
+Inspection images show one design on thousands of parts. Labelled defects decide. On one part, both
+images look alike in each labelled box. On two parts, the defect is missing in one of them. A pair
+without labelled defects follows the labelled pairs of its folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How one image lies over another, and where boxes and common ground come to lie."""
+"""The placement of one image over another, and the positions of boxes and of the overlap."""
 
 from __future__ import annotations
 

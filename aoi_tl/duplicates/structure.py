@@ -1,4 +1,4 @@
-"""The fine structure of an image: what neither exposure nor light nor machining marks reach."""
+"""The fine structure of an image, which exposure, light and machining marks do not affect."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.data.images import to_8_bits
+
 _HIGH_PASS = 25  # pixels: what is wider, or a longer stripe, is light or machining, not identity
 
 
-def decode(content: bytes) -> NDArray[np.float32] | None:
-    """Decode an image file into grey pixels over 0 to 255; None where it cannot be read."""
+def decode(content: bytes, depth: int = 16) -> NDArray[np.float32] | None:
+    """Decode an image file into grey pixels over 0 to 255; None where it cannot be read.
+
+    The depth says how many bits the image uses where it stores 16. With all of them, its brightest
+    pixels become 255: what is known of it is little.
+    """
     try:
         flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         grey = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
@@ -20,7 +26,9 @@ def decode(content: bytes) -> NDArray[np.float32] | None:
         return None
     if grey is None:
         return None
-    if grey.dtype != np.uint8:  # 12 bits often lie in the lower end of 16
+    if grey.dtype != np.uint8:
+        if depth < 16:
+            return to_8_bits(grey.astype(np.uint16, copy=False), depth).astype(np.float32)
         top = max(float(np.quantile(grey[::4, ::4], 0.999)), 1.0)
         return np.minimum(grey.astype(np.float32) * (255 / top), 255)
     return grey.astype(np.float32)

@@ -20,7 +20,7 @@ class Interval:
     Attributes
     ----------
     value : float
-        The score, or the difference, of the data as they are.
+        The score, or the difference, on the original data.
     low, high : float
         The percentile interval.
     """
@@ -37,11 +37,11 @@ def bootstrap_arms(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[tuple[str, str, str | None], Interval]:
-    """Resample test images and seeds for the scores of arms and their paired differences.
+    """Bootstrap scores of arms, and their paired differences, over test images and seeds.
 
     Each sample draws as many images as there are, with replacement, the same for every arm and
-    seed, and as many seeds as an arm has, the same for both arms of a difference. So it carries
-    the chance in the choice of test images, which seeds alone do not show, beside the chance in
+    seed, and as many seeds as an arm has, the same for both arms of a difference. It covers
+    both the choice of test images, which seeds alone do not show, and the randomness of
     training.
 
     Parameters

@@ -36,7 +36,7 @@ def softmax(logits: ArrayLike) -> np.ndarray:
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Find the temperature by which logits are divided so that they say the truth most likely.
+    """Find the temperature that minimises the cross-entropy of the divided logits.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Returns
     -------
     float
-        In 0.01..100; above 1 where the classifier is too sure of itself. No order of classes
-        changes by it, so no accuracy does.
+        In 0.01..100; above 1 if the classifier is overconfident. The order of the classes does
+        not change, so the accuracy does not.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Examples
     --------
-    Three of four images are right, always said with 0.9; the truth is 0.75.
+    Three of four images are right, each with a confidence of 0.9; the accuracy is 0.75.
 
     >>> sure = np.log([[0.9, 0.1]] * 4)
     >>> temperature = fit_temperature(sure, [0, 0, 0, 1])
@@ -117,7 +117,7 @@ class Reliability:
 def measure_reliability(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = 10
 ) -> Reliability:
-    """Hold the highest probability of every image against whether it was right.
+    """Compare the highest probability of every image with the correctness of its class.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def measure_reliability(
 
 
 def bin_confidences(top: ArrayLike, right: ArrayLike, bins: int = 10) -> Reliability:
-    """Sort highest probabilities into bins, with how often they were right.
+    """Bin the highest probabilities, with the accuracy in each bin.
 
     Parameters
     ----------

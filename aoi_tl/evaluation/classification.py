@@ -1,4 +1,4 @@
-"""Scores of a classifier."""
+"""Scores of a classifier: confusion matrix, accuracy, F1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClassificationScores:
     classes : tuple of str
         Class names.
     confusion : ndarray of int64, shape (classes, classes)
-        Images of each class (rows) by the class they were given (columns).
+        Images by true class (rows) and predicted class (columns).
     """
 
     classes: tuple[str, ...]
@@ -29,12 +29,12 @@ class ClassificationScores:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that were given their own class."""
+        """Share of the images whose predicted class is right."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @property
     def majority_share(self) -> float:
-        """Accuracy of always naming the largest class: what an accuracy has to beat."""
+        """Accuracy of always predicting the largest class; a useful classifier exceeds it."""
         return float(self.confusion.sum(axis=1).max() / self.confusion.sum())
 
     @property
@@ -49,13 +49,13 @@ class ClassificationScores:
 
     @property
     def f1(self) -> np.ndarray:
-        """F1 of each class; 0 where it was neither there nor named."""
+        """F1 of each class; 0 for a class without images and predictions."""
         named, there = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         return _ratio(2 * np.diag(self.confusion), named + there, 0.0)
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 over the classes that were there or named."""
+        """Mean F1 over the classes with images or predictions."""
         seen = (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) > 0
         return float(self.f1[seen].mean())
 
@@ -95,7 +95,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
 def score_predictions(
     labels: ArrayLike, predicted: ArrayLike, classes: Sequence[str]
 ) -> ClassificationScores:
-    """Count what was taken for what.
+    """Build the confusion matrix of predictions.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def score_predictions(
     Returns
     -------
     ClassificationScores
-        With the confusion matrix and all that follows from it.
+        With the confusion matrix and the scores computed from it.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def estimate(
     confidence : float
         The interval's coverage.
     bounds : tuple of float
-        What no value can be below and above; the interval is cut there, which keeps its coverage.
+        The range of possible values; the interval is clipped to it, which keeps its coverage.
 
     Returns
     -------

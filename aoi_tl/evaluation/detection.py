@@ -71,7 +71,7 @@ def detection_scores(
     instances: Sequence[int],
     images: Sequence[int],
 ) -> DetectionScores:
-    """Sum up precision and recall curves of k classes.
+    """Summarise the precision and recall curves of k classes.
 
     Parameters
     ----------
@@ -172,14 +172,14 @@ def f1_curve(precision: ArrayLike, recall: ArrayLike) -> np.ndarray:
 
 
 def smooth(curve: ArrayLike, share: float = 0.1) -> np.ndarray:
-    """Smooth a curve by a moving mean; beyond its ends it goes on flat.
+    """Smooth a curve by a moving mean, with constant padding at both ends.
 
     Parameters
     ----------
     curve : array_like, shape (n,)
         The curve.
     share : float
-        The window's width as a share of n, as Ultralytics' F1 plots take it.
+        The window's width as a share of n, as in Ultralytics' F1 plots.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Learning curves: how many labelled images an arm needs."""
+"""Learning curves: the score by the number of labelled images, and how many an arm needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def learning_curve(summary: pandas.DataFrame, metric: str, baseline: str) -> pandas.DataFrame:
-    """Give each arm's score by the number of labelled images, and how many it needs.
+    """Tabulate each arm's score by the number of labelled images, and how many it needs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Operating points: confidence thresholds, and their escape and overkill on other images."""
+"""Operating points: confidence thresholds, with their escape and overkill on held-out images."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Objective = Callable[[NDArray[np.int64], NDArray[np.int64]], list[NDArray[np.flo
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Thresholds, and what thresholds chosen in this way do on images held out from the choice.
+    """Thresholds, and the rates of thresholds chosen in the same way on held-out images.
 
     Attributes
     ----------
     thresholds : tuple of float
         One a class, 0..1: a box of that confidence or more rejects its image.
     counted : {"images", "classes of images"}
-        What was counted. Each image is passed or rejected; where there are few good images, each
-        image is passed or rejected for each class by itself.
+        The unit of counting. Each image is passed or rejected. With few good images, each
+        image is passed or rejected for each class separately.
     defective, good : int
         How many of them there are.
     escaped, rejected : int
-        The defective that pass, and the good that are rejected, each held out once.
+        The defective that pass, and the good that are rejected; each was held out once.
     is_met : bool
-        Whether the limit is kept on the held-out images; always for a cost.
+        If the limit holds on the held-out images; always true for a cost.
     """
 
     thresholds: tuple[float, ...]
@@ -70,7 +70,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Rates:
-    """What thresholds do on images that they were not chosen on.
+    """Escape and overkill of thresholds on images that they were not chosen on.
 
     Attributes
     ----------
@@ -105,15 +105,15 @@ def choose_thresholds(
     """Choose a confidence threshold for each class.
 
     An image is rejected when a box of any class reaches its threshold. The search starts with
-    nothing rejected and lowers one threshold at a time, always where most defective images are
-    caught for each good one rejected; of these points it takes the one that serves the aim best.
-    Then it moves each threshold in turn as long as that serves the aim. Each threshold ends half
-    way between the lowest confidence that it must catch and the highest that it must not.
+    nothing rejected and lowers one threshold at a time, always the one with the most defective
+    images caught per good image rejected. It takes the point that meets the aim best.
+    Then it moves each threshold in turn while the aim improves. Each threshold ends half
+    way between the lowest confidence that it must reject and the highest that it must pass.
 
-    Thresholds do worse on other images than on those that they were chosen on. So they are chosen
-    again without each tenth of the images, and applied to it. Where the limit is not kept there, a
+    Thresholds do worse on new images than on those that they were chosen on. So they are chosen
+    again without each tenth of the images, and applied to it. If the limit does not hold there, a
     stricter one is set, and after the strictest the thresholds are halved (for an overkill: their
-    distances from 1), until it is kept. Of a cost, the halving is taken that costs least there.
+    distances from 1), until it holds. For a cost, the cheapest halving there is taken.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def choose_thresholds(
     Returns
     -------
     OperatingPoint
-        Where a limit cannot be kept, the strictest thresholds.
+        The strictest thresholds if no thresholds meet the limit.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def measure_rates(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[Rates, ...]:
-    """Apply thresholds to other images: what escapes, and what is rejected for nothing.
+    """Apply thresholds to other images and measure escape and overkill.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def measure_rates(
 
 
 def true_classes(predictions: Predictions) -> NDArray[np.bool_]:
-    """Say which classes each image truly holds, as an array of shape (p, k)."""
+    """Give the true classes of each image as a bool array of shape (p, k)."""
     held = np.zeros((len(predictions.images), len(predictions.names)), dtype=bool)
     held[predictions.truth_image, predictions.truth_class] = True
     return held
@@ -287,7 +287,7 @@ def _any(table: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Level:
-    """How strictly thresholds are chosen: the limit, and how far they then move towards it."""
+    """How strictly thresholds are chosen: the limit, and a factor that moves them towards it."""
 
     escape: float | None = None
     overkill: float | None = None
@@ -311,7 +311,7 @@ def _levels(
 
 
 def _folds(defective: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Deal the images out, the defective first, so that every fold gets its share of both."""
+    """Assign images to folds, the defective first, so that every fold gets its share of both."""
     n_folds = min(_FOLDS, int(defective.sum()))
     order = np.random.default_rng(0).permutation(len(defective))
     order = order[np.argsort(~defective[order], kind="stable")]
@@ -323,7 +323,7 @@ def _folds(defective: NDArray[np.bool_]) -> NDArray[np.int64]:
 def _choose(
     units: _Units, level: _Level, cost: tuple[float, float] | None
 ) -> NDArray[np.float64]:
-    """Thresholds that serve the aim best on the units themselves."""
+    """The thresholds that meet the aim best on the given units."""
     objective = _objective(units, level.escape, level.overkill, cost)
     path = _path(units)
     best = min(path, key=lambda cuts: [float(part) for part in objective(*units.counts(cuts))])
@@ -336,7 +336,7 @@ def _choose(
 
 
 class _Units:
-    """What is passed or rejected as one, and the scores that decide it.
+    """The units that are passed or rejected, and the scores that decide.
 
     A threshold of a class rejects all units whose score of that class reaches it. Scores lie in
     rows, sorted by class and then from high to low.
@@ -393,7 +393,7 @@ def _allowed(limit: float | None, total: int) -> int:
 def _objective(
     units: _Units, escape: float | None, overkill: float | None, cost: tuple[float, float] | None
 ) -> Objective:
-    """What is to be made small, the first part before the next."""
+    """The objective to minimise, compared part by part."""
     def parts(passed: NDArray[np.int64], rejected: NDArray[np.int64]) -> list[Any]:
         if escape is not None:
             over = np.maximum(passed - _allowed(escape, units.n_defective), 0)
@@ -409,7 +409,7 @@ def _objective(
 
 
 def _path(units: _Units) -> list[NDArray[np.float64]]:
-    """The cuts from nothing rejected to all caught that can be, the best exchange first."""
+    """The cuts from nothing rejected to everything caught, the best trade-off first."""
     cuts = np.full(units.n_classes, np.inf)
     found = [cuts]
     while True:

@@ -1,4 +1,4 @@
-"""Precision and recall of every class, with intervals over test images and draws."""
+"""Precision and recall per class, with intervals over test images and training draws."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aoi_tl.evaluation.bootstrap import Interval
 
 @dataclass(frozen=True, eq=False)
 class ClassIntervals:
-    """What a classifier is worth, class by class and as a whole.
+    """Scores of a classifier per class and overall, with intervals.
 
     Attributes
     ----------
     precision, recall : mapping of class to Interval
         NaN where a class was never given, or has no test image.
     accuracy, balanced_accuracy, above_majority : Interval
-        Over all classes; the last is the accuracy less that of always saying the commonest class.
+        Overall; the last is the accuracy minus that of always predicting the largest class.
     """
 
     precision: Mapping[str, Interval]
@@ -38,19 +38,19 @@ def bootstrap_classes(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ClassIntervals:
-    """Resample test images and draws.
+    """Bootstrap per-class and overall scores over test images and draws.
 
     Parameters
     ----------
     labels : ndarray of int, shape (n,)
         The true classes.
     predicted : ndarray of int, shape (draws, n)
-        What each draw's classifier gave.
+        The classes predicted by each draw's classifier.
     classes : sequence of str
         Class names.
     groups : sequence of str, optional
-        What every image shows; images of one group are drawn together, since they are alike.
-        Without it every image stands for itself.
+        The group of every image; images of one group are similar and are drawn together.
+        Without it every image is its own group.
     samples : int
         Bootstrap samples.
     confidence : float
@@ -192,7 +192,7 @@ def _scores(confusions: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is there; NaN where nothing is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     there = ~np.isnan(values)
     total = np.where(there, values, 0).sum(axis=axis)
     found: np.ndarray = np.divide(total, there.sum(axis=axis), out=np.full(total.shape, np.nan),
@@ -201,7 +201,7 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _quantiles(values: np.ndarray, share: float) -> np.ndarray:
-    """Quantile of every column over the samples that have it; NaN where none has."""
+    """Quantile of every column over its values that are not NaN; NaN if there are none."""
     return np.array([
         np.quantile(column[~np.isnan(column)], share) if (~np.isnan(column)).any() else np.nan
         for column in values.T

@@ -1,4 +1,4 @@
-"""Predictions of a detector on a split, and the scores that follow from them."""
+"""Predictions of a detector on a split, and the scores computed from them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class SplitScores:
-    """What predictions are worth on a split; all values are 0..1.
+    """Scores of predictions on a split; all values are 0..1.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def read_predictions(content: bytes) -> Predictions:
     Raises
     ------
     ValueError
-        If it is no such file.
+        If the file has another content.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def read_predictions(content: bytes) -> Predictions:
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Put predictions on several sets of images behind one another.
+    """Concatenate predictions on several sets of images.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ class Scorer:
             ))
 
     def scores(self, times: ArrayLike | None = None) -> SplitScores:
-        """Score the split as if image i stood in it ``times[i]`` times.
+        """Score the split as if it contained image i ``times[i]`` times.
 
         Parameters
         ----------
@@ -284,7 +284,7 @@ def match_boxes(
     truth_class: ArrayLike, truth_box: ArrayLike, class_id: ArrayLike, box: ArrayLike,
     ious: Sequence[float] = tuple(IOUS),
 ) -> NDArray[np.bool_]:
-    """Say which predicted boxes of one image are true positives.
+    """Find which predicted boxes of one image are true positives.
 
     At each threshold, pairs of a true and a predicted box of one class are taken in the order of
     their IoU, each box at most once, as Ultralytics does.

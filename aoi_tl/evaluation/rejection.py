@@ -1,4 +1,4 @@
-"""What a classifier is worth when it may leave unsure images to a person."""
+"""Accuracy of a classifier that may reject uncertain images: the coverage curve."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CoverageCurve:
-    """Accuracy against coverage, from the surest image to all of them.
+    """Accuracy against coverage, from the most confident image to all images.
 
     Attributes
     ----------
     threshold : ndarray of float64, shape (points,)
-        Images of at least this probability are decided; falling.
+        Images of at least this probability are decided; descending.
     coverage : ndarray of float64, shape (points,)
-        Share of the images that are decided; rising to 1.
+        Share of the images that are decided; ascending to 1.
     accuracy : ndarray of float64, shape (points,)
         Share of the decided images that are right.
     """
@@ -30,12 +30,12 @@ class CoverageCurve:
     accuracy: np.ndarray
 
     def at_accuracy(self, accuracy: float) -> tuple[float, float] | None:
-        """Find the threshold that decides the most images at an accuracy.
+        """Find the threshold that decides the most images at a required accuracy.
 
         Parameters
         ----------
         accuracy : float
-            At least so many of the decided images have to be right, in 0..1.
+            The required share of the decided images that are right, in 0..1.
 
         Returns
         -------
@@ -49,7 +49,7 @@ class CoverageCurve:
 
 
 def measure_coverage(probabilities: ArrayLike, labels: ArrayLike) -> CoverageCurve:
-    """Decide the surest images first, and see how many are right.
+    """Measure accuracy and coverage as images are decided in order of confidence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Several targets together: does an arm help on a new target?"""
+"""The gain of an arm over several targets: what to expect on a new target."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TargetsSummary:
     mean, low, high : float
         The mean difference with its interval over targets.
     wins, ties, losses : int
-        Targets whose own interval lies above 0, holds 0, lies below 0.
+        Targets whose own interval is above 0, contains 0, is below 0.
     """
 
     n: int
@@ -33,7 +33,7 @@ class TargetsSummary:
     losses: int
 
     def __str__(self) -> str:
-        """Say it in words, in the units of the differences."""
+        """Describe the summary in words, in the units of the differences."""
         return (f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over {self.n} targets: "
                 f"{self.wins} won, {self.ties} not told apart, {self.losses} lost")
 
@@ -41,7 +41,7 @@ class TargetsSummary:
 def summarise_targets(
     differences: Sequence[Interval], confidence: float = 0.95, samples: int = 10_000, seed: int = 0
 ) -> TargetsSummary:
-    """Sum up paired differences on several targets.
+    """Summarise paired differences over several targets.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def summarise_targets(
     -----
     Each sample draws as many targets as there are, with replacement, and for each a value from a
     normal distribution as wide as its own interval. With fewer than four targets the interval says
-    little about further ones.
+    little about new ones.
 
     References
     ----------

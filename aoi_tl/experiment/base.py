@@ -1,11 +1,11 @@
-"""The settings that every experiment has, the common part of detection and classification."""
+"""The settings common to detection and classification experiments."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -27,6 +27,9 @@ class BaseExperiment(SettingsFile):
         Every arm is trained once with each.
     device : str
         ``cpu``, ``cuda`` or the numbers of GPUs.
+    depth : int or None
+        How many bits the images of every dataset use where their files store 16; else found for
+        each.
     """
 
     target: object
@@ -38,6 +41,9 @@ class BaseExperiment(SettingsFile):
     """Every arm is trained once with each."""
     device: str = "cpu"
     """``cpu``, ``0``, ``0,1``, as Ultralytics has it."""
+    depth: Literal[8, 10, 12, 14, 16] | None = None
+    """How many bits the images use where their files store 16: 8, 10, 12, 14 or 16, the same for
+    every dataset; found for each unless given."""
 
     @field_validator("seeds", mode="before")
     @classmethod

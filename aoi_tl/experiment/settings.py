@@ -1,7 +1,7 @@
 """Settings files: YAML in, a frozen and validated object out.
 
-A fault in a file is reported with its line, what was expected, what came, and the nearest
-thing that would have been right.
+A fault in a file is reported with its line, the expected value, the given value, and the nearest
+valid name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ shown = _repr.repr
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that refuses unknown keys.
+
+    The string below a key says in Markdown what it means; the docs' reference is made of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The folder of the caches."""
+"""The folder that holds the caches."""
 
 from __future__ import annotations
 

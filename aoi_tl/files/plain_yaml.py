@@ -54,7 +54,7 @@ def parse_plain(
     >>> parse_plain("a: &a [*a]")
     Traceback (most recent call last):
     ...
-    aoi_tl.files.plain_yaml.YamlFault: a value that holds itself
+    aoi_tl.files.plain_yaml.YamlFault: a value that contains itself
     """
     import yaml
 
@@ -107,7 +107,7 @@ def _refuse_bombs(events: Iterable[Any]) -> None:
             # An unknown one is told by the composer.
             found = anchors.get(event.anchor or "", (1, 0))
             if found is None:
-                raise YamlFault("a value that holds itself", line)
+                raise YamlFault("a value that contains itself", line)
             nodes, depth = found
         else:
             continue
@@ -128,7 +128,7 @@ def _refuse_scalar(event: Any, line: int) -> None:
     ):
         raise YamlFault(f"a number of {len(value)} digits", line)
     if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise YamlFault("text with a character that no file can hold", line)
+        raise YamlFault("text with an invalid character", line)
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """Files on object storage: named by URLs, read through fsspec.
 
-A URL is kept as a ``Path``, so that the same code names, sorts and compares both kinds.
-Pathlib writes ``s3://bucket/a.png`` as ``s3:/bucket/a.png``; what opens a file puts the slash back.
+A URL is kept as a ``Path``, so that the same code handles local and remote files. Pathlib writes
+``s3://bucket/a.png`` as ``s3:/bucket/a.png``; the slash is restored when the file is opened.
 """
 
 from __future__ import annotations

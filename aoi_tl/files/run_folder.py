@@ -177,7 +177,7 @@ def open_run(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(
-                f"expected {folder} to be free, got a run at work in it; wait for it to end, or "
+                f"expected {folder} to be free, got another run using it; wait for it to end, or "
                 "choose another --out"
             ) from None
         _locks.add(lock)

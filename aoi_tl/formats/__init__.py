@@ -1,11 +1,11 @@
-"""Other tools' annotations in and out."""
+"""Import and export of other tools' annotation formats."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
@@ -252,7 +252,8 @@ def export_dataset(
         taken: set[str] = set()
         for split in dataset.splits:
             inside = f"images/{split}" if format == "coco" else "JPEGImages"
-            samples = dataset.split(split).samples
+            # With depth 16, every file stays as it is.
+            samples = [replace(sample, depth=16) for sample in dataset.split(split).samples]
             # VOC has one folder for all splits, so names must differ between them as well.
             placed = place_images(samples, building / inside, copy=not link, taken=taken)
             below = f"{split}/" if format == "coco" else ""

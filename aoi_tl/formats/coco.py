@@ -1,4 +1,4 @@
-"""COCO JSON: boxes, with images and categories listed beside them.
+"""COCO JSON: one file that lists images, categories and boxes.
 
 supervision's loader is not used: it rasterises masks at whatever size the file claims, keeps boxes
 in single precision and does not say where a fault is; its writer states a licence of its own.

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one XML file for all images. (No library we know reads it as boxes.)"""
+"""CVAT for images 1.1: one XML file for all images. We know no library that reads it as boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepPCB: a text file of boxes for each photograph, with a template image beside it."""
+"""DeepPCB: each photograph has a text file of boxes and a template image."""
 
 from __future__ import annotations
 

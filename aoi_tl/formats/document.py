@@ -1,4 +1,4 @@
-"""Annotation files as parsed values: JSON and XML of bounded size, nothing in them followed."""
+"""Parsing annotation files: JSON and XML of bounded size, without following references."""
 
 from __future__ import annotations
 

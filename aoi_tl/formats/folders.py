@@ -1,6 +1,6 @@
-"""A folder of images for each class: every image is one box of that class.
+"""One folder of images per class: every image becomes one box of that class.
 
-Such a set has no places, but its counts and colours can be scored.
+Such a set has no defect positions, but its counts and colours can be scored.
 """
 
 from __future__ import annotations

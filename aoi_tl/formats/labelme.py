@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each image, with shapes drawn on it.
+"""LabelMe: one JSON file per image, with its shapes.
 
 supervision's loader is not used: it rasterises every polygon, and needs the image beside the file
 even where the file holds it.

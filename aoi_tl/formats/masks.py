@@ -1,4 +1,4 @@
-"""Pixel masks: every connected piece becomes a box. OpenCV finds the pieces."""
+"""Pixel masks: every connected component becomes a box. OpenCV finds the components."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read(
             continue
         fault = image_fault(file)
         if fault is not None:
-            findings.fault(str(file), f"expected a whole mask, got {fault}; replace the file")
+            findings.fault(str(file), f"expected a complete mask, got {fault}; replace the file")
             continue
         mask, palette = read_image(file), _palette(file)
         meant: Mapping[int, str] | None
@@ -116,7 +116,7 @@ def read(
                 annotations += (Annotation(name, box) for box in pieces(mask == value, gap, area))
         yield Record(image, tuple(annotations), str(file), split, mask.shape[:2], file=file)
     for image in finder.unused():
-        findings.note("images without a mask taken as free of defects", image)
+        findings.note("images without a mask treated as free of defects", image)
         yield Record(image, (), str(image))
 
 

@@ -1,4 +1,4 @@
-"""Which format a folder or file of annotations has."""
+"""Recognising the format of a folder or file of annotations."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def recognise(source: Path) -> str:
     if not found and source.is_dir():
         for file in sorted(source.glob("*.yaml")):
             raise DataError(
-                f"{source}: expected annotations of another tool, got {file.name}; give that file "
-                "to the other commands as it is"
+                f"{source}: expected annotations of another tool, got {file.name}, a YAML "
+                "file; if it describes an Ultralytics dataset, use it without an import"
             )
         found = list(_formats_of_images(source))
     if len(found) != 1:

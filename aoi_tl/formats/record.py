@@ -1,4 +1,4 @@
-"""The common record of all formats: an image, its annotations, and notes on oddities."""
+"""The common record of all formats: an image, its annotations, and notes on anything unusual."""
 
 from __future__ import annotations
 

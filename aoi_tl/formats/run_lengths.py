@@ -1,4 +1,4 @@
-"""Masks written as run lengths down the columns of an image: COCO's, and Severstal's."""
+"""Run-length encoded masks, column by column, as COCO and Severstal write them."""
 
 from __future__ import annotations
 

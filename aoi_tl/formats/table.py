@@ -1,4 +1,4 @@
-"""CSV: a row for each box. The standard library reads it; the columns are what differs."""
+"""CSV tables with a row per box. Tools differ in the names of the columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each image.
+"""Pascal VOC: one XML file per image.
 
 supervision's loader is not used: it takes one from ``xmin`` and ``ymin`` of every file, as the VOC
 devkit counts pixels but most tools do not, and does not say where a fault is.

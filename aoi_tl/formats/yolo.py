@@ -61,7 +61,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
         yield Record(image, annotations, str(file), listed.get(image), share=True, file=file,
                      faulty=bool(rows.faults))
     for image in sorted(unlabelled):
-        findings.note("listed images without a label file taken as free of defects", image)
+        findings.note("listed images without a label file treated as free of defects", image)
         finder.used.add(image)
         yield Record(image, (), str(image), listed[image], share=True)
 

@@ -1,1 +1,1 @@
-"""Which source to learn from: measures, order, choice."""
+"""Choosing a source: measures, ranking, selection."""

@@ -1,4 +1,4 @@
-"""Measures by features of the COCO checkpoint."""
+"""Measures computed from features of the COCO checkpoint."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Results as tables, figures and a page."""
+"""Results as tables, figures and an HTML page."""

@@ -1,4 +1,4 @@
-"""Plots as inline SVG that takes the page's colours, each with its data as CSV."""
+"""Plots as inline SVG in the page's colours, each with its data as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# Okabe and Ito's palette: told apart by colour-blind readers as well.
+# Okabe and Ito's palette: distinguishable for colour-blind readers as well.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 ARM_COLOURS = {
     "scratch": "#999999", "coco": "#000000", "stock": "#D55E00", "full-source": "#0072B2",
@@ -46,9 +46,9 @@ class Chart:
     Attributes
     ----------
     name : str
-        What its CSV file is called.
+        The name of its CSV file.
     title : str
-        What it shows: its caption, and its text for those who do not see it.
+        Its caption, also its text alternative for screen readers.
     svg : str
         The drawing.
     csv : str
@@ -67,7 +67,7 @@ class Chart:
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """Give every arm its colour: the same in every figure, and in every run for the known arms.
+    """Assign colours to arms: the same in every figure, and in every run for the known arms.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 
 def arm_dashes(arms: Sequence[str]) -> dict[str, str]:
-    """Give arms that share a colour lines of different dashes, so that colour is never alone.
+    """Assign different dashes to arms that share a colour, so that colour is not the only cue.
 
     Examples
     --------

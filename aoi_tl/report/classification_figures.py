@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.files.run_folder import write_atomically
 from aoi_tl.report.charts import PALETTE, arm_colours
 from aoi_tl.report.figures import draw_arms
@@ -98,7 +98,7 @@ def draw_samples(
     images: Sequence[np.ndarray], labels: Sequence[str], predicted: Sequence[str],
     chances: Sequence[float],
 ) -> bytes:
-    """Draw a grid of test images with what they are and what they were taken for.
+    """Draw a grid of test images with their true and predicted classes.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def draw_samples(
 
 
 def draw_maps(images: np.ndarray, maps: np.ndarray, labels: Sequence[str]) -> bytes:
-    """Draw what speaks for an image's own class over the image.
+    """Draw attribution maps of each image's own class over the image.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
     classes : sequence of str
         Their names.
     title : str
-        Whose it is.
+        The title of the figure.
 
     Returns
     -------
@@ -222,7 +222,8 @@ def write_figures(tables: RunTables) -> None:
     chosen = chosen_samples(tables, f"{shown}-s{seed}")
     if len(chosen):
         figures["samples.png"] = draw_samples(
-            [read_image(image) for image in chosen["image"]], list(chosen["class"]),
+            [read_image(row["image"], int(row.get("depth", 16)))
+             for row in chosen.to_dict("records")], list(chosen["class"]),
             list(chosen["predicted"]), list(chosen["probability"]),
         )
     for name, png in figures.items():
@@ -230,7 +231,7 @@ def write_figures(tables: RunTables) -> None:
 
 
 def shown_arm(arms: Sequence[str]) -> str:
-    """Give the arm that is looked at closely: the one that the method is about."""
+    """Give the arm that the detailed figures show: the main arm of the method."""
     return next((arm for arm in ("cdg", "two-stage") if arm in arms), arms[-1])
 
 
@@ -256,7 +257,7 @@ def confusion_matrix(table: pandas.DataFrame, arm: str) -> tuple[np.ndarray, lis
 
 
 def chosen_samples(tables: RunTables, stage: str) -> pandas.DataFrame:
-    """Choose test images to show: as many wrong as right ones, of every class in turn.
+    """Choose test images to show: equally many wrong and right ones, of every class in turn.
 
     Parameters
     ----------
@@ -308,8 +309,8 @@ def _show_image(axes: Axes, image: np.ndarray) -> None:
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    peak = 65535 if image.dtype == np.uint16 else 255
-    axes.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=peak)
+    shown = to_8_bits(image)
+    axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=255)
 
 
 def _png(figure: Figure) -> bytes:

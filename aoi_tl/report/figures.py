@@ -1,4 +1,4 @@
-"""Figures of a run: curves of all arms, and what each arm gained, as PNG bytes."""
+"""Figures of a detection run: curves and scores of all arms, as PNG bytes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def draw_arms(rows: pandas.DataFrame, summary: pandas.DataFrame, metric: str) ->
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """Give an empty figure of the house's looks, with its axes.
+    """Make an empty figure in the house style, with its axes.
 
     Parameters
     ----------

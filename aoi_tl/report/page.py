@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that holds everything it shows."""
+"""The page of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from aoi_tl.report.run_tables import Kind, RunTables
 from aoi_tl.report.section import Section
 from aoi_tl.report.sections import (
     adaptation,
+    agreement,
     answer,
     arms,
     classified,
     failures,
+    gains,
     ledger,
     likeness,
     matrix,
@@ -37,6 +39,7 @@ SECTIONS: dict[Kind, tuple[Build, ...]] = {
         failures.build, operating.build, repeat.build,
     ),
     "classify": (answer.build, arms.build, classified.build, ledger.build, repeat.build),
+    "benchmark": (answer.build, agreement.build, gains.build, repeat.build),
 }
 
 
@@ -46,12 +49,12 @@ def write_page(folder: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        Of a ``score``, ``transfer``, ``run`` or ``classify``.
+        Of a ``score``, ``transfer``, ``run``, ``classify`` or ``benchmark``.
 
     Returns
     -------
     Path
-        The page. The figures of a run lie beside it as PNG files.
+        The page. The figures of a run are beside it as PNG files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Images scaled down and embedded as WebP, with their boxes beside them as numbers."""
+"""Embedded images: scaled down, encoded as WebP, with their boxes as numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        """What it shows, in words."""
+        """The text alternative of the picture."""
         if not self.boxes:
             return f"{self.name}, no box"
         labels = [box.label for box in self.boxes]
@@ -65,21 +65,24 @@ class Picture:
 
 
 def embed(
-    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60
+    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60,
+    depth: int = 16,
 ) -> Picture | None:
     """Scale an image down and embed it.
 
     Parameters
     ----------
     file : Path
-        Any image that datasets may hold.
+        Any image format that datasets may use.
     side : int
         Pixels of the longer side, at most.
     boxes : sequence of Box
     name : str
-        What it is called; the file's name unless given.
+        Its name; the file's name unless given.
     quality : int
         Of the WebP, 1..100.
+    depth : int
+        How many bits the image uses where its file stores 16.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def embed(
     from aoi_tl.errors import DataError
 
     try:
-        pixels = shrink(read_image(file), side)
+        pixels = shrink(read_image(file, depth), side)
     except (DataError, OSError):
         return None
     encoded = base64.b64encode(as_webp(pixels, quality)).decode()
@@ -115,14 +118,15 @@ def shrink(pixels: NDArray[np.uint8 | np.uint16], side: int) -> NDArray[np.uint8
     """
     import cv2
 
+    from aoi_tl.data.images import to_8_bits
+
     scale = min(1.0, side / max(pixels.shape[:2]))
     if scale < 1:
         width, height = (max(1, round(n * scale)) for n in (pixels.shape[1], pixels.shape[0]))
         pixels = np.asarray(
             cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
         )
-    deep = pixels.dtype == np.uint16
-    return (pixels >> 8 if deep else pixels).astype(np.uint8)
+    return to_8_bits(pixels)
 
 
 def as_webp(pixels: NDArray[np.uint8], quality: int = 60) -> bytes:

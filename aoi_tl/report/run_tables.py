@@ -1,4 +1,4 @@
-"""What a run folder holds, read when a section asks for it."""
+"""The tables of a run folder, read on demand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-Kind = Literal["score", "matrix", "run", "classify"]
+    from aoi_tl.evaluation.predictions import Predictions
+
+Kind = Literal["score", "matrix", "run", "classify", "benchmark"]
 
 #: The tables that tell the kinds of run apart, and the command that leaves them.
-_NEEDED = "scores.json (aoi-tl score) or arms.csv (transfer, run, classify)"
+_NEEDED = ("scores.json (aoi-tl score), arms.csv (transfer, run, classify) or ranking.csv "
+           "(benchmark)")
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ class RunTables:
         self.table = lru_cache(maxsize=None)(self._table)
         self.json = lru_cache(maxsize=None)(self._json)
         if not self.path.is_dir():
-            raise RunError(f"expected a run folder at {path}, got nothing there; mend the path")
+            raise RunError(f"expected a run folder at {path}, got nothing there; correct the path")
         _ = self.kind
 
     @cached_property
     def kind(self) -> Kind:
-        """Which command the run is of."""
+        """The command that made the run."""
         scores = self.json("scores.json")
+        if self.has("ranking.csv") and self.has("pairs.csv"):
+            return "benchmark"
         if self.has("arms.csv"):
             return "run" if scores is not None else "classify"
         if isinstance(scores, list):
@@ -86,7 +91,7 @@ class RunTables:
         return self.path.name
 
     def has(self, name: str) -> bool:
-        """Whether the run left this file, with something in it."""
+        """If the run has this file and it is not empty."""
         file = self.path / name
         return file.is_file() and file.stat().st_size > 1
 
@@ -118,8 +123,15 @@ class RunTables:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
+    def predictions(self, stage: str) -> Predictions | None:
+        """Read what one arm and seed found on the test split; None where the run kept none."""
+        from aoi_tl.evaluation.predictions import read_predictions
+
+        file = self.path / "stages" / f"{stage}-target" / "predictions.npz"
+        return read_predictions(file.read_bytes()) if file.is_file() else None
+
     def required(self, name: str) -> pandas.DataFrame:
-        """Read a table that this kind of run cannot be shown without.
+        """Read a table that is required for the page of this kind of run.
 
         Raises
         ------
@@ -141,7 +153,7 @@ class RunTables:
         return found if isinstance(found, dict) else None
 
     def labelled(self, name: str) -> pandas.DataFrame:
-        """Read a table of arms that tells by their names how many labelled images they saw."""
+        """Read a table of arms, with names that include the number of labelled images."""
         return label_arms(self.required(name))
 
     @cached_property
@@ -164,7 +176,7 @@ class RunTables:
 
     @property
     def first_seed(self) -> dict[str, Trained]:
-        """For every label what its first seed trained."""
+        """The training of the first seed of every label."""
         found: dict[str, Trained] = {}
         for trained in self.trained:
             found.setdefault(trained.label, trained)
@@ -178,7 +190,7 @@ class RunTables:
 
 
 def label_arms(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Tell arms that saw different numbers of labelled images apart by their names.
+    """Add the number of labelled images to the names of arms where a run compares several.
 
     Parameters
     ----------

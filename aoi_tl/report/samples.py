@@ -1,4 +1,4 @@
-"""The pictures of a dataset that a run keeps under ``appearance/``, with their boxes."""
+"""The sample pictures of a dataset, kept by a run under ``appearance/``, with their boxes."""
 
 from __future__ import annotations
 

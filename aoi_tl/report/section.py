@@ -1,4 +1,4 @@
-"""One section of the page: its heading, its template, and what the template shows."""
+"""One section of the page: its heading, its template and the template's view model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Section:
     anchor : str
         Its id in the page, and the stem of its template in ``sections/``.
     heading : str
-        The question that it answers.
+        The question that the section answers.
     view : mapping
-        What the template shows; plain values, tables and charts.
+        The view model: plain values, tables and charts.
     """
 
     anchor: str
@@ -27,5 +27,5 @@ class Section:
 
     @property
     def template(self) -> str:
-        """The template's place below the room."""
+        """The path of the template in this room."""
         return f"sections/{self.anchor}.html"

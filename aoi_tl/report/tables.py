@@ -1,4 +1,4 @@
-"""Results as plain tables: what the terminal, a Markdown file and the page show alike."""
+"""Results as plain tables for the terminal, Markdown files and the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-# What the columns of arms.csv are called where a reader sees them.
+# The displayed names of the columns of arms.csv.
 METRIC_NAMES = {
     "map50": "mAP50", "map50_95": "mAP50-95", "f1": "F1", "accuracy": "accuracy",
     "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy",
@@ -21,7 +21,7 @@ METRIC_NAMES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headings, ready to be shown anywhere.
+    """Rows of text under headings.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ def _measure_table(scores: Mapping[str, Any]) -> Table:
 
 
 def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
-    """What a reader is told of a source beside its figures."""
+    """The remark on a source beside its figures."""
     parts = ["picked"] if row["name"] == scores["selected"] else []
     parts += ["within noise of the first"] if row.get("tied") else []
     return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
@@ -209,7 +209,7 @@ def plain_table(title: str, frame: pandas.DataFrame) -> Table:
 
 
 def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> str:
-    """Say in one sentence whether an arm beats a baseline, and no more than was measured.
+    """State in one sentence if an arm is better than a baseline, within what was measured.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
 
 
 def verdicts(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -> list[str]:
-    """Say for every arm whether it beats each baseline, by the number of labelled images.
+    """State for every arm if it is better than each baseline, by the number of labelled images.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def verdicts(summary: pandas.DataFrame, metric: str, baselines: Sequence[str]) -
 def verdicts_over_targets(
     summaries: Sequence[pandas.DataFrame], metric: str, baselines: Sequence[str]
 ) -> list[str]:
-    """Say for every arm how it differs from each baseline on several targets together.
+    """State for every arm its difference from each baseline over several targets.
 
     Parameters
     ----------

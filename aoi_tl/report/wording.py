@@ -1,4 +1,4 @@
-"""Figures of a ranking and of a run, said in words."""
+"""Wording of results: numbers, gains, durations and names as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def picked_names(scores: dict[str, Any]) -> list[str]:
 
 
 def gain(row: dict[str, Any]) -> str:
-    """Give an estimated gain in points with its interval.
+    """Format an estimated gain in points with its interval.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def gain(row: dict[str, Any]) -> str:
 
 
 def sentence(text: str) -> str:
-    """Give a text the capital and the stop of a sentence.
+    """Capitalise a text and end it with a full stop.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def sentence(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a time as a person would.
+    """Format a duration in seconds, minutes or hours.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(n: int, one: str, many: str = "") -> str:
-    """Give a number with its noun.
+    """Format a count with its unit in singular or plural.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def percent(share: float) -> str:
-    """Say a share in percent.
+    """Format a share in percent.
 
     Examples
     --------

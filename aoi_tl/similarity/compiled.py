@@ -1,7 +1,7 @@
 """The loops over pixels and points, compiled to machine code by Numba.
 
-Arrays come in checked, contiguous and of the stated types; the rooms beside this one give the
-loops their meaning. Import this module inside a function: Numba takes a quarter of a second.
+Callers pass checked, contiguous arrays of the stated types. Import this module inside a function:
+importing Numba takes a quarter of a second.
 """
 
 from __future__ import annotations

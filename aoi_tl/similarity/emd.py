@@ -1,4 +1,4 @@
-"""Earth mover's distance between two signatures, each flow with a certificate of its optimality."""
+"""Earth mover's distance between two signatures, with a certificate of optimality per flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Earth mover's distances of many pairs at once, and lower bounds of them."""
+"""Earth mover's distances of many pairs at once, and their lower bounds."""
 
 from __future__ import annotations
 

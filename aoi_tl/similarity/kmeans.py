@@ -1,4 +1,4 @@
-"""Weighted k-means: exact in one dimension, by many starts on ever finer grids in three."""
+"""Weighted k-means: exact in one dimension, many starts on refined grids in three dimensions."""
 
 from __future__ import annotations
 

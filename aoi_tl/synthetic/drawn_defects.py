@@ -1,8 +1,8 @@
 """The twenty defects of the drawn magnetic tiles: each a shape or texture of its own.
 
-A mark is a patch of signed grey-level changes to be added to a tile's surface. Its outline is
-exact: a pixel either changes by at least :data:`FAINTEST` grey levels or not at all, so that the
-box around the changed pixels is the box a careful person would draw.
+A defect is a patch of signed grey-level changes that is added to a tile's surface. Its outline is
+exact: a pixel changes by at least :data:`FAINTEST` grey levels or not at all. The box around the
+changed pixels is therefore the box that a careful annotator would draw.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One drawn magnetic tile: the look of a production line, and defects with exact boxes."""
+"""Drawing one magnetic tile: the style of a production line, and defects with exact boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``data.yaml`` of a stage, with its names as Ultralytics reads them, blanks included."""
+"""Reading the ``data.yaml`` of a stage: class names exactly as Ultralytics reads them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def data_names(data: Path) -> tuple[str, ...]:
 
 
 def has_own_val(data: Path) -> bool:
-    """Say whether a ``data.yaml`` has a val split that is not its training images again.
+    """Check if a ``data.yaml`` has a val split other than its training images.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Masked losses: training on images that are annotated for some of the classes only.
 
-An image of a dataset says nothing about the classes that only another dataset annotates: a defect
-of such a class may be there without a box. Its classification loss for these classes is left out,
-unless a box of that class has come in with another image of a mosaic.
+In a mix, a dataset does not annotate the classes of the other datasets: an image may show such a
+defect without a box. The classification loss of these classes is therefore left out, unless another
+image of the mosaic has a box of that class.
 
-Importing this imports Ultralytics and torch.
+Importing this module imports Ultralytics and torch.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PartlyAnnotatedDataset(YOLODataset):
 
 
 class MaskedClassLoss(nn.Module):
-    """Binary cross-entropy that leaves out what an image's dataset does not annotate.
+    """Binary cross-entropy without the classes that an image's dataset does not annotate.
 
     Parameters
     ----------

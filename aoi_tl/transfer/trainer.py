@@ -1,7 +1,7 @@
 """The Ultralytics trainer, made to resume exactly after it was killed.
 
-Kept at the top level of a module of its own, so that the workers of a multi-GPU training can import
-it. Importing it imports Ultralytics and torch: `aoi_tl.transfer.training` does so when it trains.
+The classes are at module level so that the workers of a multi-GPU training can import them.
+Importing this module imports Ultralytics and torch; `aoi_tl.transfer.training` does so on training.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
         if not os.path.exists(image):
             raise DataError(
                 f"expected the image {os.path.realpath(image)}, got no such file; put it back and "
-                "try again (a run goes on with --resume)"
+                "try again (a run continues with --resume)"
             )
     return _read_labels(dataset, *args)
 
@@ -351,7 +351,7 @@ class StageTrainer(DetectionTrainer):
             if self.args.val and self.args.save and not self.best.exists():
                 raise CheckpointError(
                     f"expected {self.best} from an epoch before, got no such file any more; try "
-                    "again (a run goes on with --resume, and trains this stage again)"
+                    "again (a run continues with --resume, and trains this stage again)"
                 )
             finish(self.wdir)
 

@@ -152,7 +152,7 @@ def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
             lines = [line for line in str(lost).splitlines() if not line.startswith("Note ")]
             raise DataError(
                 f"expected all images of the data, got: {lines[-1]}; put back what is gone and try "
-                "again (a run goes on with --resume)"
+                "again (a run continues with --resume)"
             ) from error
         if "out of memory" not in str(error).lower():
             raise

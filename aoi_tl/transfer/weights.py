@@ -1,8 +1,8 @@
 """Copying tensors from one detector to the next: state dicts in, a ledger out.
 
-A YOLO model is one numbered row of modules, ``model.0`` to ``model.n``: the backbone comes first,
-the detection head is the last one, the neck is all between. Groups are cut by that number, never by
-a part of the name (``model.2`` is also the beginning of ``model.20``).
+A YOLO model is a numbered sequence of modules, ``model.0`` to ``model.n``: first the backbone, then
+the neck; the last module is the detection head. Groups are cut by number, never by a part of the
+name, because ``model.2`` is also a prefix of ``model.20``.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The commands: each reads like a method section and carries results from room to room."""
+"""The commands: each workflow reads like a method section and passes results between rooms."""

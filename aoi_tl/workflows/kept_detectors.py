@@ -1,4 +1,4 @@
-"""The kept detectors of a shelf's sources, which a ranking may look through."""
+"""Finding the kept detectors of a shelf's sources for measures that run them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aoi_tl.transfer.detectors import any_kept, find_kept
 def kept_detectors(
     sources: Sequence[Dataset | Summary], method: str, cache: SignatureCache
 ) -> dict[str, Path]:
-    """Find the kept detectors of sources, where the method looks through them.
+    """Find the kept detectors of sources, if the method uses them.
 
     Parameters
     ----------
@@ -42,6 +42,8 @@ def kept_detectors(
 
 def content_of(source: Dataset | Summary, cache: SignatureCache) -> str:
     """Give the fingerprint of a source's train split, by which its detectors are kept."""
-    whole = source if isinstance(source, Dataset) else load_dataset(source.path, source.aliases)
+    whole = source if isinstance(source, Dataset) else load_dataset(
+        source.path, source.aliases, depth=source.depth
+    )
     train = whole.split("train")
     return train.fingerprint(cache.contents(train.images).__getitem__)

@@ -1,4 +1,4 @@
-"""Thresholds for each arm: chosen on labelled images, fixed, then applied to the test images."""
+"""Thresholds of each arm: chosen on labelled images, then applied unchanged to the test images."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FOLDS = 5
 def with_thresholds(
     chains: Sequence[Chain], data: AdaptedData, labelled: Prepared
 ) -> list[Chain]:
-    """Say which labelled images each chain's thresholds are chosen on.
+    """Set the labelled images on which each chain's thresholds are chosen.
 
     Parameters
     ----------
     chains : sequence of Chain
         That learn from `labelled`, as it is or balanced, or from none of the target's images.
     data : AdaptedData
-        Makes what is trained on once more.
+        Makes the data of the cross-validation.
     labelled : Prepared
         The target's labelled images.
 
@@ -117,14 +117,15 @@ def set_thresholds(
             f"{work.chain.labelled}: {error} (validation images, and cross-validated training "
             "images where these are few); label more images, or leave 'operate' out"
         ) from error
+    test = load_dataset(work.test_data).split("test")
     out = tested if tested.parent == folder / "weights" else folder / "weights" / "best.pt"
     aim = json.loads(work.experiment.operate.model_dump_json(exclude_none=True))
     keep_thresholds(tested, Thresholds(
         dict(zip(inspector.names, point.thresholds, strict=True)), size, out.name, aim,
         {"data": str(work.chain.labelled.relative_to(run.path)), "images": len(seen.images),
          **_described(point)},
+        None if test.depth == 16 else test.depth,
     ), out)
-    test = load_dataset(work.test_data).split("test")
     rates = measure_rates(predict_samples(inspector, test.samples), point.thresholds)
     run.write_json(f"stages/{work.name}-target/operating.json", [
         {"aim": json.dumps(aim), **_row(one), **_prefixed("chosen_", _described(point))}
@@ -139,7 +140,7 @@ def set_thresholds(
 def held_out_predictions(
     run: RunFolder, work: Work, tested: Path, train: Callable[[Work], Path]
 ) -> Predictions:
-    """Predict labelled images that the detector has not learned from.
+    """Predict labelled images that the detector was not trained on.
 
     These are the validation images, with the training images of an arm that never saw them, or with
     each part of the training images by a detector that was trained without it.
@@ -172,7 +173,7 @@ def _without(work: Work, number: int) -> Work:
 
 
 def aim_of(operate: Operate) -> dict[str, Any]:
-    """Give what `choose_thresholds` is asked for."""
+    """Give the arguments of `choose_thresholds`."""
     cost = operate.cost
     return {
         "escape": operate.escape, "overkill": operate.overkill,

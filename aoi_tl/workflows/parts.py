@@ -1,4 +1,4 @@
-"""Which labelled images show the same part, and so must not be torn apart."""
+"""Grouping labelled images that show the same part, so that no split separates them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aoi_tl.workflows.progress import Progress, silent
 def parts_of(
     dataset: Dataset, workers: int = 2, progress: Progress = silent
 ) -> dict[Path, str]:
-    """Say which part each training image of a dataset shows.
+    """Find the part that each training image of a dataset shows.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ def parts_of(
         [real_path(sample.image) for sample in samples], workers,
         lambda done, total: progress("looking for copies", done, total),
         defects=[Defects(sample.classes, sample.boxes) for sample in samples],
+        depths=[sample.depth for sample in samples],
     )
     return {
         sample.image: str(part) for sample, part in zip(samples, found.groups, strict=True)

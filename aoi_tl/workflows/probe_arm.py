@@ -1,4 +1,4 @@
-"""An arm whose encoder stays frozen: features once, a linear classifier on them, its test."""
+"""An arm with a frozen encoder: compute features once, fit a linear classifier, test it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probe_arm(
     arm : str
         ``probe``, ``nearest-mean`` or ``patch-probe``.
     progress : callable
-        Called as the work goes on.
+        Called during the work.
     """
     from aoi_tl.classification.classifier import probe_classifier
     from aoi_tl.classification.encoders import build_encoder

@@ -1,4 +1,4 @@
-"""The record of a run: its resolved experiment, and what a repetition needs."""
+"""The record of a run: its resolved experiment and everything needed to repeat it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def record_experiment(
     name, sha256 : str
         The weights that training starts from, and their hash.
     command : str
-        The command of ``aoi-tl`` that repeats the run: ``run`` or ``classify``.
+        The ``aoi-tl`` command that repeats the run: ``run``, ``classify`` or ``benchmark``.
     """
     import yaml
 

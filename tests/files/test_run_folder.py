@@ -82,7 +82,7 @@ def test_what_may_grow_grows_and_nothing_else(
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
     with (
         open_run(tmp_path / "r", PRINT),
-        pytest.raises(RunError, match="a run at work"),
+        pytest.raises(RunError, match="another run using"),
         open_run(tmp_path / "r", PRINT, resume=True),
     ):
         pass
@@ -169,7 +169,7 @@ def test_a_process_that_outlives_the_run_does_not_hold_its_folder(tmp_path: Path
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     try:
-        with pytest.raises(RunError, match="a run at work"), open_run(tmp_path / "r", {}, True):
+        with pytest.raises(RunError, match="another run using"), open_run(tmp_path / "r", {}, True):
             pass
         parent.kill()
         parent.wait()

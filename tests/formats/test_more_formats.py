@@ -41,7 +41,7 @@ def test_darknet_and_cvats_yolo(tmp_path, picture, put):
     assert {s.image.stem: s.split for s in done.dataset.samples} == {
         "a": "train", "b": "train", "c": "val"}
     [note] = done.notes
-    assert note.startswith("1 listed images without a label file taken as free of defects")
+    assert note.startswith("1 listed images without a label file treated as free of defects")
 
 
 def test_label_studios_yolo(tmp_path, picture, put):
@@ -354,7 +354,7 @@ def test_what_is_in_a_folder_is_found(tmp_path, picture, put):
     with pytest.raises(DataError, match="got voc and coco; name the format"):
         recognise(tmp_path / "coco")
     put("u/data.yaml", "names: [a]\n")
-    with pytest.raises(DataError, match=r"got data\.yaml; give that file"):
+    with pytest.raises(DataError, match=r"got data\.yaml, a YAML file; if it"):
         recognise(tmp_path / "u")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="got none; name the format"):

@@ -301,7 +301,7 @@ def test_masks(tmp_path, picture):
         "b": [("defect", (10, 10, 20, 20)), ("defect", (25, 10, 30, 20))],
         "free": [],
     }
-    assert "1 images without a mask taken as free of defects" in done.notes[0]
+    assert "1 images without a mask treated as free of defects" in done.notes[0]
     fine = import_dataset("masks", tmp_path / "masks", tmp_path / "fine", gap=0, area=1, label="x")
     assert fine.dataset.counts == {"x": 5}
 
@@ -347,7 +347,7 @@ def test_mask_faults(tmp_path, picture, put, refused):
     write_image(tmp_path / "masks" / "a.png", np.full((30, 40), 255, np.uint8))
     assert "expected an image of 40 x 30 pixels" in refused("masks", tmp_path / "masks")
     put("masks/a.png", b"x")
-    assert "expected a whole mask" in refused("masks", tmp_path / "masks")
+    assert "expected a complete mask" in refused("masks", tmp_path / "masks")
 
 
 # --------------------------------------------------------------------------------------- folders

@@ -200,7 +200,7 @@ def test_the_second_run_on_a_folder_is_refused(
         before = {str(file): file.stat().st_mtime_ns for file in out.rglob("*")}
         second = world.begin(out).end()
         assert second.status == 2
-        assert "a run at work in it" in last_line(second.err)
+        assert "another run using it" in last_line(second.err)
         assert {str(file): file.stat().st_mtime_ns for file in out.rglob("*")} == before
     finally:
         first.send(signal.SIGCONT)
@@ -217,7 +217,7 @@ def test_a_signal_is_one_line(
 ) -> None:
     """The same run is stopped again and again, each time further on; once as users start it."""
     out = tmp_path / "run"
-    line = f"aoi-tl: {word}; a run goes on with --resume"
+    line = f"aoi-tl: {word}; a run continues with --resume"
     life = world.begin(out, cold=True)
     while not (out / "fingerprint.json").exists():
         time.sleep(0.02)
@@ -264,5 +264,5 @@ def test_ctrl_c_in_a_terminal_is_one_line_whatever_its_workers_do(
     os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=120)[1]
     assert (process.returncode, last_line(err)) == (
-        130, "aoi-tl: interrupted; a run goes on with --resume"
+        130, "aoi-tl: interrupted; a run continues with --resume"
     )

@@ -151,7 +151,7 @@ def test_faults_on_ray_are_one_line(ray_engine: RayEngine, tmp_path: Path) -> No
         list(ray_engine.run([Task("refuse", refuse)]))
     with pytest.raises(EngineError, match=r"2 GPUs for a-training, got a cluster of 1 CPUs and 1"):
         list(ray_engine.run([Task("a-training", square, (1,), gpus=2)]))
-    with pytest.raises(EngineError, match="expected the workers of die to live") as error:
+    with pytest.raises(EngineError, match="expected the workers of die to finish") as error:
         list(ray_engine.run([Task("die", die)]))
     assert "\n" not in str(error.value)
     absent = Work(

@@ -59,7 +59,7 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
     train = content.get("train")
     first = train[0] if isinstance(train, list) and train else train
     if isinstance(first, str) and _below(here, first) is not None:
-        notes.append(f"'path: {entry}' does not exist; the folder of the YAML was taken instead")
+        notes.append(f"'path: {entry}' does not exist; the folder of the YAML was used instead")
         return here
     raise DataError(
         f"{path}: expected the folder 'path: {entry}', got no such folder in {here}; correct 'path'"
@@ -103,7 +103,7 @@ def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[st
     yaml : Path
         The YAML file, for the message.
     notes : list of str
-        Gets a line for what was passed over.
+        Gets a line for what was skipped.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def find_split(split: str, entry: object, root: Path, yaml: Path, notes: list[st
             f"name a folder or list with images ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     if count := named - len(ordered):
-        notes.append(f"{count} images named more than once in {split} were taken once")
+        notes.append(f"{count} images named more than once in {split} were used once")
     return ordered
 
 
@@ -151,7 +151,7 @@ def _find_entry(
         place = root / item[3:]  # Roboflow writes one folder too high; Ultralytics forgives it
     if not os.path.exists(place) and (below := _below(root, item)) is not None:
         if below != root / _forward(item):
-            notes.append(f"'{split}: {item}' does not exist; {below} was taken instead")
+            notes.append(f"'{split}: {item}' does not exist; {below} was used instead")
         place = below
     # Ultralytics resolves folders before it looks for /images/ in them.
     place = Path(os.path.realpath(place))
@@ -298,13 +298,13 @@ def _read_list(path: Path, root: Path, notes: list[str]) -> Iterator[str]:
                 )
                 if strange:
                     notes.append(f"lines of {path.name} begin with the folder "
-                                 f"{Path(*Path(entry).parts[:strange])}, which is not there; it "
-                                 "was passed over")
+                                 f"{Path(*Path(entry).parts[:strange])}, which does not exist; it "
+                                 "was skipped")
             if strange and not exists(image):
                 image = _listed(entry, root, path.parent, exists, strange) or image
         yield str(image if is_remote(image) else os.path.normpath(image))
     if others:
-        notes.append(f"{others} lines of {path.name} name no image and were passed over")
+        notes.append(f"{others} lines of {path.name} name no image and were skipped")
 
 
 def _listed(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.images import (
+    DEEP_SUFFIXES,
     MAX_IMAGE_BYTES,
     ULTRALYTICS_SUFFIXES,
+    bits_of,
     has_jpeg_end,
     read_stored,
     unwritable_error,
@@ -38,8 +40,9 @@ def write_dataset(
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
     without its end marker, which Ultralytics would save again through the link, is copied and
     completed; an image on object storage is copied in; one in a format that only OpenCV reads
-    becomes a PNG. Without a ``val`` split
-    the YAML names ``train`` in its place, without a ``train`` split an empty folder.
+    becomes a PNG, and one that uses fewer than its 16 bits, by its sample's depth, a PNG of 8 bits.
+    Without a ``val`` split the YAML names ``train`` in its place, without a ``train`` split an
+    empty folder.
 
     Parameters
     ----------
@@ -149,19 +152,20 @@ def place_images(
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        _place_image(sample.image, folder, _unique_stem(sample.image, taken), copy)
+        _place_image(sample, folder, _unique_stem(sample.image, taken), copy)
         for sample in samples
     ]
 
 
-def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
+def _place_image(sample: Sample, folder: Path, stem: str, copy: bool) -> Path:
     """Put an image into a folder; return where."""
+    image = sample.image
     original = Path(real_path(image))
     suffix = image.suffix.lower()
     try:
-        if suffix not in ULTRALYTICS_SUFFIXES:
+        if suffix not in ULTRALYTICS_SUFFIXES or _is_rewritten(original, suffix, sample.depth):
             place = folder / f"{stem}.png"
-            write_image(place, read_stored(original))
+            write_image(place, read_stored(original, sample.depth))
             return place
         place = folder / f"{stem}{image.suffix}"
         if not has_jpeg_end(original):
@@ -183,6 +187,13 @@ def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
         raise DataError(
             f"{image}: expected the image, got no such file; load the dataset again"
         ) from error
+
+
+def _is_rewritten(original: Path, suffix: str, depth: int) -> bool:
+    """Whether Ultralytics would see an image darker than it is, or not at all."""
+    bits = bits_of(original) if suffix in DEEP_SUFFIXES else 8
+    packed = suffix.startswith(".tif") and 8 < bits < 16
+    return packed or (bits > 8 and depth < 16)
 
 
 def _unique_stem(image: Path, taken: set[str]) -> str:
@@ -249,4 +260,7 @@ def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:
         comment += "# There is no val split: Ultralytics asks for an entry, train stands in.\n"
     ordered = {split: lines[split] for split in SPLITS if split in lines}
     ordered["names"] = dict(enumerate(dataset.names))
+    if dataset.depth < 16:
+        comment += f"# Images that stored {dataset.depth} bits in 16 are copied as 8 bits.\n"
+        ordered["depth"] = dataset.depth
     return comment + yaml.safe_dump(ordered, allow_unicode=True, sort_keys=False)

@@ -1,1 +1,1 @@
-"""The sections of the page: each a function from a run's tables to what its template shows."""
+"""The sections of the page: each builds its view model from a run's tables."""

@@ -1,4 +1,4 @@
-"""What was changed? Counts before and after, Lorenz curves with their Gini, new samples."""
+"""Section "What was changed?": counts before and after, Lorenz curves and Gini, new samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LABELLED_CLASSES = 40
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show what subset and balance made of each dataset.
+    """Show the changes of each dataset by subset and balance.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where does it fail? Classes, confusions, wrong images and what the classifier looks at."""
+"""Section "Where does it fail?" of a classification: classes, confusions, images, attribution."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _class_bars(arms: pandas.DataFrame, counts: pandas.DataFrame) -> Chart | Non
 
 
 def _reliability(tables: RunTables) -> Chart | None:
-    """Draw how often a class given with some probability is right."""
+    """Draw the reliability diagram: accuracy by predicted probability."""
     import pandas as pd
 
     from aoi_tl.evaluation.calibration import bin_confidences
@@ -122,7 +122,7 @@ def _confusion(table: pandas.DataFrame, arm: str) -> dict[str, Any]:
 def _samples(tables: RunTables, stage: str) -> list[dict[str, Any]]:
     found = []
     for row in chosen_samples(tables, stage).to_dict("records"):
-        picture = embed(Path(row["image"]), 200)
+        picture = embed(Path(row["image"]), 200, depth=int(row.get("depth", 16)))
         if picture is not None:
             found.append({
                 "picture": picture, "label": row["class"], "given": row["predicted"],

@@ -1,4 +1,4 @@
-"""What moved? The tensors that each stage took over, module by module."""
+"""Section "What moved?": the tensors that each stage copied, module by module."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _frozen(tables: RunTables) -> int:
 
 
 def _modules(ledger: pandas.DataFrame, frozen: int) -> list[dict[str, Any]]:
-    """Give, for every module, what its tensors come from."""
+    """Give the origin of the tensors of every module."""
     modules, before = [], None
     for number, rows in ledger.groupby("module", sort=True):
         origins = list(dict.fromkeys(rows["origin"].astype(str)))

@@ -1,4 +1,4 @@
-"""How alike do they look? Colours and what flows between them, sizes of boxes, a map of images."""
+"""Section "How alike do they look?": colours and their flow, box sizes, a map of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Sources whose colours are shown beside the target's.
 _FLOWS = 8
-#: Datasets in one plot of boxes and in one map: beyond that nobody tells colours apart.
+#: Datasets in one plot of boxes and in one map; more colours cannot be distinguished.
 _GROUPS = 4
 #: Pixels of the longer side of a thumbnail of the map.
 _THUMBNAIL = 72
@@ -112,8 +112,8 @@ def _boxes(tables: RunTables, groups: list[str]) -> Chart | None:
     with canvas(4.8, 3.6) as (figure, axes):
         for place, name in enumerate(groups):
             rows = boxes[boxes["dataset"].astype(str) == name].head(250)
-            axes.plot(100 * rows["size"], rows["aspect"], "os^D"[place], markersize=3.4,
-                      alpha=0.55, color=PALETTE[place], markeredgewidth=0, label=name)
+            axes.plot(100 * rows["size"], rows["aspect"], "os^D"[place], markersize=4.6,
+                      alpha=0.6, color=PALETTE[place], markeredgewidth=0, label=name)
         axes.set(xlabel="size: square root of the box's area, % of the image", xscale="log",
                  yscale="log", ylabel="aspect ratio: width ÷ height")
         for axis in (axes.xaxis, axes.yaxis):

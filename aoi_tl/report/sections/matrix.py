@@ -1,4 +1,4 @@
-"""Every dataset against every other, as a heat map."""
+"""Section of a matrix run: every dataset against every other, as a heat map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can I repeat it? Experiment, versions, fingerprints and the command."""
+"""Section "Can I repeat it?": experiment, versions, fingerprints and command."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import shlex
 from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
 
-#: Tables of a run that are offered whole, where they are small enough to be carried along.
+#: Tables of a run that the page embeds in full if they are small enough.
 _TABLES = (
     "scores.csv", "arms.csv", "summary.csv", "learning_curve.csv", "per_class.csv",
-    "operating.csv", "counts.csv", "confusion.csv", "robustness.csv", "timings.csv",
+    "operating.csv", "counts.csv", "confusion.csv", "robustness.csv", "timings.csv", "pairs.csv",
+    "ranking.csv", "calibration.csv", "measures.csv", "evidence.csv",
 )
 _MOST_BYTES = 200_000
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show what a repetition needs.
+    """Show everything needed to repeat the run.
 
     Parameters
     ----------

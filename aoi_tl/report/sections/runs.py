@@ -1,4 +1,4 @@
-"""Several runs side by side: what each picked, and what its arms came to."""
+"""Section of a comparison page: the selected sources and the scores of several runs."""
 
 from __future__ import annotations
 

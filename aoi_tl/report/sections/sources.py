@@ -1,4 +1,4 @@
-"""Which source, and why? A card for each, in rank order."""
+"""Section "Which source, and why?": one card per source, in rank order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CARDS = 120
 
 
 def build(tables: RunTables) -> Section | None:
-    """Show every source with its measures, its pictures, and why it stands where it stands.
+    """Show every source with its measures, its pictures, and the reason for its rank.
 
     Parameters
     ----------

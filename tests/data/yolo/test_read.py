@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aoi_tl.data.dataset import Dataset, Sample
+from aoi_tl.data.faults import inspect_dataset
 from aoi_tl.data.images import write_image
 from aoi_tl.data.yolo.layout import label_path
 from aoi_tl.data.yolo.read import load_dataset
@@ -120,7 +121,7 @@ def test_lists_of_folders_and_lists_of_files(tmp_path):
     file.write_text("train: lists/train.txt\nnames: [a]")
     dataset = load_dataset(file)
     assert dataset.counts == {"a": 3}
-    assert dataset.notes == ("1 lines of train.txt name no image and were passed over",)
+    assert dataset.notes == ("1 lines of train.txt name no image and were skipped",)
 
 
 def test_images_named_twice_are_taken_once(tmp_path):
@@ -128,7 +129,7 @@ def test_images_named_twice_are_taken_once(tmp_path):
     file.write_text("train: [images/train, images/train]\nval: images/val\nnames: [a]")
     dataset = load_dataset(file)
     assert len(dataset.split("train").samples) == 2
-    assert dataset.notes == ("2 images named more than once in train were taken once",)
+    assert dataset.notes == ("2 images named more than once in train were used once",)
 
 
 def test_a_split_that_repeats_another_is_noted(tmp_path):
@@ -137,7 +138,7 @@ def test_a_split_that_repeats_another_is_noted(tmp_path):
     dataset = load_dataset(file)
     assert dataset.splits == ("train", "test")
     assert dataset.notes == (
-        "'val' names the images of 'train'; it is taken as absent",
+        "'val' names the images of 'train'; it is treated as absent",
         "2 images are in both train and test",
     )
 
@@ -245,7 +246,10 @@ def test_one_image_and_no_boxes_load(tmp_path):
         ("train: images/train\nnames: []", "expected class names, got nothing"),
         ("train: images/train\nnames: 3", "expected class names, got a int"),
         ("train: images/train\nnames: {a: 0}", "expected class ids as keys of names, got ['a']"),
-        ("train: images/train\nnames: {1: a, 2: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {2: a, 3: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {1: a, 3: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {1: a, 2: b}",
+         "expected a class id from 1 to 2, got 0; correct the id, or number names from 0"),
         ("train: images/train\nnames: [a, [b]]", "expected every class name to be text"),
         ("train: images/train\nnames: [a, '']", "expected every class name to be text"),
         ("train: images/train\nnc: 3\nnames: [a]", "as many names as 'nc: 3', got 1"),
@@ -556,6 +560,21 @@ def test_nc_without_names_numbers_the_classes(tmp_path):
     assert "got no 'names'" in refused(file)
 
 
+@pytest.mark.parametrize("form", [
+    "{1: dent, 2: hole}", "{'1': dent, '2': hole}", "\n  2: hole\n  1: dent",
+])
+def test_names_from_1_are_read_with_labels_from_1(tmp_path, form):
+    file = dataset_folder(tmp_path)
+    for number, path in enumerate(sorted((tmp_path / "labels").rglob("*.txt"))):
+        label(path, ROW.replace("0", "1" if number else "2", 1))
+    file.write_text(f"train: images/train\nval: images/val\nnames: {form}\nnc: 2\n")
+    dataset = load_dataset(file)
+    assert dataset.names == ("dent", "hole")
+    assert dataset.counts == {"dent": 2, "hole": 1}
+    assert dataset.notes == ("'names' are numbered from 1: class id 1 is dent",)
+    assert not inspect_dataset(file).findings
+
+
 def test_a_yaml_and_a_list_in_utf_16(tmp_path):
     file = dataset_folder(tmp_path)
     (tmp_path / "train.txt").write_text("images/train/a.png\n", encoding="utf-16")
@@ -584,5 +603,5 @@ def test_lists_that_begin_with_a_folder_that_is_not_there(tmp_path):
     dataset = load_dataset(file)
     assert [sample.image.name for sample in dataset.split("train").samples] == ["a.png", "b.png"]
     assert dataset.notes[0] == (
-        "lines of train.txt begin with the folder data/old, which is not there; it was passed over"
+        "lines of train.txt begin with the folder data/old, which does not exist; it was skipped"
     )
