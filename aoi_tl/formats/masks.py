@@ -71,53 +71,60 @@ def read(
         if image is None:
             findings.note("masks without an image", file)
             continue
-        fault = image_fault(file)
-        if fault is not None:
-            findings.fault(str(file), f"expected a complete mask, got {fault}; replace the file")
+        try:
+            mask, annotations = _annotations(
+                file, gap, area, threshold, values, colours, classes[-1] if classes else label
+            )
+        except DataError as error:
+            findings.unusable(error)
+            yield Record(image, (), str(file), split, file=file, faulty=True)
             continue
-        mask, palette = read_image(file), _palette(file)
-        meant: Mapping[int, str] | None
-        if values is None and colours:
-            mask, meant = _by_colour(mask, colours), dict(enumerate(colours.values(), start=1))
-        elif values is not None and palette is not None:
-            mask, meant = _by_colour(mask, palette), values
-        else:
-            mask, meant = mask.max(axis=2) if mask.ndim == 3 else mask, values
-        annotations: list[Annotation] = []
-        if meant is None:
-            highest = int(mask.max())
-            if palette is not None and len(kinds := _kinds(read_image(file), palette)) > 1:
-                findings.fault(
-                    str(file),
-                    f"expected a mask of one class, got the palette's values {kinds[:5]}; say "
-                    "which class each is, such as --values '1: scratch, 2: dent'",
-                )
-                continue
-            if 0 < highest <= threshold and highest > 1:
-                findings.fault(
-                    str(file),
-                    f"expected marked pixels above {threshold}, got values up to "
-                    f"{highest}; set the threshold lower, or say which value is which class",
-                )
-                continue
-            name = classes[-1] if classes else label
-            marked = mask > (threshold if highest > 1 else 0)
-            annotations += (Annotation(name, box) for box in pieces(marked, gap, area))
-        else:
-            unknown = sorted(set(np.unique(mask).tolist()) - {0, *meant})
-            if unknown:
-                findings.fault(
-                    str(file),
-                    f"expected pixel values {sorted(meant)}, got {unknown[:5]}; say "
-                    "which class they are",
-                )
-                continue
-            for value, name in meant.items():
-                annotations += (Annotation(name, box) for box in pieces(mask == value, gap, area))
         yield Record(image, tuple(annotations), str(file), split, mask.shape[:2], file=file)
     for image in finder.unused():
         findings.note("images without a mask treated as free of defects", image)
         yield Record(image, (), str(image))
+
+
+def _annotations(
+    file: Path, gap: int, area: int, threshold: int, values: Mapping[int, str] | None,
+    colours: Mapping[tuple[int, ...], str], name: str,
+) -> tuple[NDArray[Any], list[Annotation]]:
+    """Read one mask; ``name`` is the class of its marked pixels where it has only one."""
+    fault = image_fault(file)
+    if fault is not None:
+        raise DataError(f"{file}: expected a complete mask, got {fault}; replace the file")
+    mask, palette = read_image(file), _palette(file)
+    meant = values
+    if values is None and colours:
+        mask, meant = _by_colour(mask, colours), dict(enumerate(colours.values(), start=1))
+    elif values is not None and palette is not None:
+        mask = _by_colour(mask, palette)
+    else:
+        kinds = _kinds(mask, palette) if palette is not None and values is None else []
+        if len(kinds) > 1:
+            raise DataError(
+                f"{file}: expected a mask of one class, got the palette's values {kinds[:5]}; say "
+                "which class each is, such as --values '1: scratch, 2: dent'"
+            )
+        mask = mask.max(axis=2) if mask.ndim == 3 else mask
+    if meant is None:
+        highest = int(mask.max())
+        if 1 < highest <= threshold:
+            raise DataError(
+                f"{file}: expected marked pixels above {threshold}, got values up to {highest}; "
+                "set the threshold lower, or say which value is which class"
+            )
+        marked = mask > (threshold if highest > 1 else 0)
+        return mask, [Annotation(name, box) for box in pieces(marked, gap, area)]
+    if unknown := sorted(set(np.unique(mask).tolist()) - {0, *meant}):
+        raise DataError(
+            f"{file}: expected pixel values {sorted(meant)}, got {unknown[:5]}; say which class "
+            "they are"
+        )
+    return mask, [
+        Annotation(class_name, box) for value, class_name in meant.items()
+        for box in pieces(mask == value, gap, area)
+    ]
 
 
 def _palette(file: Path) -> dict[tuple[int, ...], int] | None:

@@ -6,9 +6,10 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +32,7 @@ SPLIT_WORDS = {
 _IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
 # A box that lies mostly outside its image belongs to another one, or to another size.
 _INSIDE = 0.5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,44 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     odd: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+    unreadable: list[str] = field(default_factory=list)
 
     def fault(self, where: str, text: str) -> None:
         """Add an annotation that cannot be used."""
         self.faults.append(f"{where}: {text}")
 
-    def unreadable(self, error: DataError) -> None:
-        """Add an annotation file, one of many, that cannot be read."""
+    def unusable(self, error: DataError) -> None:
+        """Add what cannot be used, as an error tells it."""
         self.faults.append(str(error))
+
+    def each(self, files: Sequence[Path], read: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+        """Read annotation files; of several, one that cannot be read is a fault.
+
+        Parameters
+        ----------
+        files : sequence of Path
+        read : callable
+            Raises a ``DataError`` for a file as a whole.
+
+        Yields
+        ------
+        Path
+            A file that can be read.
+        object
+            What is in it.
+        """
+        self.files += len(files)
+        for file in files:
+            try:
+                content = read(file)
+            except DataError as error:
+                if len(files) == 1:
+                    raise
+                self.unreadable.append(str(error))
+                self.unusable(error)
+                continue
+            yield file, content
 
     def note(self, what: str, where: object) -> None:
         """Count something that was left out or mended."""
@@ -109,6 +141,11 @@ class Findings:
             raise DataError(
                 f"{self.source}: expected at most {self.most:.0%} of the annotations to be faulty, "
                 f"got {total} of {total + sound}, the first: {self.faults[0]}"
+            )
+        if len(self.unreadable) > self.most * self.files:  # each may hold many annotations
+            raise DataError(
+                f"{self.source}: expected at most {self.most:.0%} of the files to be unreadable, "
+                f"got {len(self.unreadable)} of {self.files}, the first: {self.unreadable[0]}"
             )
         for fault in self.faults:
             self.note(f"annotations left out: {_kind_of(fault)}", fault)
