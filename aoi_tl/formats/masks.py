@@ -15,6 +15,8 @@ from aoi_tl.errors import DataError
 from aoi_tl.formats.document import read_text
 from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, folder_split
 
+#: Names of folders that hold masks.
+MASK_FOLDERS = ("mask", "masks", "ground_truth", "segmentationclass", "gt")
 _TAILS = ("_mask", "-mask", "_gt", "-gt", "_label", "_seg", "_mask0")
 
 
@@ -37,7 +39,8 @@ def read(
     Parameters
     ----------
     source : Path
-        The folder of masks; subfolders are classes (within ``train``, ``val``, ``test`` or not).
+        The folder of masks, or one with such folders in it (``masks``, ``train/masks``, ...); the
+        folders below are classes (within ``train``, ``val``, ``test`` or not).
     finder : ImageFinder
         Of the images.
     findings : Findings
@@ -55,7 +58,8 @@ def read(
     """
     files = sorted(
         path
-        for path in source.rglob("*")
+        for folder in mask_folders(source)
+        for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not files:
@@ -64,10 +68,11 @@ def read(
         )
     colours = _label_map(source) if values is None else {}
     for file in files:
-        folders = file.relative_to(source).parts[:-1]
+        folders = tuple(folder for folder in file.relative_to(source).parts[:-1]
+                        if folder.casefold() not in MASK_FOLDERS)
         split = folder_split(folders)
         classes = [folder for folder in folders if folder_split([folder]) is None]
-        image = _image_of(file, folders, finder)
+        image = _image_of(file, folders, split, finder)
         if image is None:
             findings.note("masks without an image", file)
             continue
@@ -83,6 +88,21 @@ def read(
     for image in finder.unused():
         findings.note("images without a mask treated as free of defects", image)
         yield Record(image, (), str(image))
+
+
+def mask_folders(source: Path) -> list[Path]:
+    """Return the folders of masks in a folder or its splits; the folder itself where none is.
+
+    Parameters
+    ----------
+    source : Path
+        A folder.
+    """
+    if source.name.casefold() in MASK_FOLDERS:
+        return [source]
+    below = sorted([*source.glob("*"), *source.glob("*/*")])
+    found = [one for one in below if one.name.casefold() in MASK_FOLDERS and one.is_dir()]
+    return found or [source]
 
 
 def _annotations(
@@ -225,11 +245,13 @@ def pieces(
     return boxes
 
 
-def _image_of(mask: Path, folders: tuple[str, ...], finder: ImageFinder) -> Path | None:
+def _image_of(
+    mask: Path, folders: tuple[str, ...], split: str | None, finder: ImageFinder
+) -> Path | None:
     stems = [mask.stem]
     stems += [mask.stem[: -len(tail)] for tail in _TAILS if mask.stem.lower().endswith(tail)]
     # MVTec and its like repeat names in every class, so the folders count first.
     names = [
         f"{'/'.join(folders[start:])}/{stem}" for start in range(len(folders)) for stem in stems
     ]
-    return finder.find(*names, *stems)
+    return finder.find(*names, *stems, split=split)

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -29,7 +29,8 @@ SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
-_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
+#: Folders that hold images, whatever is beside them.
+IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
 # A box that lies mostly outside its image belongs to another one, or to another size.
 _INSIDE = 0.5
 T = TypeVar("T")
@@ -166,13 +167,19 @@ class ImageFinder:
     ----------
     folder : Path
         Where images are looked for, subfolders included.
-    skip : Path, optional
-        A folder below it that holds something else.
+    skip : collection of Path
+        Folders below it that hold something else.
+    within : sequence of Path
+        Folders below it that alone hold images; by default all do.
     """
 
-    def __init__(self, folder: Path, skip: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, skip: Collection[Path] = (), within: Sequence[Path] = ()
+    ) -> None:
         self.folder = folder
-        self.images: list[Path] = sorted(_images_below(folder, skip))
+        self.images: list[Path] = sorted(
+            image for one in within or [folder] for image in _images_below(one, skip)
+        )
         self.used: set[Path] = set()
         self.ambiguous: dict[str, list[Path]] = {}
         self._whole: dict[str, list[Path]] = defaultdict(list)
@@ -266,9 +273,9 @@ def image_folder(source: Path, images: Path | None) -> Path:
             raise DataError(f"{images}: expected a folder of images, got none; correct the path")
         return images
     folder = source if source.is_dir() else source.parent
-    if next(_images_below(folder, None), None) is not None:
+    if next(_images_below(folder), None) is not None:
         return folder
-    for name in _IMAGE_FOLDERS:
+    for name in IMAGE_FOLDERS:
         if (folder.parent / name).is_dir():
             return folder.parent / name
     raise DataError(
@@ -417,10 +424,10 @@ def _centred(box: tuple[float, float, float, float]) -> tuple[float, float, floa
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
-def _images_below(folder: Path, skip: Path | None) -> Iterator[Path]:
+def _images_below(folder: Path, skip: Collection[Path] = ()) -> Iterator[Path]:
     for current, folders, files in os.walk(folder):
         folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and Path(current, f) != skip
+            f for f in folders if not f.startswith(".") and Path(current, f) not in skip
         )
         for file in sorted(files):
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
