@@ -32,7 +32,7 @@ def subset_to_label_space(
 ) -> Dataset:
     """Drop every box whose class is not in the target's label space.
 
-    An image that loses all its boxes goes; one that had none stays, as a negative.
+    An image that loses all its boxes is dropped; one without boxes stays as a negative.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def subset_to_label_space(
     label_space : sequence of str
         The target's class names.
     mixed : {"keep", "drop", "paint"}
-        An image with boxes of both kinds keeps only the shared boxes, goes too, or has its unshared
+        An image with both kinds of boxes keeps only shared ones, is dropped, or has its unshared
         boxes painted over from their surroundings, so that no real defect is taught as background.
     folder : Path, optional
         Where painted images go, as PNG at their own bit depth; needed for "paint".

@@ -42,6 +42,7 @@ DEFAULT_ARMS = ("stock", "stock-long", "auto")
 Method = Literal[
     "auto", "paper", "emd", "size", "overlap", "box", "random", "frechet", "mmd", "otdd",
     "zero-shot", "zero-shot-f1", "class-blind", "logme", "h-score", "knn", "energy",
+    "proxy",
 ]
 
 
@@ -86,7 +87,9 @@ class Balance(Settings):
     """New samples for rare classes, fewer for common ones, on training splits only."""
 
     minority: Minority = Minority()
+    """Classes with few boxes."""
     majority: Majority = Majority()
+    """Classes with many boxes."""
 
 
 class Transfer(Settings):
@@ -275,6 +278,16 @@ class Experiment(BaseExperiment):
     """What is trained and compared, see [arms](../measures.md)."""
     engine: Literal["local", "ray"] = "local"
     """Where the work is done: this machine, or a [Ray](../how-to/ray.md) cluster."""
+
+    @field_validator("score")
+    @classmethod
+    def _trains_nothing(cls, score: Score) -> Score:
+        if score.method == "proxy":
+            raise ValueError(
+                "expected a method that trains nothing before the arms, got proxy; rank with "
+                "'aoi-tl score --method proxy --budget 10m', and name the source under 'pick'"
+            )
+        return score
 
     @field_validator("arms")
     @classmethod

@@ -30,7 +30,10 @@ shown = _repr.repr
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that refuses unknown keys.
+
+    The string below a key says in Markdown what it means; the docs' reference is made of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

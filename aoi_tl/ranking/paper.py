@@ -10,7 +10,7 @@ from aoi_tl.similarity.gini import gini
 
 
 def paper_score(target: Domain, source: Domain) -> SourceScore:
-    """Hold one source against the target: EMD, Gini over the shared classes, discrepancy.
+    """Score one source for the target: EMD, Gini over the shared classes, discrepancy.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def rename_classes(checkpoint: Path, aliases: Mapping[str, str], out: Path) -> P
 
 
 def rows_not_learned(ledger: Ledger) -> dict[str, tuple[int, ...]]:
-    """List the rows of a stage's start that its checkpoint had no values for.
+    """List the rows of a stage's initial weights that its checkpoint had no values for.
 
     Parameters
     ----------

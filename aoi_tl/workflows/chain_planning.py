@@ -36,7 +36,7 @@ def chains_of(
     experiment : Experiment
         Its arms and the lengths of its stages.
     data : AdaptedData
-        Makes what they learn from.
+        Makes their training data.
     detectors : mapping of str to SourceDetector
         As `detectors_of` gives them.
     picked : sequence of Dataset
@@ -110,7 +110,7 @@ def _from_detector(arm: str, name: str, detector: SourceDetector, labelled: Prep
 
 
 def _auto(union: SourceDetector, labelled: Prepared) -> Chain:
-    """Choose between plain fine-tuning and the union, at any weight of the fine-tuned tensors."""
+    """The chain of ``auto``, with plain fine-tuning and the union arms as candidates."""
     data = labelled.dataset.path
     return Chain("auto", "all", union.name, target_data=data, detector=union, candidates=(
         Chain("stock", "stock", target_data=data),
@@ -152,7 +152,7 @@ def source_detectors(
     experiment: Experiment, ranking: Ranking, data: AdaptedData, sources: Sequence[Dataset],
     weights: Path,
 ) -> dict[str, SourceDetector]:
-    """Say how each source's detector comes about, and that of the best together (``union``)."""
+    """Define each source's detector, and the detector of the best sources together (``union``)."""
     if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS, "auto"}:
         return {}
     best = [row.name for row in ranking.sources][: experiment.union.best]
@@ -180,7 +180,7 @@ def detectors_of(
     experiment: Experiment, data: AdaptedData, sources: Sequence[Dataset],
     together: Sequence[Dataset], weights: Path, seed: int,
 ) -> dict[str, SourceDetector]:
-    """Say how detectors come about: given, or trained once and kept.
+    """Define detectors: given by the user, or trained once and kept.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def detectors_of(
     sources : sequence of Dataset
         Each gets a detector of its own.
     together : sequence of Dataset
-        Those of the detector ``union``; none without an arm that wants it.
+        Those of the detector ``union``; empty if no arm uses it.
     weights : Path
         The checkpoint that source stages begin with.
     seed : int
