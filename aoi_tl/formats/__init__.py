@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
@@ -44,7 +44,7 @@ EXPORTS = ("coco", "voc")
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd.
+    """An imported dataset, with notes on everything unusual.
 
     ``faults`` are what was left out because it could not be used, a line each.
     """
@@ -72,7 +72,7 @@ def import_dataset(
     skip_faulty: bool = False,
     most_faulty: float = MOST_FAULTY,
 ) -> Imported:
-    """Turn annotations of another tool into an Ultralytics dataset.
+    """Convert annotations of another tool to an Ultralytics dataset.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def import_dataset(
     Raises
     ------
     DataError
-        The source cannot be used; the first fault is told and the others are counted. Nothing is
+        The source cannot be used; the first fault is named and the others are counted. Nothing is
         written then.
 
     Examples
@@ -252,7 +252,8 @@ def export_dataset(
         taken: set[str] = set()
         for split in dataset.splits:
             inside = f"images/{split}" if format == "coco" else "JPEGImages"
-            samples = dataset.split(split).samples
+            # With depth 16, every file stays as it is.
+            samples = [replace(sample, depth=16) for sample in dataset.split(split).samples]
             # VOC has one folder for all splits, so names must differ between them as well.
             placed = place_images(samples, building / inside, copy=not link, taken=taken)
             below = f"{split}/" if format == "coco" else ""
@@ -275,12 +276,12 @@ def export_dataset(
 
 
 def _as_given(words: str, source: Path, scratch: Path) -> str:
-    """Tell an archive's files by its own name: where they were unpacked is gone afterwards."""
+    """Name an archive's files relative to it; the temporary folder is removed afterwards."""
     return words.replace(str(scratch / "unpacked"), str(source))
 
 
 def _opened(source: Path, scratch: Path, findings: Findings) -> tuple[Path, bool]:
-    """Unpack a .zip; return where the source is and whether it is gone afterwards."""
+    """Unpack a .zip; return the source's folder and whether it is temporary."""
     if source.suffix.lower() != ".zip":
         return source, False
     unpacked = scratch / "unpacked"

@@ -16,7 +16,7 @@ _LOOKED_AT = 5  # files of a kind
 
 
 def recognise(source: Path) -> str:
-    """Find out which format annotations have.
+    """Detect the format of annotations.
 
     Parameters
     ----------
@@ -98,5 +98,5 @@ def _first(source: Path, *suffixes: str) -> Iterator[Path]:
 def _quietly(read: object) -> object:
     try:
         return read()  # type: ignore[operator]
-    except DataError:  # told by the reader, once it is known which
+    except DataError:  # the reader reports it, once it is known which
         return None

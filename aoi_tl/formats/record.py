@@ -46,7 +46,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Record:
-    """What an annotation says of one image.
+    """The annotations of one image.
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
     them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
@@ -70,7 +70,7 @@ MOST_FAULTY = 0.05
 
 @dataclass
 class Findings:
-    """What was odd: faults stop the import, unless few are to be skipped; notes are counted."""
+    """Faults, which stop the import unless a few may be skipped, and counted notes."""
 
     source: Path
     skip: bool = False
@@ -267,7 +267,7 @@ def with_splits(
 
 
 def image_folder(source: Path, images: Path | None) -> Path:
-    """Choose where images are looked for: as told, beside the annotations, or near them."""
+    """Choose the folder of the images: as given, beside the annotations, or near them."""
     if images is not None:
         if not images.is_dir():
             raise DataError(f"{images}: expected a folder of images, got none; correct the path")
@@ -453,7 +453,7 @@ def folder_split(folders: Sequence[str]) -> str | None:
 
 
 def _kind_of(fault: str) -> str:
-    """What was expected, without the place and the numbers."""
+    """The kind of a fault: its expectation without place and numbers."""
     expected = fault[fault.find("expected ") :].partition(", got")[0]
     return re.sub(r"\d+(\.\d+)?", "N", expected)[:100]
 

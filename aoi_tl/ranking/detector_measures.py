@@ -142,8 +142,8 @@ def _scored(found: Predictions, score: str, words: str) -> Value:
     drawn = [getattr(scorer.scores(row), score) for row in times]
     low, high = np.percentile(drawn, [2.5, 97.5])
     hits = int((found.correct[:, 0] & (found.confidence >= _SURE)).sum())
-    told = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
-    return Value(getattr(scorer.scores(), score), float(low), float(high), told)
+    remark = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
+    return Value(getattr(scorer.scores(), score), float(low), float(high), remark)
 
 
 def zero_shot_map(target: Domain, source: Domain) -> float | None:

@@ -159,7 +159,7 @@ def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
         raise RunError(
             f"expected memory to train with batches of {settings.get('batch', 16)} images of "
             f"{settings.get('imgsz', 640)} pixels, got none left; free some and try again (a run "
-            "goes on with --resume), or lower batch or imgsz"
+            "continues with --resume), or lower batch or imgsz"
         ) from error
 
 
