@@ -99,7 +99,7 @@ def import_dataset(
         Leave out what cannot be used, and an image of which nothing else is left; counted by kind
         in the notes.
     most_faulty : float
-        The share of all annotations above which ``skip_faulty`` refuses them all the same.
+        The share of all annotations above which ``skip_faulty`` still refuses them.
 
     Returns
     -------

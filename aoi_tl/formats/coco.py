@@ -88,7 +88,7 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
     dataset : Dataset
         Class id 0 becomes category 1.
     files_by_split : mapping of str to sequence of str
-        For each split the path of each image, as the file shall name it.
+        For each split the path of each image, as the file names it.
     folder : Path
         An existing folder.
     """
