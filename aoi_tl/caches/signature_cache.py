@@ -22,7 +22,7 @@ from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.remote import is_remote, remote_stamp, url_of
 from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
 
-_FORMAT = 3  # raised when signatures come to mean something else: older caches are emptied
+_FORMAT = 3  # raised when the meaning of signatures changes: older caches are emptied
 _BATCH = 500  # rows asked for, or written, in one statement
 _CHUNK = 16  # images measured here between two writes
 _SHARD = 64  # images handed to a worker at a time

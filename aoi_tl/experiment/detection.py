@@ -253,7 +253,7 @@ class Experiment(BaseExperiment):
     ``keep`` the images."""
     faulty: Literal["refuse", "skip"] = "refuse"
     """``skip`` leaves out label rows that cannot be used, and images of which no row is left, with
-    a note for each kind; above 5 % of the rows it refuses all the same."""
+    a note for each kind; above 5 % of the rows it still refuses."""
     score: Score = Score()
     """How sources are measured."""
     subset: Subset = Subset()

@@ -274,7 +274,7 @@ def cells_of_levels(share: Floats, n_cells: int) -> NDArray[np.int64]:
             last += share[level] > 0
             cell[level] = max(last, 0)
         return cell
-    # What the sample missed may be there all the same: two hundredths are spread over all levels.
+    # Levels that the sample missed may still occur: two hundredths are spread over all levels.
     floor = 0.02 * total / len(share)
     upto, before = np.empty(len(share)), 0.0
     for level in range(len(share)):

@@ -33,7 +33,7 @@ class Trained:
     epochs : int
         How many epochs were trained, those before a resume included.
     notes : tuple of str
-        What changed the protocol on the way: a batch cut for want of memory, a repeated epoch, ...
+        Changes of the protocol: a batch size reduced for lack of memory, a repeated epoch, ...
     """
 
     best: Path
@@ -104,7 +104,7 @@ def train_detector(
                 finish(weights)
             return _trained(folder)
     if go_on:
-        settings["batch"] = batch  # cut, perhaps, for want of memory
+        settings["batch"] = batch  # possibly reduced for lack of memory
     load_checkpoint(last if go_on else start)
     from ultralytics import YOLO
 

@@ -110,7 +110,7 @@ def building_folder(folder: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        The folder that shall appear.
+        The final folder.
 
     Returns
     -------
