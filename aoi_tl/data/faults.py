@@ -32,6 +32,7 @@ from aoi_tl.files.untrusted import real_path
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
     "dataset": ("error", "correct the YAML"),
+    "data.yaml": ("warning", "correct the YAML: other tools may read it otherwise"),
     "annotation": ("error", "correct it, or leave it out: aoi-tl import --skip-faulty"),
     "missing image": ("error", "correct 'path' or the list"),
     "unreadable image": ("error", "replace the file or take it off the list"),
@@ -188,7 +189,10 @@ def inspect_dataset(path: str | os.PathLike[str], depth: int | None = None) -> I
             found, read = _read_entry(image, split, len(names), columns, first)
             findings += read
             entries.append(found)
-    findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
+    findings += [
+        Finding("dataset" if note.startswith("'test:") else "data.yaml", str(path), note)
+        for note in notes
+    ]
     findings += _orphans(labels)
     findings += _class_findings(names, entries)
     findings += _named_twice(entries)

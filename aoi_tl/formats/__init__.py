@@ -25,8 +25,9 @@ from aoi_tl.formats import (
     voc,
     yolo,
 )
-from aoi_tl.formats.recognise import MASK_FOLDERS, recognise
+from aoi_tl.formats.recognise import recognise
 from aoi_tl.formats.record import (
+    IMAGE_FOLDERS,
     MOST_FAULTY,
     Findings,
     ImageFinder,
@@ -142,7 +143,6 @@ def import_dataset(
         place, copies = _opened(source, scratch, findings)
         if format is None:
             format = recognise(place)
-            place = _masks_in(place) if format == "masks" else place
         finder = _finder(format, place, Path(images) if images is not None else None)
         if format == "voc":
             records = voc.read(place, finder, findings, first_pixel)
@@ -301,17 +301,19 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
         return ImageFinder(image_folder(source, images))
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of masks, got a file; name the folder")
-    if images is None:
-        for name in ("images", "image", "imgs", "img"):
-            if (source.parent / name).is_dir():
-                images = source.parent / name
-                break
-        else:
-            raise DataError(
-                f"{source}: expected a folder of images beside the masks, got none; name it as "
-                "'images'"
-            )
-    return ImageFinder(image_folder(source, images), skip=source)
+    folders = masks.mask_folders(source)
+    beside = [folder.parent / name for folder in folders for name in IMAGE_FOLDERS]
+    beside = [folder for folder in beside if folder.is_dir()]
+    if images is not None:
+        return ImageFinder(image_folder(source, images), skip=folders)
+    if folders != [source]:
+        return ImageFinder(source, folders, beside)
+    if not beside:
+        raise DataError(
+            f"{source}: expected a folder of images beside the masks, got none; name it as "
+            "'images'"
+        )
+    return ImageFinder(beside[0], folders)
 
 
 def _known_names(format: str, place: Path, findings: Findings) -> list[str] | None:
@@ -323,11 +325,6 @@ def _known_names(format: str, place: Path, findings: Findings) -> list[str] | No
     if format == "yolo":
         return yolo.class_names(place)
     return list(deeppcb.NAMES) if format == "deeppcb" else None
-
-
-def _masks_in(folder: Path) -> Path:
-    """The folder of masks in a folder that holds images beside it."""
-    return next((f for f in sorted(folder.iterdir()) if f.name.casefold() in MASK_FOLDERS), folder)
 
 
 def _refuse_missing(findings: Findings, found: int) -> None:
