@@ -98,7 +98,9 @@ class KeptDetector:
     reused: bool
 
 
-def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetector:
+def keep_detector(
+    detector: SourceDetector, title: str = "", verbose: bool = False
+) -> KeptDetector:
     """Give a source's detector: the given one, the kept one, or train it and keep it.
 
     A training that was stopped goes on from its last epoch. Two processes that want the same
@@ -108,6 +110,8 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
     ----------
     detector : SourceDetector
         What is wanted.
+    title : str
+        What the user's own tracker of experiments calls its training.
     verbose : bool
         Show Ultralytics' own lines.
 
@@ -134,7 +138,7 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
             write_mix(members, data.parent)
         stage = Stage(
             detector.start, data, folder / "training", "all", seed=detector.seed,
-            arguments=detector.arguments,
+            arguments=detector.arguments, title=title,
         )
         trained = train_stage(stage, resume=True, verbose=verbose)
         write_atomically(best, trained.best.read_bytes())

@@ -56,6 +56,8 @@ class Stage:
         Decides new tensors, the order of the images and their augmentation.
     arguments : mapping
         Any training argument of Ultralytics.
+    title : str
+        What the user's own tracker of experiments calls it; its folder's name unless given.
     """
 
     start: Path | str
@@ -65,6 +67,7 @@ class Stage:
     freeze: int = 0
     seed: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
         save_checkpoint(model, initial)
     arguments = {"freeze": stage.freeze} if stage.freeze else {}
     trained = train_detector(
-        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
+        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose,
+        stage.title,
     )
     seconds = round(time.monotonic() - began, 1)
     result = {
