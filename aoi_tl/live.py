@@ -76,7 +76,7 @@ class LiveView:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show a step."""
         self._bars.update(
-            self._step, description=what, completed=done, total=total or None,  # type: ignore[arg-type]
+            self._step, description=what, completed=done, total=total or None,
             count=f"{done}/{total}" if total else "", left=_left(self._pace(what, done, total)),
         )
 

@@ -104,7 +104,7 @@ class Work:
         """How its stages' folders begin."""
         return stage_name(self.chain.arm, self.seed, self.chain.images)
 
-    def title(self, stage: str) -> str:
+    def stage_title(self, stage: str) -> str:
         """What a stage is called to whoever watches: ``<experiment>/<arm>/<seed>/<stage>``."""
         named = self.experiment.folder is not None  # else it was made in Python or by options
         experiment = self.experiment.name if named else self.run.name
