@@ -1,4 +1,4 @@
-"""The command line. All work is done by the workflows."""
+"""The command line: arguments in, text out. The workflows do the work."""
 
 from __future__ import annotations
 
@@ -32,31 +32,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Out = Annotated[Path, typer.Option(help="The run folder: new, or with --resume the one to go on "
-                                        "with.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON here too.")]
+Out = Annotated[Path, typer.Option(help="The run folder: new, or with --resume the one to "
+                                        "continue.")]
+OutByName = Annotated[Path | None, typer.Option("--out", help="The run folder; by default "
+                                                              "runs/NAME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the result as JSON.")]
 Aliases = Annotated[Path | None, typer.Option(help="YAML that maps class names to common ones.")]
 Clusters = Annotated[str, typer.Option("--clusters", help="Clusters per signature: auto (elbow) "
                                                           "or a number.")]
 Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published) or exact.")]
-Method = Annotated[str, typer.Option(help="What the order is by: auto, paper, or a measure such as "
+Method = Annotated[str, typer.Option(help="Ranking criterion: auto, paper, or a measure such as "
                                           "zero-shot, emd, size, overlap, box.")]
-Sample = Annotated[str, typer.Option(help="Images looked at per dataset: all or a number.")]
-DataRoot = Annotated[Path | None, typer.Option(help="The folder that a leading ../datasets/ of the "
-                                                    "experiment's paths stands for.")]
+Sample = Annotated[str, typer.Option(help="Images per dataset: all or a number.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Replaces a leading ../datasets/ in the "
+                                                    "experiment's paths.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
                                                              "train.epochs=3.")]
-EngineName = Annotated[str | None, typer.Option("--engine", help="Where the work is done: local "
-                                                "(this machine) or ray (a cluster).")]
-Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; RAY_ADDRESS, or a "
-                                                  "new one of this machine, unless given.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Trainings at once on this machine.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="Where tasks run: local (this "
+                                                "machine) or ray (a cluster).")]
+Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; by default "
+                                                  "RAY_ADDRESS, or a new local cluster.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of parallel trainings on this machine.")]
 
 
 class _Stopped(BaseException):
-    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, at which Typer would end without a word."""
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, at which Typer would exit silently."""
 
 
 def _stop(number: int, _: object) -> None:
@@ -91,8 +93,10 @@ def score(
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
     method: Method = "auto",
+    budget: Annotated[str | None, typer.Option(help="Time for short trainings, such as 10m, with "
+                                               "auto and proxy; 0: read data alone.")] = None,
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
-                                                "mmd and otdd.")] = None,
+                                                "mmd and otdd, and of --budget.")] = None,
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -102,11 +106,11 @@ def score(
     address: Address = None,
     index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
                                                     "index (aoi-tl index) instead.")] = None,
-    top: Annotated[int, typer.Option(help="With --index: how many of the closest.")] = 10,
+    top: Annotated[int, typer.Option(help="With --index: the number of closest sources.")] = 10,
     quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
-    """Rank the sources for a target: the closest first, and which one to learn from."""
+    """Rank the sources for a target, the closest first, and select one to learn from."""
     from aoi_tl.engine import open_engine
     from aoi_tl.report.tables import matrix_table, ranking_table
     from aoi_tl.workflows.score import (
@@ -120,16 +124,17 @@ def score(
         "n_clusters": _number(clusters), "method": method, "solver": solver,
         "sample": _number(sample),
     }
+    seconds = None if budget is None else _seconds(budget)
     with open_view(quiet) as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where, weights)
+                                        progress, where, weights, seconds)
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
-                                    weights)
+                                    weights, seconds)
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
-                             where, weights)
+                             where, weights, seconds)
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -159,7 +164,7 @@ def transfer(
     quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
-    """Train a detector from the best source, beside what you would have done without it."""
+    """Train a detector from the best source, and compare it with training without a source."""
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
     experiment = experiment_of(target, sources, weights, aliases, _overrides(set_, engine))
@@ -175,7 +180,7 @@ def run(
     experiments: Annotated[list[Path], typer.Argument(metavar="EXPERIMENT.yaml...",
                                                       show_default=False)],
     out: Annotated[Path | None, typer.Option(help="The run folder of a single experiment; "
-                                                  "runs/NAME unless said otherwise.")] = None,
+                                                  "by default runs/NAME.")] = None,
     set_: Set = None,
     data_root: DataRoot = None,
     resume: Resume = False,
@@ -212,8 +217,7 @@ def run(
                     "datasets/demo --out runs/benchmark")
 def benchmark(
     bench: Annotated[Path, typer.Argument(metavar="BENCH.yaml", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
-                                                  "otherwise.")] = None,
+    out: OutByName = None,
     set_: Set = None,
     data_root: DataRoot = None,
     resume: Resume = False,
@@ -223,7 +227,7 @@ def benchmark(
     quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
-    """Learn whether the ranking pays on your shelf: train from every source, compare the orders."""
+    """Test the ranking on your shelf: train from every source and compare the orders."""
     from aoi_tl.report.benchmark import agreement_table, calibration_table
     from aoi_tl.workflows.benchmark import run_benchmark
 
@@ -238,14 +242,13 @@ def benchmark(
         "agreement": json.loads(found.agreement.to_json(orient="records")),
         "calibration": found.calibration,
     })
-    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
+    typer.echo(f"written to {found.folder}; open {found.folder / 'report.html'}")
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
 def classify(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME unless said "
-                                                  "otherwise.")] = None,
+    out: OutByName = None,
     set_: Set = None,
     data_root: DataRoot = None,
     resume: Resume = False,
@@ -264,7 +267,7 @@ def classify(
 
 
 class Task(StrEnum):
-    """What the demo does."""
+    """The task of the demo."""
 
     DETECT = "detect"
     CLASSIFY = "classify"
@@ -283,7 +286,7 @@ def demo(
     quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
-    """Draw small datasets and do the whole job on them; needs no download."""
+    """Draw small datasets and run the complete workflow on them; needs no download."""
     name = "demo" if task is Task.DETECT else "demo-classify"
     out, data = out or Path("runs") / name, data or Path("datasets") / name
     if task is Task.DETECT:
@@ -336,7 +339,7 @@ def labels(
     target: Annotated[Path, typer.Argument(metavar="TARGET.yaml", show_default=False)],
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE.yaml...", show_default=False)],
 ) -> None:
-    """Propose which source classes are the target's under another name, for you to edit."""
+    """Propose aliases for source classes that the target has under another name."""
     from aoi_tl.data.synonyms import format_aliases, propose_aliases
     from aoi_tl.data.yolo.read import load_dataset
 
@@ -345,7 +348,7 @@ def labels(
 
 
 class FailOn(StrEnum):
-    """The least grave finding that makes `check` end with status 1."""
+    """The lowest severity that makes `check` exit with status 1."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -359,8 +362,8 @@ def check(
     out: Annotated[Path, typer.Option(help="Gets a check.json for each dataset.")] = Path(
         "runs/check"
     ),
-    pixels: Annotated[bool, typer.Option(help="Read the images too, for broken ones and "
-                                              "copies.")] = True,
+    pixels: Annotated[bool, typer.Option(help="Also read the images, to find broken ones "
+                                              "and copies.")] = True,
     fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
     quiet: Quiet = False,
     json_file: Json = None,
@@ -380,7 +383,7 @@ def check(
 
 
 class _SplitCommand(TyperCommand):
-    """Lets three words stand for the shares, as well as one with commas."""
+    """Accepts the shares as three words or as one word with commas."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if "--shares" in args:
@@ -398,9 +401,9 @@ def split(
     out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
     shares: Annotated[str, typer.Option(metavar="TRAIN,VAL,TEST",
                                         help="They sum to 1.")] = "0.6,0.2,0.2",
-    groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; without "
-                                                     "it copies are found.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; by "
+                                                     "default copies are detected.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Split a dataset again; images of the same part stay together."""
@@ -422,22 +425,22 @@ def split(
 def import_(
     given: Annotated[list[str], typer.Argument(
         metavar="[FORMAT] SOURCE", show_default=False,
-        help="A file, a folder or a .zip, which may say itself what it is; else coco, voc, "
-             "labelme, cvat, yolo, deeppcb, masks, folders or csv before it.")],
+        help="A file, a folder or a .zip. The format is detected, or given first: coco, voc, "
+             "labelme, cvat, yolo, deeppcb, masks, folders or csv.")],
     out: Annotated[Path, typer.Option(help="The new dataset's folder.", show_default=False)],
     images: Annotated[Path | None, typer.Option(help="Where the images are.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test for all images.")] = None,
-    gap: Annotated[int, typer.Option(help="masks: specks this near are one defect, in px.")] = 4,
-    area: Annotated[int, typer.Option(help="masks: smaller specks are none, in px.")] = 8,
+    gap: Annotated[int, typer.Option(help="masks: join pieces up to this many px apart.")] = 4,
+    area: Annotated[int, typer.Option(help="masks: drop pieces of fewer pixels.")] = 8,
     values: Annotated[str | None, typer.Option(
-        metavar="VALUE: CLASS,...", help="masks: which pixel value is which class, such as "
+        metavar="VALUE: CLASS,...", help="masks: the class of each pixel value, such as "
                                          "'1: scratch, 2: dent'.")] = None,
-    skip_faulty: Annotated[bool, typer.Option("--skip-faulty", help="Leave out what cannot be "
-                                              "used, and say how much that is.")] = False,
+    skip_faulty: Annotated[bool, typer.Option("--skip-faulty", help="Leave out unusable "
+                                              "annotations, and report their number.")] = False,
     most_faulty: Annotated[float, typer.Option(help="--skip-faulty: the share of annotations "
                                                "that may be faulty.")] = 0.05,
 ) -> None:
-    """Turn another tool's annotations into an Ultralytics dataset."""
+    """Convert another tool's annotations to an Ultralytics dataset."""
     from aoi_tl.formats import import_dataset
 
     if len(given) > 2:
@@ -471,8 +474,8 @@ def export(
                     "runs/inspect. Exit status: 0 all passed, 1 one or more not.")
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", show_default=False,
-                                          help="best.pt of a run with 'operate', or what "
-                                               "export-model wrote.")],
+                                          help="best.pt of a run with 'operate', or a file of "
+                                               "export-model.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", show_default=False,
                                                  help="Files, folders or patterns.")],
     out: Annotated[Path, typer.Option(help="A new folder: verdicts and pictures.")] = Path(
@@ -480,17 +483,17 @@ def inspect(
     ),
     quiet: Quiet = False,
 ) -> None:
-    """Pass or reject images by a detector and its thresholds."""
+    """Pass or reject images with a detector and its thresholds."""
     from aoi_tl.workflows.inspect import Verdict, run_inspection
 
-    def say(verdict: Verdict) -> None:
+    def show(verdict: Verdict) -> None:
         boxes = ", ".join(f"{box['class']} {box['confidence']:.2f}" for box in verdict.boxes)
         typer.echo(f"{verdict.verdict}\t{verdict.image}" + (f"\t{boxes}" if boxes else ""))
         if verdict.fault:
             typer.echo(f"note: {verdict.fault}", err=True)
 
     with open_view(quiet) as progress:
-        verdicts = run_inspection(model, images, out, progress, say)
+        verdicts = run_inspection(model, images, out, progress, show)
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
@@ -506,13 +509,13 @@ def export_model(
                                           help="A run with 'operate', or one best.pt in it.")],
     format_: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
 ) -> None:
-    """Write a detector for the line: thresholds, class names and image size inside."""
+    """Export a detector with its thresholds, class names and image size."""
     from aoi_tl.workflows.export_model import run_export
 
     exported = run_export(given, format_)
     if exported.among > 1:
-        typer.echo(f"Of {exported.among} detectors, {exported.checkpoint} does best on images held "
-                   "out from the choice of thresholds; give another's best.pt to export that.")
+        typer.echo(f"Of {exported.among} detectors, {exported.checkpoint} is the best on held-out "
+                   "images; to export another one, give its best.pt.")
     found = exported.parity
     typer.echo(f"Largest difference on {found.images} images with {found.boxes} boxes: "
                f"{found.confidence:.1e} of confidence, {found.shift:.1e} px.")
@@ -523,10 +526,10 @@ def export_model(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False,
                                                help="Run folders.")],
-    out: Annotated[Path, typer.Option(help="The page that puts several runs side by side.")]
+    out: Annotated[Path, typer.Option(help="The page that compares several runs.")]
     = Path("runs/comparison.html"),
 ) -> None:
-    """Write the page of a run again from its tables; of several also one with them side by side."""
+    """Write the page of each run again from its tables; for several runs also a comparison."""
     from aoi_tl.report.page import write_comparison, write_page
 
     for folder in runs:
@@ -539,7 +542,7 @@ def report(
 
 
 def _show_outcome(outcome: Outcome) -> dict[str, Any]:
-    """Show what a run came to; give what --json writes of it."""
+    """Show the results of a run; give the content for --json."""
     from aoi_tl.report.tables import arms_table, ranking_table, verdicts
     from aoi_tl.workflows.transfer import BASELINES
 
@@ -549,8 +552,7 @@ def _show_outcome(outcome: Outcome) -> dict[str, Any]:
     _say_detectors(outcome.folder)
     for metric in ("map50", "f1"):
         _show(arms_table(outcome.summary, metric, BASELINES))
-    for said in verdicts(outcome.summary, "map50", BASELINES):
-        typer.echo(said)
+    _echo_all(verdicts(outcome.summary, "map50", BASELINES))
     _say_notes(outcome.folder)
     for note in filter(None, outcome.arms["notes"]):
         typer.echo(f"note: {note}", err=True)
@@ -596,7 +598,7 @@ def _say_picked(scores: dict[str, Any], picked: tuple[str, ...] | None = None) -
 
 
 def _say_detectors(folder: Path) -> None:
-    """Tell which source detectors were there already, and which are kept for the next run."""
+    """Report which source detectors were reused, and which are kept for later runs."""
     file = folder / "detectors.json"
     if file.is_file():
         for name, kept in json.loads(file.read_text(encoding="utf-8")).items():
@@ -606,7 +608,7 @@ def _say_detectors(folder: Path) -> None:
 
 
 def _advice(choices: Sequence[dict[str, Any]]) -> str:
-    """What auto would do, in one line."""
+    """The recommendation of auto in one line."""
     best = choices[0]
     if not best["sources"]:
         return "Advice: learn from none of these; fine-tune COCO."
@@ -618,9 +620,21 @@ def _advice(choices: Sequence[dict[str, Any]]) -> str:
 
 
 def _say_notes(folder: Path) -> None:
-    """Tell what was left out or looks odd, as warnings: apart from the results."""
+    """Print the notes on omitted or unusual data to stderr, apart from the results."""
     for note in json.loads((folder / "notes.json").read_text(encoding="utf-8")):
         typer.echo(f"note: {note}", err=True)
+
+
+def _seconds(words: str) -> float:
+    """The seconds of ``90s``, ``10m`` or ``1h``, or of a plain 0."""
+    number, unit = words[:-1], {"s": 1, "m": 60, "h": 3600}.get(words[-1:])
+    if words == "0":
+        return 0.0
+    if unit is None or not _is_number(number) or not 0 <= float(number) < math.inf:
+        raise ExperimentError(
+            f"--budget: expected a time such as 90s, 10m or 1h, or 0, got {words!r}"
+        )
+    return float(number) * unit
 
 
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
@@ -660,12 +674,12 @@ def _show(table: Table) -> None:
     if not table.rows:
         typer.echo(table.title)
         return
-    # A title of its own line is not folded to the width of a narrow table.
+    # A title on its own line is not wrapped to the width of a narrow table.
     typer.echo(f"\n{table.title}")
     shown = RichTable(*table.headings, box=box.SIMPLE_HEAD)
     for row in table.rows:
         shown.add_row(*row)
-    # A pipe has no width of its own: give it enough that no cell is cut.
+    # A pipe has no width: use one that cuts no cell.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
 

@@ -4,11 +4,10 @@
     python benchmarks/ranking.py report
 
 ``measure`` takes the measures of each target and source that ``results/evidence.csv`` has a row
-for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; a
-target whose sources are all there is not measured again. ``FOLDER`` is that of the trainings. With
-``--features`` those that compare COCO's features, which take longest, come too. ``report`` fits the
-weights of ``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by
-weights that were fitted without its target, and then without its family.
+for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; what
+is there is not measured again. ``FOLDER`` is that of the trainings. ``report`` fits the weights of
+``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by weights that
+were fitted without its target, and then without its family.
 
 A user's own shelf is measured by ``aoi-tl benchmark``, which shares all but the fitting.
 """
@@ -22,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.workflows.benchmark import MEASURED, as_csv, directions, pairs_of, read_rows
+from aoi_tl.ranking.measures import directions
+from aoi_tl.workflows.benchmark import MEASURED, as_csv, pairs_of, read_rows
 
 RESULTS = Path(__file__).parent / "results"
 EVIDENCE, MEASURES = RESULTS / "evidence.csv", RESULTS / "ranking_measures.csv"
@@ -37,7 +37,7 @@ def of_evidence() -> list[dict[str, Any]]:
             or (row["arm"] == "union-soup" and row["settings"] in usual)]
 
 
-def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
+def measure(shared: Path, work: Path, weights: Path) -> None:
     """Take the measures that are not there yet."""
     from evidence import data_files
 
@@ -52,11 +52,11 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
     files, trained, measured = data_files(shared, work), of_evidence(), read_rows(MEASURES)
     for target in dict.fromkeys(row["target"] for row in trained):
         mine = {row["sources"] for row in trained if row["target"] == target and row["sources"]}
-        known = {row["source"] for row in measured
-                 if row["target"] == target and row["measure"] == "fused"}
+        known = {(row["source"], row["measure"]) for row in measured if row["target"] == target}
         singles = sorted(s for s in mine if "+" not in s)
         sets = [s.split("+") for s in mine if "+" in s and set(s.split("+")) <= set(singles)]
-        if known >= {*singles, *("+".join(s) for s in sets)}:
+        if known >= {(s, m) for s in singles for m in EVERY} | {("+".join(s), "fused")
+                                                                for s in sets}:
             continue
         few = nested_subsets(load_dataset(files[target]), [int(IMAGES)], 0)[int(IMAGES)]
         sources = [replace(load_dataset(files[name]), name=name) for name in singles]
@@ -65,8 +65,7 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
                     if (found := find_kept([content_of(source, cache)],
                                            work / "cache" / "detectors"))}
             rows = measure_pairs(
-                few, sources, [n for n, m in EVERY.items() if features or m.needs != "features"],
-                kept, weights, cache, sets, 5,
+                few, sources, list(EVERY), kept, weights, cache, sets, 5,
             )
         measured = [row for row in measured if row["target"] != target]
         measured += [{"target": target, "images": IMAGES, **row} for row in rows]
@@ -182,10 +181,9 @@ def main() -> None:
     parser.add_argument("--shared", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--features", action="store_true")
     asked = parser.parse_args()
     if asked.step == "measure":
-        measure(asked.shared, asked.work, asked.weights, asked.features)
+        measure(asked.shared, asked.work, asked.weights)
     else:
         report()
 

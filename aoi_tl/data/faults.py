@@ -18,7 +18,7 @@ from aoi_tl.data.dataset_names import dataset_name
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import keypoint_columns, read_names, read_yaml_map
+from aoi_tl.data.yolo.read import first_id, keypoint_columns, read_names, read_yaml_map
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 
@@ -161,7 +161,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             continue
         if split == "val" and images == [str(e.image) for e in entries if e.split == "train"]:
             continue  # Ultralytics asks for a val entry; naming train again says there is none
-        columns = keypoint_columns(content)
+        columns, first = keypoint_columns(content), first_id(content)
         for image in map(Path, images):
             fault = image_fault(image)
             if fault == "no such file":
@@ -170,7 +170,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             if fault:
                 findings.append(Finding("unreadable image", str(image), fault, split))
             labels.add(label_path(image))
-            found, read = _read_entry(image, split, len(names), columns)
+            found, read = _read_entry(image, split, len(names), columns, first)
             findings += read
             entries.append(found)
     findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
@@ -181,10 +181,10 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
 
 
 def _read_entry(
-    image: Path, split: str, n_classes: int, columns: int
+    image: Path, split: str, n_classes: int, columns: int, first: int
 ) -> tuple[Entry, list[Finding]]:
     label = label_path(image)
-    rows = read_label_file(label, n_classes, columns)
+    rows = read_label_file(label, n_classes, columns, first)
     if rows is None:
         finding = Finding("missing label", str(image), f"no file {label.name}", split)
         return Entry(image, split, np.zeros(0, np.int64), np.zeros((0, 4))), [finding]

@@ -15,7 +15,7 @@ USUAL_MEASURES = (
     "paper", "emd", "size", "overlap", "box", "random", "zero-shot", "zero-shot-f1", "class-blind",
     "logme", "h-score", "knn", "energy",
 )
-EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd")
+EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd", "proxy")
 
 
 class Benchmark(BaseExperiment):

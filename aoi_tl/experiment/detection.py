@@ -42,6 +42,7 @@ DEFAULT_ARMS = ("stock", "stock-long", "auto")
 Method = Literal[
     "auto", "paper", "emd", "size", "overlap", "box", "random", "frechet", "mmd", "otdd",
     "zero-shot", "zero-shot-f1", "class-blind", "logme", "h-score", "knn", "energy",
+    "proxy",
 ]
 
 
@@ -277,6 +278,16 @@ class Experiment(BaseExperiment):
     """What is trained and compared, see [arms](../measures.md)."""
     engine: Literal["local", "ray"] = "local"
     """Where the work is done: this machine, or a [Ray](../how-to/ray.md) cluster."""
+
+    @field_validator("score")
+    @classmethod
+    def _trains_nothing(cls, score: Score) -> Score:
+        if score.method == "proxy":
+            raise ValueError(
+                "expected a method that trains nothing before the arms, got proxy; rank with "
+                "'aoi-tl score --method proxy --budget 10m', and name the source under 'pick'"
+            )
+        return score
 
     @field_validator("arms")
     @classmethod

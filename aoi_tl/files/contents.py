@@ -82,6 +82,7 @@ CONTENTS = MappingProxyType({
         "measures.csv": "What each measure says of each source.",
         "pairs.csv": "Target, source, measure, and the gain.",
         "ranking.csv": "By measure: Kendall's tau, regret, wins against `stock`, with intervals.",
+        "calibration.csv": "By estimate: bias, error and coverage of the gain, with intervals.",
         "ranking.md": "The same to read, with the calibration of the estimated gain.",
         "plots/NAME.svg": "The gain against each measure.",
         "targets/NAME/": "The run of each target.",

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Comparison:
-    """What all scores of one comparison share: K, the settings, the domains once measured."""
+    """The common basis of the scores of a comparison: K, settings, and measured domains."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Comparison:
         self.n_clusters = self._elbow() if n_clusters == "auto" else int(n_clusters)
 
     def target(self, dataset: Scored) -> Domain:
-        """The target as measures see it: without its test split, labelled images to train on.
+        """The target's domain: without its test split, with its labelled training images.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Comparison:
         return self._domain(seen, dataset.split("train"), is_target=True)
 
     def source(self, dataset: Scored) -> Domain:
-        """The source as measures see it, with all its splits and a kept detector, if there is one.
+        """The source's domain: with all its splits, and its kept detector if there is one.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Comparison:
 
     def signature(self, dataset: Scored) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
-        if not self.known:  # all at once: one list of work for all cores or machines
+        if not self.known:  # all at once, so that all cores or machines share the work
             self.known = dict(zip(self.images, self.cache.datasets(
                 list(self.images.values()),
                 self.n_clusters,
@@ -123,7 +123,7 @@ class Comparison:
         share = max(1, min(ELBOW_SHARE, ELBOW_SAMPLE // len(self.images)))
         chosen = [image for images in self.images.values() for image in _spread(images, share)]
         curves = [curve for curve in self.cache.curves(chosen) if curve is not None]
-        if not curves:  # the sample is broken: whoever has no readable image at all will say so
+        if not curves:  # the sample is unreadable: use all images
             curves = [curve for curve in self.cache.curves(self._all()) if curve is not None]
         if not curves:
             raise DataError(
@@ -140,7 +140,7 @@ class Comparison:
 
 
 def as_target(dataset: Scored) -> Scored:
-    """What scoring may see of a target: its test split is opened by evaluation alone."""
+    """The train and val splits of a target; only the evaluation opens its test split."""
     return dataset.split("train", "val")
 
 
@@ -174,13 +174,13 @@ def _key(dataset: Scored) -> tuple[str, tuple[str, ...]]:
 
 
 def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
-    """What stands for the images looked at, where the dataset's state is known."""
+    """A key for the sampled images, if the dataset's state is known."""
     state = getattr(dataset, "state", "")
     return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
 
 
 def excluding(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
-    """The datasets that are none of the others, each once."""
+    """The datasets without the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []
     for dataset in datasets:
@@ -228,7 +228,7 @@ def _unreadable(dataset: Scored, number: int) -> DataError:
 
 
 def open_cache(given: SignatureCache | None) -> AbstractContextManager[SignatureCache]:
-    """The cache given, left open, or the user's own, closed in the end."""
+    """The given cache, left open, or the user's own, closed at the end."""
     if given is not None:
         return nullcontext(given)
     from aoi_tl.caches.signature_cache import SignatureCache

@@ -65,7 +65,7 @@ def _seen(target: Domain, source: Domain) -> View:
 
 
 def _seen_by_one(target: Domain, source: Domain) -> View:
-    """What a single detector sees; features of several have nothing in common."""
+    """The view of a single detector; features of several detectors are not comparable."""
     if source.detector is None and source.members:
         raise UndefinedMeasure("the detectors of several sources have no features in common")
     return _seen(target, source)
@@ -75,20 +75,23 @@ def _known_classes(target: Domain, source: Domain) -> Predictions:
     view = _seen(target, source)
     known = {_plain(name) for name in view.names}
     if not any(_plain(name) in known for name in target.box_classes):
-        raise UndefinedMeasure("its detector knows none of your classes")
+        raise UndefinedMeasure(
+            f"its detector knows none of your classes (it has {', '.join(view.names)}); map names "
+            "with aliases, or rank by class-blind"
+        )
     return predictions_of(target, view)
 
 
 def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictions:
-    """Hold what a detector sees against the labels.
+    """Match a detector's predictions with the labels.
 
     Parameters
     ----------
     target : Domain
-        Whose labelled samples were looked at.
+        Whose labelled samples the detector saw.
     view : View
     blind : bool
-        Take all classes as one; else predictions of classes that the target does not have go.
+        Treat all classes as one; else drop predictions of classes that the target lacks.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictio
 def _without_doubles(
     rows: NDArray[np.int64], confidence: NDArray[np.float64], box: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The rows but those that say of a place what a more confident row says by another class."""
+    """The rows without those that overlap a more confident row of another class."""
     kept: list[int] = []
     for row in rows[np.argsort(-confidence[rows], kind="stable")].tolist():
         if not kept or box_iou(box[[row]], box[kept]).max() <= 0.7:
@@ -206,7 +209,7 @@ def log_me(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.in
     Returns
     -------
     float
-        Higher: the classes are easier to tell by a linear model on these features.
+        Higher: a linear model on these features separates the classes better.
 
     References
     ----------

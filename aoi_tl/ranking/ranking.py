@@ -21,7 +21,7 @@ _PLAIN = tuple(f.name for f in fields(SourceScore) if f.name not in ("measures",
 
 @dataclass(frozen=True)
 class Ranking:
-    """Sources in rank order for one target; what ``scores.json`` holds.
+    """Sources in rank order for one target: the content of ``scores.json``.
 
     Attributes
     ----------
@@ -30,15 +30,15 @@ class Ranking:
     n_clusters : int
         Clusters of every signature of this comparison.
     method : str
-        What the order is by.
+        The ranking criterion.
     sources : tuple of SourceScore
         The best first, undefined ones last.
     selected : str or None
         The source to learn from; None where the method is defined for none.
     notes : tuple of str
-        What concerns the target or the whole comparison.
+        Notes on the target or on the comparison.
     choices : tuple of Choice
-        With ``auto``, all that can be done, the best first; "none" and "all together" among them.
+        With ``auto``, all choices, the best first, with "none" and "all together".
     signatures : mapping of str to Signature
         Of the target and the sources, by name.
     """
@@ -54,7 +54,7 @@ class Ranking:
 
     @property
     def chosen(self) -> tuple[str, ...] | None:
-        """The sources that ``auto`` would put together; empty: none. None with other methods."""
+        """The sources that ``auto`` recommends; empty for "none", None with other methods."""
         return self.choices[0].sources if self.choices else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Ranking:
 def rank_by(
     method: str, rows: Sequence[SourceScore]
 ) -> tuple[tuple[SourceScore, ...], str | None]:
-    """Order sources by a measure, and pick one.
+    """Order sources by a measure, and select one.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def rank_by(
 
 
 def _by(row: SourceScore, method: str) -> Measured:
-    """What a row is ordered by."""
+    """The measure that orders a row."""
     if method == "auto":
         low, high = row.interval or (None, None)
         return Measured(row.estimated_gain, "higher", low, high)

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-Kind = Literal["score", "matrix", "run", "classify"]
+Kind = Literal["score", "matrix", "run", "classify", "benchmark"]
 
 #: The tables that tell the kinds of run apart, and the command that leaves them.
-_NEEDED = "scores.json (aoi-tl score) or arms.csv (transfer, run, classify)"
+_NEEDED = ("scores.json (aoi-tl score), arms.csv (transfer, run, classify) or ranking.csv "
+           "(benchmark)")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class RunTables:
     def kind(self) -> Kind:
         """The command that made the run."""
         scores = self.json("scores.json")
+        if self.has("ranking.csv") and self.has("pairs.csv"):
+            return "benchmark"
         if self.has("arms.csv"):
             return "run" if scores is not None else "classify"
         if isinstance(scores, list):

@@ -36,7 +36,7 @@ STARTS = (*MODULES, "stock")
 
 @dataclass(frozen=True)
 class Stage:
-    """A training that begins from a checkpoint.
+    """A training that starts from a checkpoint.
 
     Parameters
     ----------
@@ -73,22 +73,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves.
+    """The result of a stage.
 
     Parameters
     ----------
     best : Path
         The checkpoint to test or to hand on.
     ledger : Path
-        The CSV that accounts for every tensor it began with.
+        The CSV with the origin of every initial tensor.
     counts : dict of str to int
         How many tensors were copied, copied in rows, initialised.
     epochs : int
         How many epochs were trained.
     seconds : float
-        How long that took, since the stage was begun or last gone on with.
+        The duration since the stage was started or last resumed.
     notes : tuple of str
-        What changed the protocol on the way, such as a batch cut for want of memory.
+        Changes of the protocol, such as a batch size reduced for lack of memory.
     """
 
     best: Path
@@ -105,9 +105,9 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     Parameters
     ----------
     stage : Stage
-        What to begin from, what to train on, and where.
+        Its initial checkpoint, data and folder.
     resume : bool
-        Take a stage that is done as it is, and go on from the last epoch of one that is not.
+        Reuse a finished stage, and resume an unfinished one from its last epoch.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
 
@@ -163,7 +163,7 @@ def transfer_backbone(
     modules: str = "backbone",
     seed: int = 0,
 ) -> Ledger:
-    """Write a new checkpoint that takes over a part of another.
+    """Write a new checkpoint that copies a part of another one.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def transfer_backbone(
 def build_start(
     start: Path | str, names: Sequence[str], modules: str, seed: int
 ) -> tuple[Any, Ledger]:
-    """Build the model a stage begins with.
+    """Build the initial model of a stage.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ OPENVINO = "_openvino_model"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a detector needs beside its weights to pass or reject an image.
+    """The thresholds and settings with which a detector passes or rejects images.
 
     Attributes
     ----------

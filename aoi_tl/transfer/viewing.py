@@ -160,6 +160,33 @@ def fuse_views(views: Sequence[View]) -> View:
                 rows[:, 3:], nothing, nothing, nothing)
 
 
+def join_views(views: Sequence[View], places: Sequence[Sequence[int]]) -> View:
+    """Lay what detectors of one label space see in different images side by side.
+
+    Parameters
+    ----------
+    views : sequence of View
+        At least one.
+    places : sequence of sequence of int
+        For each view the positions that its images have among all.
+
+    Returns
+    -------
+    View
+        Without features: those of different detectors have nothing in common.
+    """
+    nothing = np.empty((0, 0))
+    return View(
+        views[0].names,
+        np.concatenate([np.asarray(place, dtype=np.int64)[view.image]
+                        for view, place in zip(views, places, strict=True)]),
+        np.concatenate([view.class_id for view in views]),
+        np.concatenate([view.confidence for view in views]),
+        np.concatenate([view.box for view in views]),
+        nothing, nothing, nothing,
+    )
+
+
 def _fit(image: Path, size: int) -> tuple[Any, NDArray[np.float64]]:
     """An image as a padded square tensor; its width and height in that square."""
     import cv2

@@ -28,14 +28,14 @@ Step = Literal["before", "subset", "balanced"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A dataset at one step of its adaptation, as it lies in the run folder.
+    """A dataset at one step of its adaptation, as stored in the run folder.
 
     Attributes
     ----------
     origin : str
         The name of the dataset that it was made from.
     step : {"before", "subset", "balanced"}
-        The last thing that was done to it.
+        The last step applied to it.
     dataset : Dataset
         What plain Ultralytics trains on; its ``path`` is the ``data.yaml``.
     """
@@ -47,7 +47,7 @@ class Prepared:
 
 @dataclass
 class AdaptedData:
-    """Makes what the arms ask for: new images go to ``samples/``, links and labels to ``data/``.
+    """Makes the data of the arms: new images under ``samples/``, links and labels under ``data/``.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class AdaptedData:
     held_out: set[str] = field(default_factory=set)
 
     def whole(self, dataset: Dataset) -> Prepared:
-        """Give a dataset as it came."""
+        """Give a dataset unchanged."""
         return self._once(dataset.name, "before", lambda folder: dataset)
 
     def few(self, dataset: Dataset, size: int, seed: int) -> Prepared:
@@ -107,7 +107,7 @@ class AdaptedData:
         ))
 
     def balanced(self, prepared: Prepared) -> Prepared:
-        """Even out the classes of a dataset's train split."""
+        """Balance the classes of a dataset's train split."""
         knobs = self.experiment.balance
         return self._once(prepared.origin, "balanced", lambda folder: balance(
             prepared.dataset, folder, minority_to=knobs.minority.to,

@@ -39,7 +39,7 @@ def keep_appearance(
     picked: Iterable[str] = (),
     progress: Progress = silent,
 ) -> None:
-    """Keep what the page of a comparison shows of its datasets.
+    """Keep the pictures and tables that the page of a comparison shows of its datasets.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _box_rows(dataset: Dataset | Summary, samples: Sequence[Sample]) -> list[dic
 
 
 def _features(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Describe an image by shares: 24 levels of brightness, and 4 x 4 fields of 8 edge directions.
+    """Describe an image by histograms: 24 brightness levels, and 8 edge directions in 4 x 4 fields.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def _flow_rows(
     signatures: Mapping[str, Signature], target: Dataset | Summary | None,
     sources: Sequence[Dataset | Summary],
 ) -> list[dict[str, Any]]:
-    """Give what moves from each colour of a source to each of the target's, and how far."""
+    """The flow from each colour of a source to each colour of the target, and its distance."""
     from aoi_tl.similarity.emd import earth_movers_distance
 
     if target is None or target.name not in signatures:

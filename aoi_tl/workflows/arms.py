@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Arms:
-    """The arms of one run, and what is known of them so far.
+    """The arms of one run, with the results so far.
 
     Attributes
     ----------
@@ -108,20 +108,20 @@ def plan_arms(
     chains: Mapping[int, Sequence[Chain]],
     weights: Path,
 ) -> Arms:
-    """Lay out every arm with every seed, with the results that an earlier attempt left.
+    """List every arm with every seed, with the results of an earlier attempt.
 
     Parameters
     ----------
     run : RunFolder
-        Stages lie under ``stages/``.
+        Stages are under ``stages/``.
     experiment : Experiment
         Its training arguments, seeds and device.
     target : Dataset
         Whose test split every arm is evaluated on.
     chains : mapping of int to sequence of Chain
-        For each seed what each arm learns from.
+        For each seed the chain of each arm.
     weights : Path
-        Where every chain but ``scratch`` begins.
+        The checkpoint that every chain but ``scratch`` starts from.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def plan_arms(
 
 
 def _keep_what_stays(run: RunFolder, works: Sequence[Work]) -> None:
-    """Remove what was trained for arms that mean something else since the run has grown.
+    """Remove the results of arms whose definition changed when the run was extended.
 
     With more sources another one may be picked, a union holds more, and the longest chain, which
     stock-long is as long as, may be longer.
@@ -177,7 +177,7 @@ def _keep_what_stays(run: RunFolder, works: Sequence[Work]) -> None:
 
 
 def _plan(run: RunFolder, chain: Chain) -> dict[str, Any]:
-    """What an arm comes to depends on this, beside what stays the same in one run."""
+    """What the result of an arm depends on, apart from what is fixed for the run."""
     detector = chain.detector
     return {
         "source": chain.source, "longer": round(chain.longer, 9),
@@ -189,14 +189,14 @@ def _plan(run: RunFolder, chain: Chain) -> dict[str, Any]:
 
 
 def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iterator[Arms]:
-    """Train and evaluate what is left of the arms of some runs.
+    """Train and evaluate the remaining arms of some runs.
 
     Parameters
     ----------
     runs : sequence of Arms
-        What is left of them makes one list of tasks.
+        Their remaining arms make one list of tasks.
     engine : Engine
-        Where they are done.
+        Runs the tasks.
     progress : callable
         Called with how many are done.
 
@@ -228,7 +228,7 @@ def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iter
 
 
 def requested_resources(work: Work) -> tuple[int, int]:
-    """Give the CPUs and GPUs that a work keeps busy.
+    """Give the CPUs and GPUs that a unit of work occupies.
 
     Returns
     -------

@@ -16,6 +16,7 @@ import numpy as np
 
 from aoi_tl.adaptation.folds import folds
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.files.run_folder import RunFolder
@@ -26,7 +27,7 @@ from aoi_tl.workflows.training import train_and_evaluate
 #: Labelled images with boxes, copies of a part counted once, from which on the candidates are
 #: cross-validated, in two folds.
 ENOUGH = 20
-#: What the source detector must find (mAP50) on a few labelled images to be worth learning from.
+#: The mAP50 that the source detector must reach on a few labelled images to be used.
 FINDS_SOMETHING = 0.05
 #: Weights of the fine-tuned tensors that are tried in cross-validation; ``union`` is 0, the plain
 #: chain 1.
@@ -40,7 +41,7 @@ DEFAULT = "union-soup"
 
 @dataclass(frozen=True)
 class Choice:
-    """What ``auto`` came to.
+    """The choice of ``auto``.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Choice:
     why : str
         The reason in one sentence.
     scores : dict of str to float
-        mAP50 of what was tried on labelled images that it had not learned from.
+        mAP50 of each candidate on held-out labelled images.
     """
 
     arm: str
@@ -95,7 +96,7 @@ def chosen(work: Work) -> Work | None:
     Returns
     -------
     Work or None
-        `work` itself where there is nothing to choose; None where it has not been chosen.
+        `work` itself if there is nothing to choose; None if the choice is not made yet.
     """
     if not work.chain.candidates:
         return work
@@ -136,8 +137,9 @@ def choose(work: Work) -> Choice:
     learned = {name for file, _ in work.chain.detector.data
                for name in load_dataset(file).split("train").label_space}
     if not learned & set(labelled.label_space):
-        return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
-                      "checkpoint is fine-tuned", {})
+        why = ("no source shares a class with the target, so the COCO checkpoint is fine-tuned",
+               spelt_apart(labelled.label_space, learned))
+        return Choice("stock", soup, rate, "; ".join(filter(None, why)), {})
     parts = parts_of(labelled)
     shown = len({parts[sample.image] for sample in labelled.samples if len(sample.classes)})
     if shown >= ENOUGH:
@@ -198,7 +200,7 @@ def cross_validate(work: Work, labelled: Dataset, parts: Mapping[Path, str]) -> 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is compared in cross-validation: an arm with its settings.
+    """A candidate of the cross-validation: an arm with its settings.
 
     Attributes
     ----------
@@ -215,7 +217,7 @@ class Candidate:
     rate: float
 
     def __str__(self) -> str:
-        """Name the arm and what it is tried with."""
+        """Name the arm and its settings."""
         averaged = f" with weight {self.soup:g}" if 0 < self.soup < 1 else ""
         gentle = self.arm in ("stock", "union") or self.rate != PLAIN_RATE
         plain = "" if gentle else " at the plain rate"
@@ -223,7 +225,7 @@ class Candidate:
 
 
 def candidates_of(work: Work) -> list[Candidate]:
-    """List what is compared: every candidate, those that are trained gently at the plain rate too.
+    """List the candidates; those with a reduced learning rate also at the plain rate.
 
     Parameters
     ----------

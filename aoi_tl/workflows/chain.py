@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chain:
-    """One arm from one source: what it begins with, which data it sees, how it ends.
+    """One arm from one source: its initial weights, its data, and its final checkpoint.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Chain:
     mixed : bool
         Whether the target's images are mixed with the sources' in its training.
     averaged : bool
-        Whether it ends with the average of the source's and the fine-tuned weights.
+        Whether its final weights are the average of the source's and the fine-tuned ones.
     longer : float
         How many times the target's epochs it trains for.
     trained_as : str
-        The arm whose training it shares: an average is made of what the plain chain trained. Its
+        The arm whose training it shares: an average uses the training of the plain chain. Its
         own unless given.
     candidates : tuple of Chain
-        For the arm ``auto``: what it chooses among.
+        For the arm ``auto``: its candidates.
     labelled : Path or None
         The target's labelled images that thresholds are chosen on; None where none are wanted.
     folds : tuple of Path
@@ -74,19 +74,19 @@ class Work:
     run : Path
         The run folder.
     claim : str
-        SHA-256 of its ``fingerprint.json``: what tells it from another folder of that name.
+        SHA-256 of its ``fingerprint.json``, which identifies the run.
     experiment : Experiment
         Training arguments and device.
     chain : Chain
     seed : int
     checkpoint : Path
-        Where the chain begins.
+        The checkpoint that the chain starts from.
     test_data : Path
         The target's ``data.yaml`` in the run folder.
     threads : int
         Threads of a training on CPU.
     notes : tuple of str
-        What is known of it before it begins.
+        Notes that are known before it starts.
     """
 
     run: Path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
@@ -35,7 +36,7 @@ def chains_of(
     experiment : Experiment
         Its arms and the lengths of its stages.
     data : AdaptedData
-        Makes what they learn from.
+        Makes their training data.
     detectors : mapping of str to SourceDetector
         As `detectors_of` gives them.
     picked : sequence of Dataset
@@ -109,7 +110,7 @@ def _from_detector(arm: str, name: str, detector: SourceDetector, labelled: Prep
 
 
 def _auto(union: SourceDetector, labelled: Prepared) -> Chain:
-    """Choose between plain fine-tuning and the union, at any weight of the fine-tuned tensors."""
+    """The chain of ``auto``, with plain fine-tuning and the union arms as candidates."""
     data = labelled.dataset.path
     return Chain("auto", "all", union.name, target_data=data, detector=union, candidates=(
         Chain("stock", "stock", target_data=data),
@@ -151,7 +152,7 @@ def source_detectors(
     experiment: Experiment, ranking: Ranking, data: AdaptedData, sources: Sequence[Dataset],
     weights: Path,
 ) -> dict[str, SourceDetector]:
-    """Say how each source's detector comes about, and that of the best together (``union``)."""
+    """Define each source's detector, and the detector of the best sources together (``union``)."""
     if not set(experiment.arms) & {*DETECTOR_ARMS, *UNION_ARMS, "auto"}:
         return {}
     best = [row.name for row in ranking.sources][: experiment.union.best]
@@ -159,10 +160,12 @@ def source_detectors(
     # What shares no class with the target is no part of a union, unless nothing else is there.
     shared = [source for source in together if _shares(source, data)]
     if "union" in experiment.arms and not shared:
+        theirs = [name for source in together for name in source.label_space]
+        cure = spelt_apart(data.label_space, theirs) or "map class names with aliases"
         raise ExperimentError(
             f"{experiment.where('arms')}: expected a source that shares a class with the target "
             f"({', '.join(data.label_space)}) for the arm union, which does not train, got none; "
-            "map class names with aliases, or leave union out"
+            f"{cure}, or leave union out"
         )
     return detectors_of(
         experiment, data, sources, shared or together, weights, experiment.seeds[0]
@@ -177,7 +180,7 @@ def detectors_of(
     experiment: Experiment, data: AdaptedData, sources: Sequence[Dataset],
     together: Sequence[Dataset], weights: Path, seed: int,
 ) -> dict[str, SourceDetector]:
-    """Say how detectors come about: given, or trained once and kept.
+    """Define detectors: given by the user, or trained once and kept.
 
     Parameters
     ----------
@@ -188,7 +191,7 @@ def detectors_of(
     sources : sequence of Dataset
         Each gets a detector of its own.
     together : sequence of Dataset
-        Those of the detector ``union``; none without an arm that wants it.
+        Those of the detector ``union``; empty if no arm uses it.
     weights : Path
         The checkpoint that source stages begin with.
     seed : int

@@ -39,7 +39,7 @@ _GRAVITY = ("error", "warning", "note")
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """What was found in one dataset.
+    """The findings in one dataset.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Checked:
     images, boxes : int
         How many could be read.
     findings : tuple of Finding
-        The gravest first.
+        The most severe first.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Checked:
         return not any(finding.severity == "error" for finding in self.findings)
 
     def counts(self) -> dict[str, int]:
-        """Findings of each kind that occurs, the gravest first."""
+        """Findings of each kind that occurs, the most severe first."""
         kinds = [finding.kind for finding in self.findings]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
@@ -129,7 +129,7 @@ def run_check(
         Whether to read the pixels, and so find broken, blank and tiny images, copies and
         near-duplicates; else only files and labels are looked at.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
     workers : int
         Threads that read images.
 
@@ -246,7 +246,7 @@ class _Shelf:
             copy = int(self.found.copy_of[position])
             original, its_position = first.setdefault(copy, (entry, position))
             if original is entry or its_position == position:
-                continue  # the very same file in two splits is told elsewhere
+                continue  # the same file in two splits is another finding
             if not same_labels(original, entry):
                 yield Finding("contradictory copies", str(entry.image),
                               f"other boxes than its copy {original.image}", entry.split)
@@ -357,7 +357,7 @@ def unseen_images_in(
     workers : int
         Threads that read images.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
 
     Returns
     -------
@@ -416,7 +416,7 @@ def run_split(
     seed : int
         Decides between equally good splits.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
     workers : int
         Threads that read images.
 

@@ -129,13 +129,13 @@ def train_arm(
         Gets ``stages/<arm>-s<seed>/``: ``ledger.json``, ``losses.csv``, ``cycles.csv``,
         ``predictions.csv``, ``robustness.csv``, ``model.pt``, and ``result.json`` last.
     experiment : ClassificationExperiment
-        How.
+        Its settings.
     draw : Draw
         On what.
     arm : str
         Which of the method's arms.
     progress : callable
-        Called as the work goes on.
+        Called during the work.
     """
     import pandas as pd
 
@@ -245,7 +245,7 @@ def keep_tested(
     run: RunFolder, experiment: ClassificationExperiment, draw: Draw, arm: str, tested: Tested,
     progress: Progress,
 ) -> None:
-    """Write what a trained classifier said and what it is; ``result.json`` comes last.
+    """Write the predictions of a trained classifier and its model; ``result.json`` comes last.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def keep_tested(
     tested : Tested
         The classifier and its probabilities.
     progress : callable
-        Called as the work goes on.
+        Called during the work.
     """
     import pandas as pd
 
@@ -300,7 +300,7 @@ def keep_tested(
 
 
 def _decided(chances: np.ndarray, labels: np.ndarray, reject: float) -> dict[str, float | None]:
-    """Coverage, and accuracy on what is decided, where unsure images are left to a person."""
+    """Coverage, and the accuracy on decided images, if uncertain images are rejected."""
     if not reject:
         return {}
     decided = chances.max(axis=1) >= reject

@@ -31,7 +31,7 @@ from aoi_tl.workflows.record import record_experiment
 if TYPE_CHECKING:
     import pandas
 
-#: What a run may have more of when it is gone on with; maps are drawn for the first seed.
+#: Settings that may be extended when a run is resumed; maps are drawn for the first seed.
 GROWS = {"experiment.seeds": True, "experiment.arms": False}
 BASELINES = {"cdg": ("probe", "plain", "pretrained"),
              "two-stage": ("probe", "pretraining-only", "fine-tuning-only")}
@@ -39,7 +39,7 @@ BASELINES = {"cdg": ("probe", "plain", "pretrained"),
 
 @dataclass(frozen=True)
 class ClassificationOutcome:
-    """What a classification run came to.
+    """The results of a classification run.
 
     Attributes
     ----------
@@ -65,22 +65,22 @@ def run_classification(
     overrides: Sequence[str] = (),
     progress: Progress = silent,
 ) -> ClassificationOutcome:
-    """Train every arm of a classification system for every seed, and hold them against each other.
+    """Train every arm of a classification system for every seed, and compare the arms.
 
     Parameters
     ----------
     experiment : ClassificationExperiment, str or Path
-        What is to be done, or the YAML file that says so.
+        The experiment, or its YAML file.
     out : str or Path
-        The run folder: new, or the one to go on with.
+        The run folder: new, or the one to resume.
     resume : bool
-        Go on from the last finished arm, and within an arm from its last cycle.
+        Resume after the last finished arm, and within an arm after its last cycle.
     data_root : str or Path, optional
-        The folder that a leading ``../datasets/`` of the experiment's paths stands for.
+        The folder that replaces a leading ``../datasets/`` of the experiment's paths.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def write_counts(run: RunFolder, target: ImageSet, source: ImageSet) -> None:
 def compare(
     run: RunFolder, experiment: ClassificationExperiment, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Hold the arms against each other, and write tables, figures and page.
+    """Compare the arms, and write tables, figures and page.
 
     Parameters
     ----------

@@ -37,9 +37,9 @@ def run_demo(
     Parameters
     ----------
     out : str or Path
-        The run folder; an interrupted demo goes on there.
+        The run folder; an interrupted demo resumes there.
     data : str or Path
-        Where the datasets are drawn, or lie since an earlier demo.
+        The folder of the drawn datasets; those of an earlier demo are reused.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like.
     progress : callable
@@ -49,14 +49,14 @@ def run_demo(
     -------
     outcome : Outcome
     notes : list of str
-        What a reader has to know, such as that training began from random weights.
+        Notes for the reader, for example that training started from random weights.
     """
     drawn = draw_demo(
         Path(data), workers=2,
         progress=lambda done, total: progress("drawing datasets", done, total),
     )
     experiment = _read_demo("demo.yaml", Experiment, overrides)
-    # The file names the datasets where a checkout keeps them; here they lie where they were drawn.
+    # The file has the paths of a checkout; the datasets are where they were drawn.
     chosen = Path(experiment.target).parent.name
     experiment = experiment.model_copy(update={
         "target": str(next(f for f in drawn if f.parent.name == chosen)),
@@ -87,7 +87,7 @@ def run_classification_demo(
     -------
     outcome : ClassificationOutcome
     notes : list of str
-        What a reader has to know, such as that training began from random weights.
+        Notes for the reader, for example that training started from random weights.
     """
     progress("drawing surfaces", 0, 1)
     paths = {
@@ -95,7 +95,7 @@ def run_classification_demo(
         "source": _draw_surfaces(Path(data) / "steel", "steel", STEEL_COUNTS),
     }
     experiment = _read_demo("classify_demo.yaml", ClassificationExperiment, overrides)
-    # The file names the images where a checkout keeps them; here they lie where they were drawn.
+    # The file has the paths of a checkout; the images are where they were drawn.
     changes: dict[str, object] = {
         domain: getattr(experiment, domain).model_copy(update={"path": str(path.absolute())})
         for domain, path in paths.items()
@@ -131,7 +131,7 @@ def _weights_or_random(weights: str, what: str, consequence: str) -> tuple[str, 
 
 
 def _draw_surfaces(folder: Path, domain: str, counts: Mapping[str, Mapping[str, int]]) -> Path:
-    """Draw a set beside its place and move it there, so that it is whole or absent."""
+    """Draw a set in a temporary folder and move it, so that it is complete or absent."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{domain}") as temporary:

@@ -27,7 +27,7 @@ from aoi_tl.files.run_folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """What one seed trains and tests on."""
+    """The images that one seed trains and tests on."""
 
     seed: int
     target: ImageSet
@@ -38,7 +38,7 @@ class Draw:
 
 
 def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperiment:
-    """Find the encoder's file where it is one, and see that it can be used, before any work.
+    """Find the encoder's file, if it has one, and check it before any work.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def find_encoder(experiment: ClassificationExperiment) -> ClassificationExperime
 def trust_encoder(
     run: RunFolder, experiment: ClassificationExperiment
 ) -> ClassificationExperiment:
-    """Let the files of an encoder run code where the user said so; from then on use their tensors.
+    """Open trusted files of an encoder, which may run code, and use their tensors from then on.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def trust_encoder(
 
 
 def read_images(images: Images) -> ImageSet:
-    """Read one domain as its settings say.
+    """Read one domain according to its settings.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Exported:
     chosen_on : dict
         Its rates on held-out images, as in ``thresholds.json``.
     parity : Parity
-        How far its boxes lie from the checkpoint's.
+        The largest differences from the checkpoint's boxes.
     """
 
     file: Path
@@ -52,14 +52,14 @@ def run_export(given: Path, format_: str) -> Exported:
     ----------
     given : Path
         A run folder, or the checkpoint of one of its arms and seeds. Of a run, the detector is
-        taken whose thresholds serve their aim best on the images held out from the choice; the test
-        images have no say.
+        taken whose thresholds meet their aim best on the images held out from the choice; the test
+        images are not used.
     format_ : {"onnx", "openvino"}
 
     Returns
     -------
     Exported
-        Its file lies in ``exported/`` of the run folder.
+        Its file is in ``exported/`` of the run folder.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def images_of(run: Path, thresholds: Thresholds) -> list[Path]:
 
 
 def _worth(thresholds: Thresholds) -> tuple[float, ...]:
-    """What is to be small: a limit that is not kept, then the other rate; or the cost an image."""
+    """The objective to minimise: a missed limit, then the other rate; or the cost per image."""
     aim, seen = thresholds.aim, thresholds.chosen_on
     escape, overkill = float(seen["escape"]), float(seen["overkill"] or 0.0)
     if "cost" in aim:

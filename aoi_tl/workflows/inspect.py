@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one image.
+    """The verdict on one image.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ def run_inspection(
 
 
 def find_images(given: Sequence[Path]) -> list[Path]:
-    """List the images that some words stand for, each once.
+    """List the images of some files, folders and patterns, each once.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def find_images(given: Sequence[Path]) -> list[Path]:
     Raises
     ------
     DataError
-        If a word stands for no image.
+        If one of them has no image.
     """
     from aoi_tl.data.images import IMAGE_SUFFIXES
 
@@ -153,7 +153,7 @@ def find_images(given: Sequence[Path]) -> list[Path]:
 
 
 def picture_names(files: Sequence[Path]) -> dict[Path, Path]:
-    """Give each image a picture of its own, in the folders that the images lie in.
+    """Name a picture for each image, in the same folder structure as the images.
 
     Parameters
     ----------

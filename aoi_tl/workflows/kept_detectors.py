@@ -16,7 +16,7 @@ from aoi_tl.transfer.detectors import any_kept, find_kept
 def kept_detectors(
     sources: Sequence[Dataset | Summary], method: str, cache: SignatureCache
 ) -> dict[str, Path]:
-    """Find the kept detectors of sources, where the method looks through them.
+    """Find the kept detectors of sources, if the method uses them.
 
     Parameters
     ----------

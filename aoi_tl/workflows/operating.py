@@ -31,14 +31,14 @@ FOLDS = 5
 def with_thresholds(
     chains: Sequence[Chain], data: AdaptedData, labelled: Prepared
 ) -> list[Chain]:
-    """Say which labelled images each chain's thresholds are chosen on.
+    """Set the labelled images on which each chain's thresholds are chosen.
 
     Parameters
     ----------
     chains : sequence of Chain
         That learn from `labelled`, as it is or balanced, or from none of the target's images.
     data : AdaptedData
-        Makes what is trained on once more.
+        Makes the data of the cross-validation.
     labelled : Prepared
         The target's labelled images.
 
@@ -139,7 +139,7 @@ def set_thresholds(
 def held_out_predictions(
     run: RunFolder, work: Work, tested: Path, train: Callable[[Work], Path]
 ) -> Predictions:
-    """Predict labelled images that the detector has not learned from.
+    """Predict labelled images that the detector was not trained on.
 
     These are the validation images, with the training images of an arm that never saw them, or with
     each part of the training images by a detector that was trained without it.
@@ -172,7 +172,7 @@ def _without(work: Work, number: int) -> Work:
 
 
 def aim_of(operate: Operate) -> dict[str, Any]:
-    """Give what `choose_thresholds` is asked for."""
+    """Give the arguments of `choose_thresholds`."""
     cost = operate.cost
     return {
         "escape": operate.escape, "overkill": operate.overkill,

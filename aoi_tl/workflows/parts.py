@@ -14,7 +14,7 @@ from aoi_tl.workflows.progress import Progress, silent
 def parts_of(
     dataset: Dataset, workers: int = 2, progress: Progress = silent
 ) -> dict[Path, str]:
-    """Say which part each training image of a dataset shows.
+    """Find the part that each training image of a dataset shows.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def probe_arm(
     arm : str
         ``probe``, ``nearest-mean`` or ``patch-probe``.
     progress : callable
-        Called as the work goes on.
+        Called during the work.
     """
     from aoi_tl.classification.classifier import probe_classifier
     from aoi_tl.classification.encoders import build_encoder

@@ -25,7 +25,7 @@ from aoi_tl.files.run_folder import folder_name, write_atomically
 from aoi_tl.workflows.check import unseen_images_in
 from aoi_tl.workflows.progress import Progress, silent
 
-_FORMAT = "2"  # raised when likeness comes to mean something else
+_FORMAT = "2"  # raised when the similarity changes its meaning
 
 
 def read_data(
@@ -38,7 +38,7 @@ def read_data(
     experiment : Experiment
         With absolute paths.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def read_data(
     sources : list of Dataset
         Without the target's validation and test images where ``overlap: drop`` says so.
     notes : list of str
-        What was left out or looks odd, one line each.
+        Notes on omitted or unusual data, one line each.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def load_with_aliases(
     paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = (),
     skip_faulty: bool = False,
 ) -> list[Dataset]:
-    """Load datasets, tell their names apart, and bring their class names under common ones."""
+    """Load datasets, give them distinct names, and map their class names to common ones."""
     datasets = [
         replace(load_dataset(path, skip_faulty=skip_faulty), name=name)
         for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
@@ -101,7 +101,7 @@ def load_with_aliases(
 def sum_up_with_aliases(
     paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache
 ) -> list[Summary]:
-    """Sum up datasets as `load_with_aliases` loads them; what did not change is looked up."""
+    """Summarise datasets as `load_with_aliases` loads them; unchanged ones come from the cache."""
     found = read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
     names = distinct_names([Path(path) for path in paths])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
@@ -110,7 +110,7 @@ def sum_up_with_aliases(
 def without_overlap(
     target: Dataset, sources: Sequence[Dataset], experiment: Experiment, progress: Progress = silent
 ) -> tuple[list[Dataset], list[str]]:
-    """Keep the images that the target is validated and tested on out of its sources.
+    """Exclude the target's validation and test images from its sources.
 
     Parameters
     ----------
@@ -121,18 +121,18 @@ def without_overlap(
     experiment : Experiment
         Whose ``overlap`` says whether to refuse, drop or keep the shared images.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
 
     Returns
     -------
     sources : list of Dataset
     notes : list of str
-        What was found. Where images are only somewhat like, nothing is done but to say so.
+        What was found. Images that are only somewhat similar are kept and reported.
 
     Raises
     ------
     DataError
-        When images are shared beyond doubt and ``overlap`` is ``refuse``.
+        When images are certainly shared and ``overlap`` is ``refuse``.
     """
     kept, notes = [], []
     for source, likeness in zip(sources, _shared(target, sources, progress), strict=True):
@@ -168,7 +168,7 @@ def without_overlap(
 def _shared(
     target: Dataset, sources: Sequence[Dataset], progress: Progress
 ) -> list[dict[str, float]]:
-    """For each source, how like its images are to unseen ones, by the hash of their content.
+    """For each source, the similarity of its images to unseen ones, by the hash of their content.
 
     What was once found is looked up, for as long as the images and their labels are the same.
     """

@@ -31,8 +31,8 @@ JOINT_EPOCHS = 10
 def train_and_evaluate(work: Work) -> dict[str, Any]:
     """Train the stages of one chain with one seed and test the last: the task of a worker.
 
-    What an earlier attempt finished is taken as it is, and a broken stage goes on from its last
-    epoch. An attempt that is still at work, its machine cut off from us, is waited for.
+    Finished stages of an earlier attempt are reused, and an interrupted stage resumes from its last
+    epoch. If another attempt still holds the lock, this one waits for it.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
     Returns
     -------
     tuple of Path and list of str
-        The checkpoint to test, and what changed the protocol on the way.
+        The checkpoint to test, and notes on changes of the protocol.
     """
     from aoi_tl.transfer.stage import train_stage
 
@@ -99,7 +99,7 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
 
 
 def starting_checkpoint(run: RunFolder, work: Work) -> Path:
-    """Give the checkpoint that a work begins with: COCO's, or its source's detector.
+    """Give the checkpoint that a work starts from: COCO's, or its source's detector.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def mix_data(work: Work, file: Path) -> None:
 
 
 def final_checkpoint(run: RunFolder, work: Work, start: Path, best: Path) -> Path:
-    """Give the checkpoint that a work is tested with.
+    """Give the checkpoint that is tested.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def final_checkpoint(run: RunFolder, work: Work, start: Path, best: Path) -> Pat
 
 
 def read_result(work: Work) -> dict[str, Any] | None:
-    """Read what a work came to.
+    """Read the results of a work.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def read_result(work: Work) -> dict[str, Any] | None:
 
 
 def check_worker_files(work: Work) -> None:
-    """Check that the machine this runs on sees all that the work needs, the images included.
+    """Check that this machine can access all files of the work, images included.
 
     Raises
     ------
@@ -305,7 +305,7 @@ def _tracked(work: Work, stage: str) -> Tracked:
 
 
 def gentle_arguments(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:
-    """Give the optimiser and the learning rate of a stage that shall not destroy what it was given.
+    """Give the optimiser and reduced learning rate of a stage that preserves its weights.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ def evaluate(run: RunFolder, work: Work, best: Path, notes: str) -> None:
     best : Path
         The trained checkpoint.
     notes : str
-        What changed the protocol of its trainings.
+        Notes on changes of the protocol.
     """
     from aoi_tl.evaluation.detection import detection_scores
     from aoi_tl.transfer.validation import validate_detector

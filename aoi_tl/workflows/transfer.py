@@ -46,14 +46,14 @@ STAGES: tuple[Literal["source", "target"], ...] = ("source", "target")
 BASELINES = ("coco", "stock", "stock-long")
 
 
-#: What a run may have more of when it is gone on with. The first seed stays: it balances the data.
+#: Settings that may be extended when a run is resumed. The first seed stays: it balances the data.
 GROWS = {"experiment.seeds": True, "experiment.arms": False, "experiment.target_images": False,
          "data": False, "detectors": False}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The results of a run.
 
     Attributes
     ----------
@@ -87,26 +87,26 @@ def run_experiment(
     address: str | None = None,
     jobs: int = 1,
 ) -> Outcome:
-    """Find out which source the target's detector should learn from, and whether it pays.
+    """Rank the sources, train the target's detector from the best, and compare the arms.
 
     Parameters
     ----------
     experiment : Experiment, str or Path
-        What is to be done, or the YAML file that says so.
+        The experiment, or its YAML file.
     out : str or Path
-        The run folder: new, or the one to go on with.
+        The run folder: new, or the one to resume.
     resume : bool
-        Go on from the last finished stage, and within a stage from its last epoch.
+        Resume after the last finished stage, and within a stage after its last epoch.
     data_root : str or Path, optional
-        The folder that a leading ``../datasets/`` of the experiment's paths stands for.
+        The folder that replaces a leading ``../datasets/`` of the experiment's paths.
     overrides : sequence of str
         ``"train.epochs=3"`` and the like, for an experiment given as a file.
     progress : callable
-        Called with ``(what, done, total)`` as the work goes on.
+        Called with ``(what, done, total)`` during the work.
     address : str, optional
         ``host:port`` of the Ray cluster, for ``engine: ray``.
     jobs : int
-        Trainings at once on this machine, for ``engine: local``.
+        Parallel trainings on this machine, for ``engine: local``.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def experiment_of(
     target: Path, sources: Sequence[Path], weights: str, aliases: Path | None,
     overrides: Sequence[str] = (),
 ) -> Experiment:
-    """Make an experiment from what a command line says, with every default of a file."""
+    """Make an experiment from command-line arguments, with the defaults of a file."""
     settings = {
         "target": str(target), "sources": [str(source) for source in sources], "weights": weights,
         "aliases": str(aliases) if aliases else None,
@@ -213,7 +213,7 @@ def experiment_of(
 
 @dataclass(frozen=True, eq=False)
 class CheckedExperiment:
-    """An experiment with all that it names, read and checked."""
+    """An experiment with its weights and datasets, read and checked."""
 
     experiment: Experiment
     weights: Path
@@ -224,7 +224,7 @@ class CheckedExperiment:
 
 
 def read(experiment: Experiment, engine: Engine, progress: Progress = silent) -> CheckedExperiment:
-    """Read what an experiment names; nothing is written yet but what the cache learns."""
+    """Read the weights and datasets of an experiment; only the cache is written."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
     try:
@@ -232,7 +232,7 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     except CheckpointError:
         train = experiment.train
         if train.model_extra or train.source or train.target:
-            check_training(experiment, engine)  # a mistyped setting is told first
+            check_training(experiment, engine)  # a mistyped setting is reported first
         raise
     screen_checkpoints(experiment, weights)
     check_training(experiment, engine)
@@ -244,7 +244,7 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
         # are left out shows in the data.
         mode="json", exclude={"target", "sources", "aliases", "engine", "faulty"}
     )
-    with SignatureCache() as cache:  # it knows the contents of files that did not change
+    with SignatureCache() as cache:  # has the hashes of unchanged files
         data = {
             dataset.name: dataset.fingerprint(cache.contents(dataset.images).__getitem__)
             for dataset in (target, *sources)
@@ -269,7 +269,7 @@ def _one_engine(experiments: Sequence[Experiment]) -> str:
 
 
 def check_training(experiment: Experiment, engine: Engine) -> None:
-    """Check device and training arguments, which only the detection room can judge."""
+    """Check the device and the training arguments."""
     from aoi_tl.transfer.arguments import check_device, check_train_arguments
 
     try:
@@ -291,7 +291,7 @@ def check_training(experiment: Experiment, engine: Engine) -> None:
 
 
 def ignored_settings(experiment: Experiment) -> list[str]:
-    """Say which training arguments of the experiment Ultralytics will not use."""
+    """List the training arguments of the experiment that Ultralytics will not use."""
     from aoi_tl.transfer.arguments import ignored_arguments
 
     found = dict.fromkeys(
@@ -307,7 +307,7 @@ def ignored_settings(experiment: Experiment) -> list[str]:
 
 
 def find_weights(experiment: Experiment) -> Path:
-    """Find the checkpoint that every chain begins with; an architecture's name stands for itself.
+    """Find the checkpoint that every chain starts from; an architecture's name is kept as it is.
 
     Parameters
     ----------
@@ -332,7 +332,7 @@ def find_weights(experiment: Experiment) -> Path:
 
 
 def screen_checkpoints(experiment: Experiment, weights: Path) -> None:
-    """Refuse what can be seen to be no detector before anything heavy is imported."""
+    """Refuse files that are visibly not detectors before anything heavy is imported."""
     from aoi_tl.checkpoints.screening import screen_detector
 
     if weights.is_file() and not experiment.weights_may_run_code:
@@ -366,7 +366,7 @@ def check_detectors(
 
 
 def trusted_weights(run: RunFolder, experiment: Experiment, weights: Path) -> Path:
-    """Give the checkpoint itself, or its tensors alone where the user let it run code."""
+    """Give the checkpoint itself, or only its tensors if the user allowed it to run code."""
     from aoi_tl.checkpoints.trusted import rebuild_trusted
 
     if not (weights.is_file() and experiment.weights_may_run_code):
@@ -388,13 +388,14 @@ def rank(
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
-    score = experiment.score
+    score, weights = experiment.score, find_weights(experiment)
     # On this machine every core measures, however few trainings there are at once.
     with SignatureCache(engine=None if isinstance(engine, LocalEngine) else engine) as cache:
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
             sample=score.sample, progress=lambda done, total: progress("signatures", done, total),
             cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
+            weights=weights if weights.is_file() else None,
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())
@@ -517,7 +518,7 @@ def adapt(
 
 
 def compare(run: RunFolder, arms: pandas.DataFrame) -> pandas.DataFrame:
-    """Hold the arms against each other; kept as ``summary.csv``, curves and the report.
+    """Compare the arms; kept as ``summary.csv``, curves and the report.
 
     Arms that saw the same number of the target's images are compared with each other. Where there
     are several numbers, ``learning_curve.csv`` says how many images each arm needs to reach what
@@ -554,7 +555,7 @@ def _by_images(arms: pandas.DataFrame) -> list[tuple[str | None, pandas.DataFram
 def _predictions(
     run: RunFolder, rows: pandas.DataFrame, images: str | None
 ) -> dict[str, dict[int, Predictions]]:
-    """Read what each arm and seed predicted on the test images."""
+    """Read the test predictions of each arm and seed."""
     from aoi_tl.evaluation.predictions import read_predictions
 
     found: dict[str, dict[int, Predictions]] = {}

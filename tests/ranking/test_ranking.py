@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from aoi_tl.ranking.choices import Choice
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
@@ -55,3 +56,16 @@ def test_a_cost_does_not_make_two_measurements_differ():
     assert Measured(1.0, "lower", seconds=1) == Measured(1.0, "lower", seconds=2)
     assert Measured(1.0, "lower").badness < Measured(None, "lower").badness
     assert Measured(2.0, "higher").badness == pytest.approx(-2.0)
+
+
+def test_choices_are_written_where_there_are_any():
+    plain = Ranking("t", 5, "auto", (row("a"),), "a")
+    assert "choices" not in plain.to_dict()
+    assert plain.chosen is None
+    listed = (Choice("a + b", ("a", "b"), 4.0, (1.0, 7.0)), Choice("none", (), 0.0, None))
+    chosen = Ranking("t", 5, "auto", (row("a"),), "a", choices=listed)
+    assert chosen.to_dict()["choices"] == [
+        {"name": "a + b", "sources": ["a", "b"], "estimated_gain": 4.0, "interval": [1.0, 7.0]},
+        {"name": "none", "sources": [], "estimated_gain": 0.0, "interval": None},
+    ]
+    assert chosen.chosen == ("a", "b")

@@ -133,7 +133,8 @@ class DatasetReader:
         self.names, self._ids = merged_names(self.given, aliases)
         columns = keypoint_columns(self._content)
         self._read = partial(
-            read_label_file, n_classes=len(self.given), keypoint_columns=columns
+            read_label_file, n_classes=len(self.given), keypoint_columns=columns,
+            first_id=first_id(self._content),
         )
         self._images: dict[str, FileList] = {}
         self._left_out: set[str] = set()
@@ -353,12 +354,13 @@ def read_names(
     path : Path
         Its file, for the message.
     notes : list of str, optional
-        Gets a line where the YAML has no names but ``nc``.
+        Gets a line where the YAML has no names but ``nc``, or numbers them from 1.
 
     Returns
     -------
     tuple of str
-        In the order of their ids; ``class_0``, ``class_1``, ... where there is ``nc`` alone.
+        In the order of their ids, which begin with `first_id`; ``class_0``, ``class_1``, ... where
+        there is ``nc`` alone.
 
     Raises
     ------
@@ -381,12 +383,15 @@ def read_names(
             raise DataError(
                 f"{path}: expected class ids as keys of names, got {list(names)[:3]}; {cure}"
             ) from None
-        if sorted(numbered) != list(range(len(names))):
+        first = first_id(content)
+        if sorted(numbered) != list(range(first, first + len(names))):
             raise DataError(
                 f"{path}: expected class ids 0 to {len(names) - 1} in names, got "
                 f"{sorted(numbered)[:20]}; {cure}"
             )
-        names = [numbered[i] for i in range(len(numbered))]
+        if first and notes is not None:
+            notes.append(f"'names' are numbered from 1: class id 1 is {numbered[1]}")
+        names = [numbered[number] for number in sorted(numbered)]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
     if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
@@ -396,6 +401,29 @@ def read_names(
             f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"
         )
     return tuple(normal_name(name) for name in names)
+
+
+def first_id(content: dict[Any, Any]) -> int:
+    """Say which number the first class has in the label files.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+
+    Returns
+    -------
+    int
+        1 where names are a map from 1, 2, ..., else 0.
+
+    Examples
+    --------
+    >>> first_id({"names": {1: "dent", 2: "hole"}}), first_id({"names": ["dent", "hole"]})
+    (1, 0)
+    """
+    names = content.get("names")
+    keys = {str(key) for key in names} if isinstance(names, dict) else set()
+    return int("1" in keys and "0" not in keys)
 
 
 def keypoint_columns(content: dict[Any, Any]) -> int:

@@ -44,6 +44,8 @@ class Case:
         Of the box found; 0 for a miss.
     size : float
         Root of the box's share of the image.
+    true, given : int or None
+        Positions of the true and of the given box among all predictions, where it has one.
     """
 
     kind: str
@@ -52,6 +54,8 @@ class Case:
     taken_for: str
     confidence: float
     size: float
+    true: int | None = None
+    given: int | None = None
 
 
 def build(tables: RunTables) -> Section | None:
@@ -173,12 +177,12 @@ def mistakes(predictions: Predictions, threshold: float) -> list[Case]:
         alarms = set(matched.given) - {j for _, j in used}
         cases += [
             Case("confusion", image, names[p.truth_class[i]], names[p.class_id[j]],
-                 float(p.confidence[j]), _size(p.truth_box[i])) for i, j in matched.confused
+                 float(p.confidence[j]), _size(p.truth_box[i]), i, j) for i, j in matched.confused
         ]
-        cases += [Case("miss", image, names[p.truth_class[i]], "", 0.0, _size(p.truth_box[i]))
+        cases += [Case("miss", image, names[p.truth_class[i]], "", 0.0, _size(p.truth_box[i]), i)
                   for i in sorted(missed)]
         cases += [Case("false alarm", image, names[p.class_id[j]], "", float(p.confidence[j]),
-                       _size(p.box[j])) for j in sorted(alarms)]
+                       _size(p.box[j]), None, j) for j in sorted(alarms)]
     return cases
 
 
@@ -232,12 +236,31 @@ def _gallery(
         "names": list(first.names), "pictures": pictures, "failing": len(failing),
         "tested": len(first.images),
         "cases": {
-            arm: [{"kind": c.kind, "at": place[c.image], "label": c.label, "as": c.taken_for,
-                   "confidence": round(c.confidence, 3), "size": round(c.size, 4)}
-                  for c in mine if c.image in place]
+            arm: [_case(c, found[arm], place[c.image]) for c in mine if c.image in place]
             for arm, mine in cases.items()
         },
     }
+
+
+def _case(case: Case, predictions: Predictions, place: int) -> dict[str, Any]:
+    """Give a mistake as the page's script takes it, with the boxes that it is about.
+
+    ``true`` is a place in the picture's true boxes, ``box`` the box found.
+    """
+    p = predictions
+    true = None if case.true is None else \
+        int(np.searchsorted(np.flatnonzero(p.truth_image == case.image), case.true))
+    return {
+        "kind": case.kind, "at": place, "label": case.label, "as": case.taken_for,
+        "confidence": round(case.confidence, 3), "size": round(case.size, 4), "true": true,
+        "box": None if case.given is None else _given(p, case.given),
+    }
+
+
+def _given(predictions: Predictions, row: int) -> list[float]:
+    """Give a box found as left, top, width and height in percent, class and confidence."""
+    return [*_percent(predictions.box[row]), int(predictions.class_id[row]),
+            round(float(predictions.confidence[row]), 2)]
 
 
 def _truth(predictions: Predictions, image: int) -> list[list[float]]:
@@ -253,9 +276,7 @@ def _found(predictions: Predictions, matched: Matched) -> dict[str, Any]:
     hit = {i for i, _ in matched.hits}
     return {
         "boxes": [
-            [*_percent(predictions.box[j]), int(predictions.class_id[j]),
-             round(float(predictions.confidence[j]), 2), int(j in right)]
-            for j in matched.given[:_MOST_BOXES]
+            [*_given(predictions, j), int(j in right)] for j in matched.given[:_MOST_BOXES]
         ],
         "met": [int(i in hit) for i in matched.true],
     }
