@@ -492,7 +492,8 @@ def inspect(
         if verdict.fault:
             typer.echo(f"note: {verdict.fault}", err=True)
 
-    with open_view(quiet) as progress:
+    # Where there is no terminal, the verdicts are all that the output may hold.
+    with open_view(quiet or not sys.stderr.isatty()) as progress:
         verdicts = run_inspection(model, images, out, progress, show)
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (

@@ -19,7 +19,10 @@ EVERY = 30.0
 
 @contextmanager
 def open_view(quiet: bool = False) -> Iterator[Progress]:
-    """Open the view that fits where standard error goes.
+    """Open the view that fits: live on standard error where that is a terminal, else plain lines.
+
+    The lines go to standard output, before the result: standard error is left to notes and to the
+    one line of an error.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ def open_view(quiet: bool = False) -> Iterator[Progress]:
         with LiveView(Console(stderr=True)) as view:
             yield view
     else:
-        yield PlainLines(sys.stderr)
+        yield PlainLines(sys.stdout)
 
 
 class LiveView:
