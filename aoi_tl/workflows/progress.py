@@ -78,13 +78,15 @@ def noted(run: Path, name: str, folder: Path, epochs: int) -> Iterator[None]:
     epochs : int
         How many it was asked for.
     """
-    file = _file(run, name)
+    note = {"name": name, "folder": str(folder), "epochs": epochs}
     with suppress(FileNotFoundError):
-        file.write_text(json.dumps({"name": name, "folder": str(folder), "epochs": epochs}))
+        _file(run, name).write_text(json.dumps(note))
     try:
         yield
-    finally:
-        file.unlink(missing_ok=True)
+    finally:  # whoever watches looks once more, then removes it
+        epoch, best = read_results(folder / "results.csv")
+        with suppress(FileNotFoundError):
+            _file(run, name).write_text(json.dumps({**note, "ended": [epoch, best]}))
 
 
 def note_reused(run: Path, what: str) -> None:
@@ -128,6 +130,7 @@ def watched(runs: Sequence[Path], progress: Progress) -> Iterator[None]:
         ended.set()
         thread.join()
         watch.look()
+        watch.look()  # without those that the look before saw to have ended
         for run in runs:
             shutil.rmtree(run / NOTED, ignore_errors=True)
 
@@ -153,11 +156,14 @@ class _Watch:
                     self.view.reused(note["reused"])
             else:
                 running.append(self._training(note))
+                if "ended" in note:
+                    file.unlink()
         self.view.trainings(running)
 
     def _training(self, note: dict[str, Any]) -> Training:
         name, epochs = note["name"], note["epochs"]
-        epoch, best = read_results(Path(note["folder"]) / "results.csv")
+        # A source's detector is moved when it has been trained: its end is told in the note.
+        epoch, best = note.get("ended") or read_results(Path(note["folder"]) / "results.csv")
         now = time.monotonic()
         began, before = self.first.setdefault(name, (now, epoch))
         left = (now - began) / (epoch - before) * (epochs - epoch) if epoch > before else None
@@ -191,6 +197,6 @@ def read_results(file: Path) -> tuple[int, float | None]:
     found = []
     for row in rows:
         with suppress(TypeError, ValueError, KeyError):
-            found.append(float(row["metrics/mAP50(B)"]))
-    # Without validation Ultralytics writes 0 in every row.
-    return len(rows), max(found) if any(found) else None
+            if float(row["val/box_loss"]):  # without validation Ultralytics writes 0
+                found.append(float(row["metrics/mAP50(B)"]))
+    return len(rows), max(found, default=None)
