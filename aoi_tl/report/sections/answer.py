@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, listed, picked_names
 
 if TYPE_CHECKING:
     import pandas
@@ -94,16 +94,19 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
             f" ({'; '.join(reasons)})" if reasons else "")
         said["lines"].append(f"Fine-tune the COCO checkpoint on {scores['target']}: {why}.")
     else:
-        together = " and ".join(picked) + (" together" if len(picked) > 1 else "")
+        together = listed(picked) + (" together" if len(picked) > 1 else "")
         said["lines"].append(f"The ranking says: learn from {together} first.")
         if scores.get("method", "paper") == "paper":
             said["lines"].append(
                 "Of the three sources with the lowest discrepancy it has the most boxes."
             )
         if choice:
-            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}.")
+            low, high = choice.get("interval") or (None, None)
+            open_ = low is not None and low < 0 < high
+            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}." + (
+                " The interval includes 0: a loss is possible." if open_ else ""))
         said["lines"] += [
-            sentence(rows[name]["explanation"]) for name in picked
+            f"{name}: {rows[name]['explanation'].rstrip('.')}." for name in picked
             if name in rows and rows[name].get("explanation")
         ]
     if tables.kind == "score":
