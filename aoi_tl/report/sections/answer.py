@@ -101,10 +101,10 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
                 "Of the three sources with the lowest discrepancy it has the most boxes."
             )
         if choice:
-            low, high = choice.get("interval") or (None, None)
-            open_ = low is not None and low < 0 < high
+            ends = choice.get("interval")
             said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}." + (
-                " The interval includes 0: a loss is possible." if open_ else ""))
+                " The interval includes 0: a loss is possible."
+                if ends and ends[0] < 0 < ends[1] else ""))
         said["lines"] += [
             f"{name}: {rows[name]['explanation'].rstrip('.')}." for name in picked
             if name in rows and rows[name].get("explanation")
