@@ -45,6 +45,8 @@ Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published)
 Method = Annotated[str, typer.Option(help="Ranking criterion: auto, paper, or a measure such as "
                                           "zero-shot, emd, size, overlap, box.")]
 Sample = Annotated[str, typer.Option(help="Images per dataset: all or a number.")]
+DepthOption = Annotated[int | None, typer.Option("--depth", help="Bits that 16-bit images really "
+                                                 "use: 8, 10, 12, 14 or 16; found by default.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Replaces a leading ../datasets/ in the "
                                                     "experiment's paths.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
@@ -103,6 +105,7 @@ def score(
     resume: Resume = False,
     engine: EngineName = None,
     address: Address = None,
+    depth: DepthOption = None,
     index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
                                                     "index (aoi-tl index) instead.")] = None,
     top: Annotated[int, typer.Option(help="With --index: the number of closest sources.")] = 10,
@@ -126,13 +129,14 @@ def score(
     with _progress() as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where, weights, seconds)
+                                        progress, where, weights, seconds,
+                                        _depth(depth))
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
-                                    weights, seconds)
+                                    weights, seconds, _depth(depth))
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
-                             where, weights, seconds)
+                             where, weights, seconds, _depth(depth))
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -356,6 +360,7 @@ def check(
     ),
     pixels: Annotated[bool, typer.Option(help="Also read the images, to find broken ones "
                                               "and copies.")] = True,
+    depth: DepthOption = None,
     fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
     json_file: Json = None,
 ) -> None:
@@ -363,7 +368,9 @@ def check(
     from aoi_tl.workflows.check import run_check
 
     with _progress() as progress:
-        checked = run_check(datasets, out, duplicates=pixels, progress=progress)
+        checked = run_check(
+            datasets, out, duplicates=pixels, progress=progress, depth=_depth(depth)
+        )
     for found in checked:
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
@@ -482,7 +489,9 @@ def inspect(
             typer.echo(f"note: {verdict.fault}", err=True)
 
     with _progress() as progress:
-        verdicts = run_inspection(model, images, out, progress, show)
+        verdicts = run_inspection(
+            model, images, out, progress, show, lambda line: typer.echo(f"note: {line}", err=True)
+        )
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
@@ -560,6 +569,8 @@ def _show_classification(outcome: ClassificationOutcome, json_file: Path | None)
                  if name.startswith("minus_") and name.count("_") == 1]
     for metric in ("accuracy", "macro_f1"):
         _show(arms_table(outcome.summary, metric, baselines))
+    if (outcome.folder / "notes.json").is_file():
+        _say_notes(outcome.folder)
     _write_json(json_file, {
         "arms": json.loads(outcome.arms.to_json(orient="records")),
         "summary": json.loads(outcome.summary.to_json(orient="records")),
@@ -642,6 +653,12 @@ def _mask_values(words: str | None) -> dict[int, str] | None:
             f"{words!r}"
         )
     return found
+
+
+def _depth(given: int | None) -> int | None:
+    from aoi_tl.data.depth import check_depth
+
+    return None if given is None else check_depth(given, "--depth")
 
 
 def _is_number(word: str) -> bool:

@@ -274,7 +274,9 @@ def _raise(
 def _new_sample(sample: Sample, folder: Path, number: int, seed: int) -> Sample:
     # Every sample has its own generator: the same file whichever were made before it.
     chance = np.random.default_rng([seed, number])
-    pixels, boxes = augment(read_stored(sample.image), sample.boxes, chance)
+    pixels, boxes = augment(
+        read_stored(sample.image, sample.depth), sample.boxes, chance
+    )
     image = folder / f"{number:06d}-{sample.image.stem[:80]}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     write_image(image, pixels)

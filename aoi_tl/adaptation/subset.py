@@ -44,7 +44,7 @@ def subset_to_label_space(
         An image with both kinds of boxes keeps only shared ones, is dropped, or has its unshared
         boxes painted over from their surroundings, so that no real defect is taught as background.
     folder : Path, optional
-        Where painted images go, as PNG at their own bit depth; needed for "paint".
+        Where painted images go, as PNG of 16 bits where they use all of them; needed for "paint".
 
     Returns
     -------
@@ -93,7 +93,8 @@ def subset_to_label_space(
             samples.append(kept)
         elif shared.any() and mixed == "paint" and folder is not None:
             pixels = paint_over(
-                read_stored(sample.image), sample.boxes[~shared], sample.boxes[shared]
+                read_stored(sample.image, sample.depth), sample.boxes[~shared],
+                sample.boxes[shared],
             )
             if pixels is None:
                 unpaintable += 1

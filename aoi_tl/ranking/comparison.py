@@ -17,6 +17,9 @@ from aoi_tl.similarity.emd import SOLVERS, Solver
 from aoi_tl.similarity.signature import Signature, dataset_signature, elbow
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from aoi_tl.caches.signature_cache import SignatureCache
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
@@ -54,6 +57,7 @@ class Comparison:
             _key(d): _spread(d.images, sample) for d in seen if d.images
         }
         self.states = {_key(d): _state(d, sample) for d in seen if d.images}
+        self.depths = {_key(d): d.depth for d in seen if d.images}
         self.done, self.total = 0, sum(map(len, self.images.values()))
         self.progress = progress
         self.known: dict[Any, tuple[Signature | None, int]] = {}
@@ -112,6 +116,7 @@ class Comparison:
                 lambda found: dataset_signature(found, self.n_clusters),
                 self._tell,
                 list(self.states.values()),
+                list(self.depths.values()),
             ), strict=True))
         signature, unreadable = self.known[_key(dataset)]
         if signature is None:
@@ -121,18 +126,24 @@ class Comparison:
     def _elbow(self) -> int:
         """The number of clusters, chosen once on a small sample of all datasets."""
         share = max(1, min(ELBOW_SHARE, ELBOW_SAMPLE // len(self.images)))
-        chosen = [image for images in self.images.values() for image in _spread(images, share)]
-        curves = [curve for curve in self.cache.curves(chosen) if curve is not None]
+        curves = self._curves(share)
         if not curves:  # the sample is unreadable: use all images
-            curves = [curve for curve in self.cache.curves(self._all()) if curve is not None]
+            curves = self._curves("all")
         if not curves:
             raise DataError(
                 f"expected readable images, got {self.total} that cannot be read; check the files"
             )
         return elbow(curves)
 
-    def _all(self) -> list[str | Path]:
-        return [image for images in self.images.values() for image in images]
+    def _curves(self, share: int | Literal["all"]) -> list[NDArray[np.float64]]:
+        """The inertias of so many images of each dataset, of those that can be read."""
+        chosen = [
+            (image, self.depths[key])
+            for key, images in self.images.items() for image in _spread(images, share)
+        ]
+        images, depths = zip(*chosen, strict=True)
+        found = self.cache.curves(images, depths=depths)
+        return [curve for curve in found if curve is not None]
 
     def _tell(self, more: int) -> None:
         self.done += more
@@ -160,7 +171,7 @@ def read_labelled(dataset: Scored, number: int = LABELS_READ) -> tuple[Sample, .
     """
     if isinstance(dataset, Dataset):
         return tuple(_spread(dataset.samples, number))
-    reader = DatasetReader(dataset.path, dataset.aliases)
+    reader = DatasetReader(dataset.path, dataset.aliases, depth=dataset.depth)
     places = [(split, image) for split in dataset.splits for image in dataset.files[split]]
     chosen = _spread(places, number)
     return tuple(

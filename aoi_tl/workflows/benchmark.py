@@ -105,7 +105,8 @@ def run_benchmark(
     bench = as_experiment(benchmark, Benchmark, overrides)
     experiments = experiments_of(bench, data_root)
     names = [Path(e.target).parent.name for e in experiments]
-    with open_run(out, {"benchmark": bench.model_dump(mode="json")}, resume) as run:
+    said = bench.model_dump(mode="json", exclude={"depth"})  # it shows in the data
+    with open_run(out, {"benchmark": said}, resume) as run:
         folders = [run.path / "targets" / f"{i}-{name}" for i, name in enumerate(names)]
         run_experiments(
             experiments, folders, resume=True, progress=progress, address=address, jobs=jobs
@@ -114,7 +115,8 @@ def run_benchmark(
         evidence, measured = [], read_rows(run.path / "measures.csv")
         for experiment, folder in zip(experiments, folders, strict=True):
             target, *sources = load_with_aliases(
-                [experiment.target, *experiment.source_files], experiment.aliases
+                [experiment.target, *experiment.source_files], experiment.aliases,
+                depth=experiment.depth,
             )
             together = [s.name for s in sources if _shares(s, target)] or [s.name for s in sources]
             evidence += _trained(experiment, folder, target.name, together)
@@ -161,7 +163,7 @@ def experiments_of(bench: Benchmark, data_root: str | Path | None = None) -> lis
             )
         targets += found
     shared = bench.model_dump(include={
-        "weights", "weights_may_run_code", "seeds", "device", "target_images", "overlap",
+        "weights", "weights_may_run_code", "seeds", "device", "depth", "target_images", "overlap",
         "transfer", "union", "train", "engine",
     })
     experiments = []

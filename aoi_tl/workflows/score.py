@@ -45,6 +45,7 @@ def run_score(
     engine: Engine | None = None,
     weights: str | None = None,
     budget: float | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Score sources for a target into a run folder.
 
@@ -71,6 +72,8 @@ def run_score(
         or a path.
     budget : float, optional
         Seconds for short trainings, see `aoi_tl.ranking.scoring.make_ranking`; 0: read data alone.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found for each dataset.
 
     Returns
     -------
@@ -86,7 +89,9 @@ def run_score(
     check_budget(chosen["method"], budget)
     checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different([target, *sources]), aliases, cache)
+        loaded = sum_up_with_aliases(
+            _different([target, *sources]), aliases, cache, depth
+        )
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             return [score_sources(
@@ -109,6 +114,7 @@ def run_score_matrix(
     engine: Engine | None = None,
     weights: str | None = None,
     budget: float | None = None,
+    depth: int | None = None,
 ) -> list[dict[str, Any]]:
     """Score every dataset against every other into a run folder.
 
@@ -116,7 +122,7 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, progress, engine, weights, budget
+    out, settings, aliases, resume, progress, engine, weights, budget, depth
         As for `run_score`, the budget 0 or none; ``scores.json`` holds a list, ``scores.csv`` a
         column ``target`` too.
 
@@ -139,7 +145,7 @@ def run_score_matrix(
         )
     checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different(datasets), aliases, cache)
+        loaded = sum_up_with_aliases(_different(datasets), aliases, cache, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             return list(score_matrix(
@@ -164,6 +170,7 @@ def run_score_index(
     engine: Engine | None = None,
     weights: str | None = None,
     budget: float | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
 
@@ -181,7 +188,7 @@ def run_score_index(
         ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
-    resume, progress, engine, weights, budget
+    resume, progress, engine, weights, budget, depth
         As for `run_score`.
 
     Returns
@@ -208,7 +215,7 @@ def run_score_index(
         with SignatureIndex(file) as index:
             indexed = index.class_names()
         known = [name for name, label in common.items() if label in indexed]
-        [target] = read_summaries(targets, common, cache, known)
+        [target] = read_summaries(targets, common, cache, known, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]

@@ -241,8 +241,8 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it; what faulty rows
-        # are left out shows in the data.
-        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty"}
+        # are left out shows in the data, and so does the depth.
+        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty", "depth"}
     )
     with SignatureCache() as cache:  # has the hashes of unchanged files
         data = {

@@ -39,7 +39,8 @@ class Cache:
         self.unreadable, self.given = unreadable, curves
         self.asked, self.curves_asked = [], []
 
-    def datasets(self, datasets, n_clusters, merge, progress, states):
+    def datasets(self, datasets, n_clusters, merge, progress, states, depths):
+        assert list(depths) == [16] * len(datasets)
         self.asked.append([[Path(image).as_posix() for image in images] for images in datasets])
         self.states, self.n_clusters = states, n_clusters
         for images in datasets:
@@ -48,7 +49,8 @@ class Cache:
             lost = name in self.unreadable
             yield None if lost else Signature([[9.0, 9, 9]], [1.0]), len(images) * lost
 
-    def curves(self, images):
+    def curves(self, images, depths):
+        assert list(depths) == [16] * len(images)
         self.curves_asked.append([Path(image).as_posix() for image in images])
         return self.given(images) if self.given else [np.array([90.0, 10, 9, 8, 7])] * len(images)
 

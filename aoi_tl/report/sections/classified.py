@@ -122,7 +122,7 @@ def _confusion(table: pandas.DataFrame, arm: str) -> dict[str, Any]:
 def _samples(tables: RunTables, stage: str) -> list[dict[str, Any]]:
     found = []
     for row in chosen_samples(tables, stage).to_dict("records"):
-        picture = embed(Path(row["image"]), 200)
+        picture = embed(Path(row["image"]), 200, depth=int(row.get("depth", 16)))
         if picture is not None:
             found.append({
                 "picture": picture, "label": row["class"], "given": row["predicted"],
