@@ -126,11 +126,13 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
 
 def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
     arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
-    learned = [str(name) for name in dict.fromkeys(arms["source"].dropna())] \
-        if "source" in arms else []
+    learned = [
+        "several sources together" if name == "union" else str(name)
+        for name in dict.fromkeys(arms["source"].dropna())
+    ] if "source" in arms else []
     picked = picked_names(tables.scores or {})
     if learned and learned != picked:
-        said["lines"].append(f"The arms of this run learned from {', '.join(learned)}.")
+        said["lines"].append(f"The arms of this run learned from {listed(learned)}.")
     baselines = baselines_of(summary)
     held_against = next((b for b in ("stock-long", "stock", "coco") if b in baselines), None)
     if held_against:
