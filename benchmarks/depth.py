@@ -2,8 +2,8 @@
 
     python benchmarks/depth.py
 
-The shared data has to lie in AOI_TL_SHARED/data. A copy of each dataset is written with more bits in
-the lower end of 16, with noise below the 8 that were there, as a camera would store them.
+The shared data has to lie in AOI_TL_SHARED/data. A copy of each dataset is written with more bits
+in the lower end of 16, with noise below the 8 that were there, as a camera would store them.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ CONTENTS = MappingProxyType({
         "stages/STAGE/cycles.csv": "Of CDG: the paper's L_total and L_overall.",
         "stages/STAGE/probe.json": "What a frozen arm's probe was fitted with.",
         "stages/STAGE/model.pt": "The classifier; tensors only.",
-        "stages/STAGE/predictions.csv": "The class of each test image; `depth` where its file stores "
-                                        "more bits than it uses.",
+        "stages/STAGE/predictions.csv": "The class of each test image; its depth where that is "
+                                        "below the 16 bits stored.",
         "stages/STAGE/probabilities.csv": "Its probabilities.",
         "stages/STAGE/coverage.csv": "Accuracy against the share of images decided.",
         "stages/STAGE/robustness.csv": "Its rows of `robustness.csv`.",
