@@ -233,9 +233,9 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     if n == 0 or math.isnan(mean):
         return f"{arm} and {baseline} share no seed: they cannot be compared."
     if n == 1:
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which tells nothing yet."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which shows nothing yet."
     if math.isnan(low):
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to tell."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to compare."
     span = f"{mean:+.3f} {metric} [{low:+.3f}, {high:+.3f}] over {n} seeds"
     if low > 0:
         return f"{arm} is better than {baseline}: {span}."
