@@ -20,8 +20,7 @@ from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.ranking.scoring import score_sources
 
 SHARED = Path(os.environ.get("AOI_TL_SHARED", "shared")) / "data"
-DATASETS = ("magnetic-tile/mt-exp1.yaml", "neu-det/neu-det.yaml", "aluminum/aluminum.yaml",
-            "kolektor-sdd/kolektor-sdd.yaml", "deeppcb/group12300/data.yaml")
+DATASETS = ("magnetic-tile/mt-exp1.yaml", "neu-det/neu-det.yaml")
 IMAGES = 60  # of a dataset
 
 
