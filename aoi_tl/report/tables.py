@@ -111,7 +111,11 @@ def _measure_table(scores: Mapping[str, Any]) -> Table:
 def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
     """The remark on a source beside its figures."""
     parts = ["picked"] if row["name"] == scores["selected"] else []
-    parts += ["within noise of the first"] if row.get("tied") else []
+    low, high = row.get("places") or (1, 1)
+    if row.get("tied"):
+        parts.append("within noise of the first")
+    elif low < high:
+        parts.append(f"within noise of places {low} to {high}")
     return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
 
 
