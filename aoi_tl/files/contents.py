@@ -60,6 +60,7 @@ CONTENTS = MappingProxyType({
         "tensorboard/FILE": "Events, where TensorBoard is on in Ultralytics' settings.",
         "stages/STAGE/args.yaml": "Of each stage, `ARM-sSEED-source` or `ARM-sSEED-target`: "
                                   "Ultralytics' training arguments.",
+        "stages/STAGE/tracked.json": "What your tracker of experiments calls it, where one is on.",
         "stages/STAGE/ledger.csv": "Every tensor: copied, or initialised and why.",
         "stages/STAGE/initial.pt": "What its training began with.",
         "stages/STAGE/results.csv": "Ultralytics' losses and metrics by epoch.",

@@ -132,7 +132,8 @@ def _annotations(
         if 1 < highest <= threshold:
             raise DataError(
                 f"{file}: expected marked pixels above {threshold}, got values up to {highest}; "
-                "set the threshold lower, or say which value is which class"
+                "set the threshold lower, or say which value is which class, such as --values "
+                "'1: scratch, 2: dent'"
             )
         marked = mask > (threshold if highest > 1 else 0)
         return mask, [Annotation(name, box) for box in pieces(marked, gap, area)]
