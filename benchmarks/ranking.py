@@ -7,7 +7,8 @@
 for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; what
 is there is not measured again. ``FOLDER`` is that of the trainings. ``report`` fits the weights of
 ``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by weights that
-were fitted without its target, and then without its family.
+were fitted without its target, and then without its family. Nothing is ever fitted on the rows of
+`FRESH`, which came after the form of the estimate was chosen.
 
 A user's own shelf is measured by ``aoi-tl benchmark``, which shares all but the fitting.
 """
@@ -27,6 +28,8 @@ from aoi_tl.workflows.benchmark import MEASURED, as_csv, pairs_of, read_rows
 RESULTS = Path(__file__).parent / "results"
 EVIDENCE, MEASURES = RESULTS / "evidence.csv", RESULTS / "ranking_measures.csv"
 ARM, IMAGES = "chain-soup", "10"
+#: Families that neither the form nor the weights of the estimate have seen.
+FRESH = ("mt-lines",)
 
 
 def of_evidence() -> list[dict[str, Any]]:
@@ -74,12 +77,16 @@ def measure(shared: Path, work: Path, weights: Path) -> None:
 
 
 def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Put estimates by weights fitted without the row's group in the place of the package's."""
+    """Put estimates by weights fitted without the row's group in the place of the package's.
+
+    The rows of `FRESH` get those of weights that were fitted on all others.
+    """
     from aoi_tl.ranking.expected_gain import INPUTS, fit_leaving_group_out, is_unrelated
 
     pairs = pairs.copy()
     group = np.array(groups)
     single = ~pairs["sources"].str.contains("+", regex=False).to_numpy()
+    fresh = pairs["family"].isin(FRESH).to_numpy()
     fitted = {}
     for name, kind in (("auto", "detector"), ("auto-data", "data")):
         known = ["overlap", "zero-shot"] if kind == "detector" else ["overlap"]
@@ -87,10 +94,13 @@ def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
         pairs.loc[~single, name] = np.nan
         for rows, inputs in ((single & ~apart, list(INPUTS[kind])), (single & apart, [])):
             estimator, estimates = fit_leaving_group_out(
-                pairs.loc[rows, inputs].to_numpy(float), pairs.loc[rows, "gain"].to_numpy(),
-                group[rows].tolist(),
+                pairs.loc[rows & ~fresh, inputs].to_numpy(float),
+                pairs.loc[rows & ~fresh, "gain"].to_numpy(), group[rows & ~fresh].tolist(),
             )
-            pairs.loc[rows, name] = estimates
+            pairs.loc[rows & ~fresh, name] = estimates
+            pairs.loc[rows & fresh, name] = [
+                estimator.gain(row) for row in pairs.loc[rows & fresh, inputs].to_numpy(float)
+            ]
             fitted.setdefault(name, estimator)
             if kind == "detector" and not inputs:
                 fitted["unrelated"] = estimator
@@ -115,7 +125,7 @@ def bonus(pairs: Any, slope: float, without: str | None, groups: Any) -> float:
     found = []
     for place, (_, row) in enumerate(pairs.iterrows()):
         names = row["sources"].split("+")
-        if len(names) == 1 or groups[place] == without:
+        if len(names) == 1 or groups[place] == without or row["family"] in FRESH:
             continue
         mine = pairs[(pairs["target"] == row["target"]) & pairs["sources"].isin(names)
                      & (pairs["overlap"] > 0)]
@@ -131,6 +141,13 @@ def none_right(pairs: Any, estimate: str) -> str:
     best = strangers.groupby("target")[[estimate, "gain"]].max()
     worse = best[best["gain"] <= 0]
     return f"{(worse[estimate] <= 0).sum()} of {len(worse)}"
+
+
+def with_proxies(pairs: Any) -> Any:
+    """Those targets of which every source that shares a class has a proxy."""
+    related = pairs[(pairs["overlap"] > 0) & ~pairs["sources"].str.contains("+", regex=False)]
+    whole = related.groupby("target")["proxy"].apply(lambda values: values.notna().all())
+    return pairs[pairs["target"].isin(whole.index[whole])]
 
 
 def report() -> None:
@@ -158,7 +175,11 @@ def report() -> None:
             print(name, [round(w, 2) for w in estimator.weights], f"margin {estimator.margin:.1f}")
         for name in ("auto", "auto-data"):
             print(name, "none right where all are unrelated:", none_right(table, name))
-        parts = {"all": table} | {str(f): rows for f, rows in table.groupby("family")}
+        parts = {
+            "all": table, "all but those nothing was fitted on": table[~table["family"].isin(FRESH)]
+        } | {str(f): rows for f, rows in table.groupby("family")}
+        parts = {part: rows.drop(columns="proxy") for part, rows in parts.items()}
+        parts["targets with proxies"] = with_proxies(table)
         for part, rows in parts.items():
             generator = np.random.default_rng(0)
             print(f"\n{part}\n")
@@ -168,7 +189,7 @@ def report() -> None:
                 for name in ("auto", "auto-data")
             }).to_markdown())
         print(choices_table(table, choices_made(table, "auto")).to_markdown())
-        if by == "target":
+        if by == "family":
             for name in ("auto", "zero-shot", "paper", "size"):
                 (RESULTS / f"ranking_{name}.svg").write_text(
                     draw_gains(table, name, directions(table)[name]), encoding="utf-8"

@@ -35,7 +35,7 @@ _FORMAT = 2  # raised when datasets come to be read in another way: what was kep
 
 @dataclass(frozen=True)
 class Places:
-    """What a dataset was read from, or looked for.
+    """The places that a dataset was read from, or that were searched.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read_summaries(
     known_names: Collection[str] = (),
     depth: int | None = None,
 ) -> list[Summary]:
-    """Sum up datasets, reading those only that changed since they were last summed up.
+    """Summarise datasets, reading only those that changed since their last summary.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _key(
 
 
 def _places_of(path: Path) -> Places | None:
-    """Where a dataset is read from; more than is needed does no harm, less would.
+    """The places that a dataset is read from; too many are harmless, too few are not.
 
     None where that is not only this machine's files, or the dataset cannot be read.
     """
@@ -181,7 +181,7 @@ def _places_of(path: Path) -> Places | None:
 
 
 def _asked_for_root(content: dict[Any, Any], path: Path) -> Iterable[str]:
-    """The folders that `find_root` looks for, as far as it goes."""
+    """The folders that `find_root` searches."""
     entry = content.get("path")
     if isinstance(entry, str) and entry:
         place = parse_location(entry, "")
@@ -206,7 +206,7 @@ def _folders_below(folder: str) -> set[str]:
 
 
 def _folders_named(file: Path, root: Path) -> set[str]:
-    """The folders that the lines of a list may mean: below the root, or beside the list."""
+    """The folders that the lines of a list may name: below the root, or beside the list."""
     if not file.is_file():
         return set()
     text = file.read_text(encoding="utf-8-sig")
@@ -218,7 +218,7 @@ def _folders_named(file: Path, root: Path) -> set[str]:
 
 
 def _state(places: Places, seen: dict[str, State]) -> tuple[str, int]:
-    """Put the state of places into one word; also give the newest time stamp, in nanoseconds.
+    """Hash the state of places; also give the newest time stamp, in nanoseconds.
 
     What is in ``seen`` is not looked at again.
     """
@@ -250,7 +250,7 @@ def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A dataset as it was when it was last summed up."""
+    """A dataset as of its last summary."""
 
     summary: Summary
     before: tuple[str, ...]  # class names before aliases
@@ -258,7 +258,7 @@ class _Kept:
 
 
 def _read(data: bytes | None) -> _Kept | None:
-    """What was kept; None where that is nothing, or damaged."""
+    """The cached entry; None if it is missing or damaged."""
     if data is None or hashlib.sha256(data[32:]).digest() != data[:32]:
         return None
     kept = json.loads(data[32:])

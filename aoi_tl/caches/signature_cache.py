@@ -22,7 +22,7 @@ from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.remote import is_remote, remote_stamp, url_of
 from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
 
-_FORMAT = 3  # raised when signatures come to mean something else: older caches are emptied
+_FORMAT = 3  # raised when the meaning of signatures changes: older caches are emptied
 _BATCH = 500  # rows asked for, or written, in one statement
 _CHUNK = 16  # images measured here between two writes
 _SHARD = 64  # images handed to a worker at a time
@@ -42,7 +42,7 @@ _Found = tuple[str, str, bytes | None]  # path, content hash, measured values
 
 
 class SignatureCache:
-    """Signatures of image files, measured where they are not known yet.
+    """Signatures of image files, measured if they are not cached yet.
 
     A file is known by its size and the time of its last change; where these changed, and for its
     first two seconds, by the hash of its content.
@@ -93,7 +93,7 @@ class SignatureCache:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def signatures(
@@ -128,7 +128,7 @@ class SignatureCache:
         self, images: Sequence[str | os.PathLike[str]], progress: Progress = lambda done: None,
         depths: Sequence[int] | None = None,
     ) -> list[NDArray[np.float64] | None]:
-        """Give the inertias of image files for 1, 2, ... clusters, to choose their number by.
+        """Give the inertias of image files for 1, 2, ... clusters, to choose the number by.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class SignatureCache:
         states: Sequence[str] | None = None,
         depths: Sequence[int] | None = None,
     ) -> list[tuple[Signature | None, int]]:
-        """Give the signatures of sets of images, at once where none of their files changed.
+        """Give the signatures of sets of images, from the cache if none of their files changed.
 
         What is not known is measured as one list, so that small sets keep all workers busy as well
         as large ones do.
@@ -221,7 +221,7 @@ class SignatureCache:
         self, datasets: Sequence[tuple[Sequence[str | os.PathLike[str]], int]], kind: int,
         progress: Progress,
     ) -> Iterator[Signature | None]:
-        """The signatures of the images of sets, measured as lists that memory has room for."""
+        """The signatures of the images of sets, measured in lists that fit in memory."""
         every = ((image, depth) for images, depth in datasets for image in images)
         while several := list(islice(every, _TOGETHER)):
             images, depths = zip(*several, strict=True)
@@ -231,7 +231,7 @@ class SignatureCache:
         self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress,
         depths: Sequence[int] | None,
     ) -> list[bytes | None]:
-        """Measured values of each image, in order: looked up, else measured and kept."""
+        """Measured values of each image, in order: cached, else measured and stored."""
         depths = depths or [16] * len(images)
         found: dict[int, Iterator[bytes | None]] = {}
         for depth in set(depths):
@@ -296,16 +296,16 @@ class SignatureCache:
         return {image: known[path] for image, path in paths.items()}
 
     def recall(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give what was kept under keys, of those that are known."""
+        """Give the cached bytes of those keys that are known."""
         found = self._look_up("content", "measures", keys, _SUMMARY)
         return {key: data for key, (data,) in found.items() if isinstance(data, bytes)}
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep a few bytes under a key, in the place of what was kept under it before."""
+        """Store a few bytes under a key, replacing earlier ones."""
         self._store([], [(key, _SUMMARY, data)])
 
     def _known_contents(self, stamps: Mapping[str, tuple[int, int] | None]) -> dict[str, str]:
-        """The hashes of those files that are as they were when they were last read."""
+        """The hashes of those files that did not change since they were last read."""
         kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
         return {
             path: content
@@ -314,7 +314,7 @@ class SignatureCache:
         }
 
     def _measured(self, paths: list[str], kind: int, depth: int) -> Iterator[list[_Found]]:
-        """Measure files here while they are few, then on the engine."""
+        """Measure a few files in this process, and more on the engine."""
         started = time.perf_counter()
         done, alone = 0, False
         while done < len(paths):
@@ -339,7 +339,7 @@ class SignatureCache:
     def _measured_by_workers(
         self, paths: list[str], kind: int, depth: int
     ) -> Iterator[list[_Found]]:
-        """Give what the workers can read, shard by shard, until there are no workers any more."""
+        """Give the workers' results, shard by shard, until no workers remain."""
         tasks = [
             Task(f"signatures {i}-{i + _SHARD}", _measure,
                  (([(path, "") for path in paths[i : i + _SHARD]], kind, depth),))
@@ -397,7 +397,7 @@ class SignatureCache:
             self._forsake(error)
 
     def _forsake(self, error: sqlite3.Error) -> None:
-        """Go on without a file that is damaged inside."""
+        """Continue without a cache file that is damaged."""
         self.note = f"signatures are not kept: {self._file} cannot be used ({error}); delete it"
         self._database.close()
         self._database = _opened(":memory:")
@@ -429,7 +429,7 @@ def _opened(file: str) -> sqlite3.Connection:
 
 
 class _Readable:
-    """Those of some measured signatures that are there, in turn; the rest is counted."""
+    """Iterates over the readable ones of some measured signatures; counts the rest."""
 
     def __init__(self, measured: Iterator[Signature | None]) -> None:
         self.unreadable = 0
@@ -444,7 +444,7 @@ class _Readable:
 
 
 def _name(image: str | os.PathLike[str]) -> str:
-    """What a file is known by: its absolute path, or its URL."""
+    """The name of a file in the cache: its absolute path, or its URL."""
     path = os.fspath(image)
     if os.path.isabs(path):
         return path
@@ -466,7 +466,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 def _settled(
     files: Iterable[tuple[str, tuple[int, int] | None, str]], began: int
 ) -> list[tuple[str, int, int, str]]:
-    """The rows to keep, of files that were not young when they were looked at."""
+    """The rows to store, of files that were old enough when they were queried."""
     return [
         (path, *stamp, content) for path, stamp, content in files
         if stamp is not None and (is_remote(path) or stamp[1] < began - SETTLED_NS)
@@ -527,7 +527,7 @@ def _measure(work: tuple[list[tuple[str, str]], int, int]) -> list[_Found]:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it would give the room of each image back.
+    """Let the C library keep freed memory instead of returning it after each image.
 
     glibc does so from the first time on that as much is freed at once; to have every page handed
     out anew takes a tenth of the time of reading an image.

@@ -16,7 +16,7 @@ from aoi_tl.files.cache_folder import cache_folder
 
 
 def prepare_ultralytics() -> None:
-    """Make Ultralytics careful: restricted loading, no installs, no network, no events.
+    """Set Ultralytics up safely: restricted loading, no installs, no network, no events.
 
     Sets environment variables before its first import (multi-GPU workers inherit them) and, where
     it was imported before, the same switches in memory. Its settings are kept in our own cache
@@ -72,7 +72,7 @@ def prepare_ultralytics() -> None:
 
 @contextmanager
 def quiet_ultralytics(verbose: bool = False) -> Iterator[None]:
-    """Show Ultralytics' errors only; its progress bars go by the same level.
+    """Show only Ultralytics' errors; its progress bars depend on the same level.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
 def turn_images(
     images: torch.Tensor, degrees: np.ndarray, mirror: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Turn square images, the corners filled by reflection.
+    """Rotate square images, with the corners filled by reflection.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def turn_images(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chance changes of a training image.
+    """Random changes of a training image.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class BatchStream:
-    """Training batches without an end; the batch of a step depends on the step alone.
+    """An endless stream of training batches; each depends only on its step.
 
     Epochs follow each other without a gap, so that every batch is full and every image comes
     equally often (or as often as ``factors`` ask), and a resumed training goes on with the very

@@ -161,7 +161,7 @@ def hold_out(images: ImageSet, share: float, generator: np.random.Generator) -> 
 def draw_shots(
     images: ImageSet, shots: Mapping[str, int], generator: np.random.Generator
 ) -> ImageSet:
-    """Draw a few training images of every class, each of another thing photographed.
+    """Draw a few training images of every class, each from a different group.
 
     Parameters
     ----------
@@ -271,16 +271,16 @@ def check_source(images: ImageSet) -> ImageSet:
     """
     counts = images.split("train").counts
     if len(counts) < 2 or min(counts.values()) == 0:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        counted = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(
-            f"expected training images of two classes or more in {images.name}, got {told}; add "
+            f"expected training images of two classes or more in {images.name}, got {counted}; add "
             "some, or leave the empty class out by listing the others"
         )
     return check_groups(images)
 
 
 def check_files(images: ImageSet) -> ImageSet:
-    """Check that every image file is whole, by its first and last bytes.
+    """Check that every image file is complete, by its first and last bytes.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Sample:
         object.__setattr__(self, "boxes", boxes)
 
     def digest(self, content: str) -> bytes:
-        """Put the sample into 32 bytes.
+        """Hash the sample to 32 bytes.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Dataset:
 
 
 def fingerprint_of(names: Iterable[str], digests: Iterable[bytes]) -> str:
-    """Put the names and the samples of a dataset into one word.
+    """Hash the names and the samples of a dataset.
 
     Parameters
     ----------

@@ -32,6 +32,7 @@ from aoi_tl.files.untrusted import real_path
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
     "dataset": ("error", "correct the YAML"),
+    "data.yaml": ("warning", "correct the YAML: other tools may read it otherwise"),
     "annotation": ("error", "correct it, or leave it out: aoi-tl import --skip-faulty"),
     "missing image": ("error", "correct 'path' or the list"),
     "unreadable image": ("error", "replace the file or take it off the list"),
@@ -67,7 +68,7 @@ TINY, SMALL = 10, 32
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or odd.
+    """One fault, or one unusual property.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image that a dataset names, with what could be read of its labels."""
+    """One image that a dataset names, with its readable labels."""
 
     image: Path
     split: str
@@ -104,7 +105,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All that a dataset names, sound or not.
+    """All images of a dataset, faulty ones included.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class Inspection:
 
 
 def inspect_dataset(path: str | os.PathLike[str], depth: int | None = None) -> Inspection:
-    """Walk through a dataset and note every fault, where ``load_dataset`` stops at the first.
+    """Read a dataset and note every fault, while ``load_dataset`` stops at the first.
 
     Parameters
     ----------
@@ -188,7 +189,10 @@ def inspect_dataset(path: str | os.PathLike[str], depth: int | None = None) -> I
             found, read = _read_entry(image, split, len(names), columns, first)
             findings += read
             entries.append(found)
-    findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
+    findings += [
+        Finding("dataset" if note.startswith("'test:") else "data.yaml", str(path), note)
+        for note in notes
+    ]
     findings += _orphans(labels)
     findings += _class_findings(names, entries)
     findings += _named_twice(entries)
@@ -223,7 +227,7 @@ def _read_entry(
 def _same_boxes(
     classes: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> Iterator[tuple[str, str]]:
-    """Name boxes that are drawn twice, with one class or with two."""
+    """Find boxes that are drawn twice, with one class or with two."""
     if len(boxes) < 2:
         return
     order = np.lexsort(boxes.T[::-1].round(4))
@@ -238,7 +242,7 @@ def _same_boxes(
 
 
 def _orphans(labels: set[Path]) -> Iterator[Finding]:
-    """Label files for which no image lies where it would have to be, listed or not."""
+    """Label files without an image at the expected place."""
     for folder in sorted({label.parent for label in labels}):
         parts = list(folder.parts)
         if "labels" not in parts:
@@ -283,7 +287,7 @@ def _named_twice(entries: list[Entry]) -> Iterator[Finding]:
 
 
 def pixel_findings(entry: Entry, size: Any, blank: bool) -> Iterator[Finding]:
-    """Tell what an image's pixels say about it and its boxes.
+    """Find the faults of an image that its pixels show.
 
     Parameters
     ----------

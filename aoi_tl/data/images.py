@@ -91,7 +91,7 @@ def read_image(
 def read_stored(
     path: str | os.PathLike[str], depth: int = 16
 ) -> NDArray[np.uint8 | np.uint16]:
-    """Read an image with all its channels in OpenCV's order, upright, to be changed and written.
+    """Read an image with all its channels in OpenCV's order, upright, for editing.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
 
 
 def unwritable_error(path: Path, error: OSError) -> DataError:
-    """Put a full disk or a folder without rights into one line.
+    """The error of a full disk, or of a folder without write permission.
 
     Parameters
     ----------
@@ -361,7 +361,7 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
 
 
 def has_jpeg_end(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is no JPEG, or one whose last bytes are the end marker FFD9.
+    """Whether a file is not a JPEG, or a JPEG that ends with the end marker FFD9.
 
     Ultralytics rewrites all other JPEGs where they lie.
 
@@ -415,9 +415,9 @@ def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def _place_for_large(content: bytes) -> NDArray[Any] | None:
-    """An array for the pixels of a large image, or None: it is small, or of an unusual kind.
+    """An array for the pixels of a large image; None for a small or an unusual one.
 
-    OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
+    OpenCV returns a copy of what it decodes, twice the memory, unless given an output array.
     """
     if len(content) < _LARGE_FILE:  # to look is a tenth of the time of reading a small one
         return None
@@ -439,7 +439,7 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
 
 
 def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
-    """Decode into an array; None where it does not fit, as when the image lies on its side."""
+    """Decode into an array; None if it does not fit, such as a rotated image."""
     with _silent_opencv():
         try:
             return cv2.imread(str(path), into, flags)
@@ -449,7 +449,7 @@ def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
 
 @contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from writing to the terminal what is about to be said in an error."""
+    """Keep OpenCV from printing what an error is about to report."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:

@@ -22,7 +22,7 @@ FileName = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """A dataset without its boxes; stands for it where it is scored.
+    """A dataset without its boxes, sufficient for scoring.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def summarise(
     reader: DatasetReader,
     contents: Callable[[Sequence[FileName]], Mapping[FileName, str]],
 ) -> Summary:
-    """Read a dataset and sum it up; few samples are in memory at a time.
+    """Read a dataset and summarise it; few samples are in memory at a time.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def spelt_apart(target: Iterable[str], source: Iterable[str]) -> str:
 
 
 def format_aliases(proposals: Sequence[Proposal]) -> str:
-    """Write proposals as a YAML file that ``load_aliases`` reads, to be edited first.
+    """Write proposals as a YAML file for ``load_aliases``, to be edited first.
 
     Parameters
     ----------

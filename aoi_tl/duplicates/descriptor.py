@@ -30,7 +30,7 @@ _THUMB = 64  # pixels: whole images, to be hashed
 
 @dataclass(frozen=True, eq=False)
 class Descriptor:
-    """What an image is found by, and what was learnt of it on the way."""
+    """The descriptor of an image, with its size and other properties."""
 
     points: NDArray[np.int16]  # (k, 3): x, y in halved pixels, halvings
     patches: NDArray[np.int8]  # (k, 64), zero mean, equal length
@@ -40,7 +40,7 @@ class Descriptor:
 
 
 def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
-    """Read an image: what its bytes hash to, and what it is found by, if it can be read.
+    """Read an image; give the hash of its bytes, and its descriptor if it is readable.
 
     The depth is as of `decode`.
     """
@@ -65,7 +65,7 @@ def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
 
 
 def octaves(grey: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The one or two sizes at which an image is compared, with how often it was halved."""
+    """The one or two scales at which an image is compared, with the number of halvings."""
     halvings = 0
     while max(grey.shape) > LONGEST:
         grey, halvings = halved(grey), halvings + 1

@@ -34,7 +34,7 @@ CERTAIN = 0.9
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two images that show the same ground: one part, or one design.
+    """Two images that show the same area: one part, or one design.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Duplicates:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """A number for each image, int64 of shape (n,); equal for whatever shows one part."""
+        """A number for each image, int64 of shape (n,); equal for images of one part."""
         return connected(self._links(self.overlaps), len(self.copy_of))
 
     @cached_property
@@ -98,7 +98,7 @@ class Duplicates:
     def between(
         self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]
     ) -> list[tuple[int, int, float]]:
-        """Pair each of our images with its likest of theirs.
+        """Pair each of our images with the most similar one of theirs.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ def find_duplicates(
     across : bool array of shape (n,), optional
         Look only for overlaps of a marked image with one that is not, which is quicker.
     defects : sequence of Defects, optional
-        What is labelled on each image, to tell one part from several parts of one design; without
+        The labels of each image, to distinguish one part from several parts of one design; without
         labels whatever agrees counts as one part.
     depths : sequence of int, optional
         How many bits each image uses where its file stores 16; 16 unless given.
@@ -190,7 +190,7 @@ def find_duplicates(
             copy_of[position] = first
             if description is not None:
                 sizes[position], blank[position] = description.size, description.blank
-            # Below 8 pixels there is nothing to tell one image from another by.
+            # Below 8 pixels there is too little to compare.
             if first == position and description is not None and min(description.size) >= 8:
                 firsts.append(position)
                 described.append(description)

@@ -35,14 +35,14 @@ def decode(content: bytes, depth: int = 16) -> NDArray[np.float32] | None:
 
 
 def halved(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring an image to half its size."""
+    """Scale an image to half its size."""
     height, width = pixels.shape[0] // 2 * 2, pixels.shape[1] // 2 * 2
     return np.asarray(cv2.resize(pixels[:height, :width], (max(width // 2, 1), max(height // 2, 1)),
                                  interpolation=cv2.INTER_AREA))
 
 
 def fine_structure(pixels: NDArray[Any], width: int = _HIGH_PASS) -> NDArray[np.float32]:
-    """What is fine in both directions, of equal strength everywhere: stripes and light are gone."""
+    """The fine structure in both directions, normalised; stripes and shading are removed."""
     fine = pixels - cv2.blur(pixels, (width, 1), borderType=cv2.BORDER_REFLECT)
     fine = fine - cv2.blur(fine, (1, width), borderType=cv2.BORDER_REFLECT)
     strength = cv2.blur(fine * fine, (width, width), borderType=cv2.BORDER_REFLECT)
@@ -58,7 +58,7 @@ def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
-    """Mirror and turn the last two axes: eight ways, the first of which changes nothing."""
+    """Flip and rotate the last two axes: eight ways, the first of which changes nothing."""
     pixels = pixels.swapaxes(-1, -2) if turn & 4 else pixels
     pixels = pixels[..., ::-1, :] if turn & 2 else pixels
     return np.ascontiguousarray(pixels[..., ::-1] if turn & 1 else pixels)

@@ -13,7 +13,7 @@ from aoi_tl.experiment.settings import SettingsFile, read_settings
 
 
 class BaseExperiment(SettingsFile):
-    """A target, the weights to start from, and how often and where the arms are trained.
+    """A target, the initial weights, the seeds and the device.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class BaseExperiment(SettingsFile):
         return str(device) if isinstance(device, int) else device
 
     def data_path(self, text: str, data_root: str | Path | None = None) -> Path:
-        """Say where a path of the experiment leads.
+        """Resolve a path of the experiment.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd", "proxy")
 
 
 class Benchmark(BaseExperiment):
-    """Does the order of the sources pay on this shelf?
+    """A benchmark of the ranking on a shelf.
 
     ``target`` names one or several; every other dataset of ``sources`` is learned from alone, by
     ``arm``, and all that share a class with the target together.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Sample
 from aoi_tl.ranking.box_shapes import BoxShapes, box_shapes
@@ -108,6 +109,11 @@ class Domain:
     def box_classes(self) -> tuple[str, ...]:
         """The class of every box of the labelled samples, in their order."""
         return tuple(self.names[i] for sample in self.labelled for i in sample.classes.tolist())
+
+    @cached_property
+    def box_images(self) -> NDArray[np.int64]:
+        """The image (a position in `labelled`) of every box of the labelled samples."""
+        return np.repeat(np.arange(len(self.labelled)), [len(s.boxes) for s in self.labelled])
 
     @cached_property
     def coco_view(self) -> View:

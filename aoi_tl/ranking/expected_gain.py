@@ -147,7 +147,7 @@ def inputs_of(kind: str, values: Mapping[str, float | None]) -> list[float] | No
 
 #: Fitted on benchmarks/results/ranking_measures.csv; see benchmarks/results/ranking.md.
 FITTED = {
-    "detector": Estimator((6.37, 24.49), 24.8),
-    "data": Estimator((37.72, -31.05), 17.2),
-    "unrelated": Estimator((-28.03,), 25.5),
+    "detector": Estimator((6.11, 24.95), 24.9),
+    "data": Estimator((37.77, -31.21), 17.3),
+    "unrelated": Estimator((-28.1,), 24.5),
 }

@@ -1,4 +1,4 @@
-"""Successive halving: short tries of many, longer ones of the better half, within a time budget."""
+"""Successive halving in a time budget: short trials of many, longer ones of the better half."""
 
 from __future__ import annotations
 

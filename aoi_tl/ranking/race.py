@@ -1,4 +1,4 @@
-"""Detectors and proxies within a time budget: train what is not kept, race what is open."""
+"""Training missing detectors, and proxies of undecided sources, within a time budget."""
 
 from __future__ import annotations
 

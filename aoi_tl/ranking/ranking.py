@@ -89,6 +89,7 @@ class Ranking:
                 **{name: getattr(row, name) for name in _PLAIN},
                 "shared_classes": ";".join(row.shared_classes),
                 "low": low, "high": high,
+                "places": "" if row.places is None else f"{row.places[0]}-{row.places[1]}",
                 **{name: found.value for name, found in row.measures.items()
                    if name not in ("paper", "emd")},
             })
@@ -137,9 +138,17 @@ def rank_by(
         )
         usable = [row for row in ranked if row.rank and (method != "auto" or row.shared_classes)]
         selected = usable[0].name if usable else None
+    placed = [(row.rank, _by(row, method)) for row in ranked if row.rank is not None]
+
+    def near(row: SourceScore) -> list[int]:
+        """The ranks of those that cannot be distinguished from it, its own among them."""
+        own = _by(row, method)
+        return [rank for rank, other in placed if rank == row.rank or own.reaches(other)]
+
     return tuple(
-        replace(row, tied=place > 0 and row.rank is not None
-                and _by(row, method).reaches(_by(ranked[0], method)))
+        row if row.rank is None else replace(
+            row, tied=place > 0 and 1 in near(row), places=(min(near(row)), max(near(row)))
+        )
         for place, row in enumerate(ranked)
     ), selected
 
@@ -159,4 +168,5 @@ def _row(row: SourceScore) -> dict[str, Any]:
         "shared_classes": list(row.shared_classes),
         "measures": {name: found.to_dict() for name, found in row.measures.items()},
         "interval": None if row.interval is None else list(row.interval),
+        "places": None if row.places is None else list(row.places),
     }

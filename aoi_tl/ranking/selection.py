@@ -50,6 +50,9 @@ class SourceScore:
     tied : bool
         Whether it cannot be distinguished from the first: their intervals overlap, or the values
         are equal.
+    places : tuple of int or None
+        The first and the last rank that it may have: those of the sources that it cannot be
+        distinguished from. None without a rank.
     """
 
     name: str
@@ -69,6 +72,7 @@ class SourceScore:
     interval: tuple[float, float] | None = None
     explanation: str = ""
     tied: bool = False
+    places: tuple[int, int] | None = None
 
 
 def rank_sources(scores: Iterable[SourceScore]) -> tuple[SourceScore, ...]:

@@ -127,8 +127,8 @@ def draw_samples(
         _show_image(axes, image)
         for spine in axes.spines.values():
             spine.set(visible=True, color=colour, linewidth=2.5)
-        told = f"{label}\n{chance:.0%}" if right else f"{label}\ntaken for {given} {chance:.0%}"
-        axes.set_title(told, fontsize=7, color=colour)
+        caption = f"{label}\n{chance:.0%}" if right else f"{label}\ntaken for {given} {chance:.0%}"
+        axes.set_title(caption, fontsize=7, color=colour)
     return _png(figure)
 
 

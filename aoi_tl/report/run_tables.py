@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["score", "matrix", "run", "classify", "benchmark"]
 
-#: The tables that tell the kinds of run apart, and the command that leaves them.
+#: The tables that identify the kind of a run, and the command that writes them.
 _NEEDED = ("scores.json (aoi-tl score), arms.csv (transfer, run, classify) or ranking.csv "
            "(benchmark)")
 

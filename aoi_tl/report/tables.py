@@ -111,7 +111,11 @@ def _measure_table(scores: Mapping[str, Any]) -> Table:
 def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
     """The remark on a source beside its figures."""
     parts = ["picked"] if row["name"] == scores["selected"] else []
-    parts += ["within noise of the first"] if row.get("tied") else []
+    low, high = row.get("places") or (1, 1)
+    if row.get("tied"):
+        parts.append("within noise of the first")
+    elif low < high:
+        parts.append(f"within noise of places {low} to {high}")
     return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
 
 
@@ -233,9 +237,9 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     if n == 0 or math.isnan(mean):
         return f"{arm} and {baseline} share no seed: they cannot be compared."
     if n == 1:
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which tells nothing yet."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which shows nothing yet."
     if math.isnan(low):
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to tell."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to compare."
     span = f"{mean:+.3f} {metric} [{low:+.3f}, {high:+.3f}] over {n} seeds"
     if low > 0:
         return f"{arm} is better than {baseline}: {span}."

@@ -178,7 +178,7 @@ def _export(copy: Path, format_: str, size: int) -> Path:
     from ultralytics import YOLO
 
     # Simplifying would need one more package; the runtime does it when it loads the file.
-    told = {"simplify": False} if format_ == "onnx" else {}
+    options = {"simplify": False} if format_ == "onnx" else {}
     with (
         quiet_ultralytics(), preserved_random_state(), openvino_without_telemetry(),
         warnings.catch_warnings(),
@@ -186,7 +186,7 @@ def _export(copy: Path, format_: str, size: int) -> Path:
         warnings.simplefilter("ignore")  # of the tracer, about constants that are meant to be
         try:
             made = YOLO(str(copy), task="detect").export(
-                format=format_, imgsz=size, batch=1, device="cpu", verbose=False, **told
+                format=format_, imgsz=size, batch=1, device="cpu", verbose=False, **options
             )
         except Exception as error:  # converters raise many kinds
             raise RunError(

@@ -94,7 +94,7 @@ _read_labels = ultralytics_dataset.YOLODataset.cache_labels
 
 
 def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
-    # Ultralytics would go on without an image that is gone, and tell nobody.
+    # Ultralytics would silently continue without a missing image.
     for image in dataset.im_files:
         if not os.path.exists(image):
             raise DataError(
@@ -340,7 +340,7 @@ class StageTrainer(DetectionTrainer):
     # -- validation --------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, Any] | None, Any]:
-        """Validate, unless told not to: Ultralytics would still do so after the last epoch."""
+        """Validate, unless disabled: Ultralytics would still do so after the last epoch."""
         if not self.args.val:
             return self.metrics, None
         return super().validate()
@@ -358,7 +358,7 @@ class StageTrainer(DetectionTrainer):
     # -- saving ------------------------------------------------------------------------------------
 
     def save_model(self) -> bool:
-        """Save the exact state, then `last.pt` and `best.pt`, each whole or not at all."""
+        """Save the exact state, then `last.pt` and `best.pt`, each atomically."""
         self.wdir.mkdir(parents=True, exist_ok=True)
         state = self._state_file(self.epoch)
         save_state(self._state(), state)

@@ -45,6 +45,8 @@ class View:
         Features of regions of the same sizes that touch no labelled box.
     whole : float64 array of shape (p, c)
         Features of each whole image.
+    background_image : int64 array of shape (b,), or None
+        The image of each background region; None where there are none.
     """
 
     names: tuple[str, ...]
@@ -55,6 +57,7 @@ class View:
     regions: NDArray[np.float64]
     background: NDArray[np.float64]
     whole: NDArray[np.float64]
+    background_image: NDArray[np.int64] | None = None
 
 
 def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = None) -> View:
@@ -108,6 +111,7 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
         tuple(str(model.names[i]) for i in sorted(model.names)),
         table[:, 0].astype(np.int64), table[:, 6].astype(np.int64), table[:, 5], table[:, 1:5],
         np.concatenate(regions), np.concatenate(background), np.concatenate(whole),
+        np.repeat(np.arange(len(background)), [len(rows) for rows in background]),
     )
 
 

@@ -126,8 +126,10 @@ def _times_longer(
     from aoi_tl.transfer.mixing import optimiser_steps
 
     def steps(n_images: int, stage: Literal["source", "target"]) -> int:
-        told = experiment.train.arguments(stage)
-        return optimiser_steps(n_images, told["epochs"], told["batch"], told.get("nbs", 64))
+        arguments = experiment.train.arguments(stage)
+        return optimiser_steps(
+            n_images, arguments["epochs"], arguments["batch"], arguments.get("nbs", 64)
+        )
 
     lengths = [
         sum(times * _train_images(data, path) for path, times in chain.detector.data)

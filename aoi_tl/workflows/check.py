@@ -44,7 +44,7 @@ class Checked:
     Parameters
     ----------
     name : str
-        Of the dataset; with as much of its path as tells it from others of the name.
+        Of the dataset; extended by its path if another one has the same name.
     path : Path
         Its YAML.
     images, boxes : int
@@ -369,8 +369,8 @@ def unseen_images_in(
     Returns
     -------
     tuple of list of (Path, Path, float)
-        For each source: its image, the likest of the target's val and test images, and how like: 2
-        for equal files, else a correlation, which from ``duplicates.CERTAIN`` on is beyond doubt.
+        For each source: its image, the most similar val or test image of the target, and the
+        similarity: 2 for equal files, else a correlation, certain from ``duplicates.CERTAIN`` on.
     """
     unseen = {real_path(s.image): s.image for s in target.split("val", "test").samples}
     theirs = [

@@ -91,7 +91,7 @@ def trust_encoder(
     Raises
     ------
     CheckpointError, ExperimentError
-        When the encoder cannot be used all the same.
+        When the encoder still cannot be used.
     """
     if not experiment.weights_may_run_code:
         return experiment

@@ -78,8 +78,8 @@ def read_data(
                 f"{target.path}: expected boxes in the {split} split {why}, got "
                 f"{len(found.samples)} images without any; label some"
             )
-    kept, told = without_overlap(target, sources, experiment, progress)
-    return target, kept, [*notes, *told]
+    kept, excluded = without_overlap(target, sources, experiment, progress)
+    return target, kept, [*notes, *excluded]
 
 
 def load_with_aliases(

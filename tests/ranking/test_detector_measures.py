@@ -119,6 +119,7 @@ def test_one_look_gives_every_measure(target, tmp_path):
         found = MEASURES[name](target, source)
         assert found.undefined is None
         assert np.isfinite(found.value)
+        assert found.low <= found.high  # over the images
     assert "of your 4 labelled defects" in MEASURES["zero-shot"](target, source).words
 
 

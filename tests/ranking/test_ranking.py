@@ -35,6 +35,21 @@ def test_places_within_noise_of_the_first_are_marked():
         row("far", box=Measured(3.0, "lower", 2.5, 3.5)),
     ])
     assert [r.tied for r in rows] == [False, True, False]
+    assert [r.places for r in rows] == [(1, 2), (1, 2), (3, 3)]
+
+
+def test_places_within_noise_of_each_other_are_said():
+    rows, _ = rank_by("box", [
+        row("a", box=Measured(1.0, "lower", 0.9, 1.1)),
+        row("b", box=Measured(2.0, "lower", 1.5, 2.5)),
+        row("c", box=Measured(3.0, "lower", 2.4, 3.6)),
+        row("d", box=Measured(4.0, "lower", 3.5, 4.5)),
+        row("none", box=Measured(None, "lower", undefined="no box")),
+    ])
+    assert [r.places for r in rows] == [(1, 1), (2, 3), (2, 4), (3, 4), None]
+    assert not any(r.tied for r in rows)
+    written = json.loads(Ranking("t", 5, "box", rows, None).to_json())["sources"]
+    assert [r["places"] for r in written] == [[1, 1], [2, 3], [2, 4], [3, 4], None]
 
 
 def test_the_files_hold_every_measure():

@@ -73,6 +73,11 @@ def test_every_dataset_of_a_matrix_is_a_target_once(drawn, cache):
     ]
 
 
+def test_two_datasets_make_a_matrix(drawn, cache):
+    found = score_matrix([drawn("a", 10), drawn("b", 30)], n_clusters=1, cache=cache)
+    assert [(r.target, r.selected) for r in found] == [("a", "b"), ("b", "a")]
+
+
 def test_what_is_not_enough_is_refused(drawn, cache):
     target = drawn("t", 10)
     with pytest.raises(DataError, match="at least one source besides t, got none"):

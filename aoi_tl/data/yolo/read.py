@@ -28,7 +28,8 @@ from aoi_tl.files.yaml_file import read_yaml
 _REQUESTS = 32  # to object storage at once: each is mostly waiting
 _MOST_FAULTY = 0.05  # the share of label rows that may be skipped
 _TOGETHER = 1000  # files of object storage that are asked for before the first is used
-_MOST_CLASSES = 10_000  # without names
+#: More class names than this are a file of another kind.
+MOST_CLASSES = 10_000
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 T = TypeVar("T")
 
@@ -211,7 +212,7 @@ class DatasetReader:
         ]
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out or looked odd, a counted line each; complete behind the last sample."""
+        """Counted notes on omitted or unusual data; complete after the last sample."""
         notes = [
             f"{count} images left out: {fault}, the first {self._first_broken[fault]}"
             for fault, count in self._broken.items()
@@ -365,7 +366,7 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
 
 
 def _keep_names_as_written(root: Any) -> None:
-    """Make text of class names that YAML 1.1 takes for something else: ``on``, ``no``, ``1e3``."""
+    """Keep class names as text that YAML 1.1 converts: ``on``, ``no``, ``1e3``."""
     import yaml
 
     if not isinstance(root, yaml.MappingNode):
@@ -407,7 +408,7 @@ def read_names(
     names = content.get("names")
     cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
     count = content.get("nc")
-    if names is None and type(count) is int and 0 < count <= _MOST_CLASSES:
+    if names is None and type(count) is int and 0 < count <= MOST_CLASSES:
         if notes is not None:
             notes.append(f"no 'names': the {count} classes of 'nc' are class_0, class_1, ...")
         return tuple(f"class_{number}" for number in range(count))

@@ -105,12 +105,12 @@ def write_dataset(
 
 
 def building_folder(folder: Path) -> Path:
-    """Make a hidden folder beside one that shall appear at once, complete.
+    """Make a hidden folder that then replaces another one atomically.
 
     Parameters
     ----------
     folder : Path
-        The folder that shall appear.
+        The final folder.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def building_folder(folder: Path) -> Path:
 def place_images(
     samples: Sequence[Sample], folder: Path, copy: bool, taken: set[str]
 ) -> list[Path]:
-    """Put the images of samples into a folder, each under a stem of its own.
+    """Place the images of samples in a folder, each under a unique stem.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def place_images(
 
 
 def _place_image(sample: Sample, folder: Path, stem: str, copy: bool) -> Path:
-    """Put an image into a folder; return where."""
+    """Place an image in a folder; return its path."""
     image = sample.image
     original = Path(real_path(image))
     suffix = image.suffix.lower()
@@ -197,7 +197,7 @@ def _is_rewritten(original: Path, suffix: str, depth: int) -> bool:
 
 
 def _unique_stem(image: Path, taken: set[str]) -> str:
-    """Name label files apart, also on file systems that do not tell A from a."""
+    """Give label files distinct names, also on case-insensitive file systems."""
     # A name that is no Unicode cannot go into Ultralytics' cache, a hidden one is not found.
     stem = image.stem.encode("utf-8", "replace").decode().lstrip(".") or "image"
     unique, number = stem, 2
@@ -224,7 +224,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _swap_in(building: Path, folder: Path) -> None:
-    """Put a built folder in its place: whoever looks finds the old one or the new one there."""
+    """Move a built folder to its place, so that a reader sees the old or the new one."""
     if not folder.exists():
         os.replace(building, folder)
     elif _exchange(building, folder):
@@ -237,7 +237,7 @@ def _swap_in(building: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change names in one step, where the system can: Linux, since 2014."""
+    """Exchange the names of two folders in one step, where supported (Linux since 2014)."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return rename is not None and not rename(

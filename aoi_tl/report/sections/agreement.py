@@ -1,4 +1,4 @@
-"""Which measure foretold the gain? Every measure of a benchmark against what training showed."""
+"""Section "Which measure foretold the gain?": every measure of a benchmark against the gains."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ def _points(row: pandas.Series, name: str) -> str:
 
 
 def _near(order: pandas.DataFrame) -> str:
-    """Name the measures that cannot be told from the first by their intervals."""
+    """Name the measures whose intervals do not separate them from the first."""
     first, others = order.iloc[0], order.iloc[1:]
     near = others[others["top1_regret_low"] <= first["top1_regret_high"]]["measure"]
     if near.empty:

@@ -1,4 +1,4 @@
-"""What did each source bring? The gain of every target from every source of a benchmark."""
+"""Section "What did each source bring?": the gain of every target from every source."""
 
 from __future__ import annotations
 

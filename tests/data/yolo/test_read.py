@@ -572,7 +572,8 @@ def test_names_from_1_are_read_with_labels_from_1(tmp_path, form):
     assert dataset.names == ("dent", "hole")
     assert dataset.counts == {"dent": 2, "hole": 1}
     assert dataset.notes == ("'names' are numbered from 1: class id 1 is dent",)
-    assert not inspect_dataset(file).findings
+    [finding] = inspect_dataset(file).findings
+    assert (finding.kind, finding.severity) == ("data.yaml", "warning")
 
 
 def test_a_yaml_and_a_list_in_utf_16(tmp_path):
