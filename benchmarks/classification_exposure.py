@@ -254,7 +254,7 @@ def table(file: Path, tiles: ImageSet, exposures: np.ndarray) -> None:
         "measured again on the training images of the last stage; *slow*: at a tenth of the rate, "
         "statistics kept. 95 % intervals by bootstrap over test tiles and draws.", "",
         "    python benchmarks/classification_exposure.py ../shared --draws "
-        f"{rows['draw'].max() + 1}", "",
+        f"{rows['draw'].max() + 1} --encoders {' '.join(rows['encoder'].unique())}", "",
         "| encoder | arm | rare classes | trained | draws | accuracy | above | "
         "balanced accuracy | macro F1 | ECE |", "|---|---|---|---|---|---|---|---|---|---|",
     ]
