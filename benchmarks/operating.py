@@ -172,15 +172,20 @@ def pooled(tested: Predictions, thresholds: Sequence[float]) -> Rates:
 
     The intervals are of a bootstrap over images: the classes of an image go together.
     """
+    from scipy.stats import binomtest
+
     held = true_classes(tested)
     found = image_scores(tested) >= np.asarray(thresholds)
     n = len(tested.images)
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=1000)
 
     def share(counted: np.ndarray, among: np.ndarray) -> Interval:
+        number, total = int((counted & among).sum()), int(among.sum())
+        if number in (0, total):
+            return Interval(number / total, *map(float, binomtest(number, total).proportion_ci()))
         shares = (drawn @ (counted & among).sum(axis=1)) / (drawn @ among.sum(axis=1))
         low, high = np.percentile(shares, [2.5, 97.5])
-        return Interval(float((counted & among).sum() / among.sum()), float(low), float(high))
+        return Interval(number / total, float(low), float(high))
 
     return Rates("all classes of images", None, int(held.sum()), int((~held).sum()),
                  share(~found, held), share(found, ~held))

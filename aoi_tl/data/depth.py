@@ -66,7 +66,7 @@ def check_depth(value: object, place: str) -> int:
     if isinstance(value, bool) or value not in DEPTHS:
         raise DataError(
             f"{place}: expected a depth of {', '.join(map(str, DEPTHS[:-1]))} or {DEPTHS[-1]} "
-            f"bits, got {value!r}; correct it, or leave it out to have it found"
+            f"bits, got {repr(value)[:60]}; correct it, or leave it out to have it found"
         )
     return int(str(value))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -12,27 +13,27 @@ from aoi_tl.files.untrusted import open_binary
 #: Bytes from a file's beginning that are enough for `stored_bits`, TIFF aside.
 HEADER_BYTES = 512
 
-_PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
+_PNG, _JPEG, _TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", (b"II*\0", b"MM\0*")
 _PNM = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+(\d+)\s")
 _LOOKED_AT = 1 << 16  # bytes of a PNG that are looked at: its tags come before its pixels
 _BITS, _LARGEST, _SHORT, _LONG = 258, 281, 3, 4  # tags and types of TIFF
-_MOST_TAGS = 512
+_MOST_TAGS, _MOST_BITS = 512, 255
 
 
-def stored_bits(start: bytes, path: Path) -> int:
+def stored_bits(start: bytes, path: str | os.PathLike[str]) -> int:
     """Say how many bits a channel an image file stores, by its header alone.
 
     Parameters
     ----------
     start : bytes
         The first ``HEADER_BYTES`` of the file, or all of a shorter one.
-    path : Path
+    path : path-like
         The file, which is looked into once more where it is a TIFF.
 
     Returns
     -------
     int
-        8 where the header says no more, and for formats that hold no more.
+        8 to 255: 8 where the header says no more, and for formats that hold no more.
 
     Examples
     --------
@@ -41,10 +42,12 @@ def stored_bits(start: bytes, path: Path) -> int:
     """
     if start.startswith(_PNG):
         return max(start[24], 8) if len(start) > 24 else 8
+    if start.startswith(_JPEG):
+        return 8
     if start.startswith(_TIFF):
-        return max(_tiff_tags(path).get(_BITS, 8), 8)
+        return min(max(_tiff_tags(Path(path)).get(_BITS, 8), 8), _MOST_BITS)
     if found := _PNM.match(start):
-        return max(int(found[1]).bit_length(), 8)
+        return min(max(int(found[1]).bit_length(), 8), _MOST_BITS)
     for mark, place in ((b"ihdr", 14), (b"pixi", 9)):  # JPEG 2000 and AVIF
         at = start.find(mark) + place
         if at >= place and at < len(start) and start[4:8] in (b"jP  ", b"ftyp"):

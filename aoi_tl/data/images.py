@@ -8,9 +8,8 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -284,8 +283,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         raise DataError(_unreadable(Path(path), error.strerror or "no readable file")) from error
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(NamedTuple):
     """What a look at an image file shows without decoding it.
 
     Attributes
@@ -323,7 +321,7 @@ def look_at_image(path: str | os.PathLike[str]) -> Looked:
         return Looked("no such file")
     except OSError as error:
         return Looked(error.strerror or "no readable file")
-    bits = stored_bits(start, Path(path))
+    bits = stored_bits(start, path)
     if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
         return Looked(None, bits)
     try:
@@ -341,7 +339,7 @@ def bits_of(path: str | os.PathLike[str]) -> int:
         The file cannot be read.
     """
     with open_binary(path) as file:
-        return stored_bits(file.read(HEADER_BYTES), Path(path))
+        return stored_bits(file.read(HEADER_BYTES), path)
 
 
 def image_fault(path: str | os.PathLike[str]) -> str | None:

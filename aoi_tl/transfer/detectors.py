@@ -18,6 +18,7 @@ from aoi_tl.files.run_folder import RunFolder, file_hash, write_atomically
 from aoi_tl.transfer.detector import load_checkpoint
 from aoi_tl.transfer.mixing import Member, write_mix
 from aoi_tl.transfer.stage import Stage, train_stage
+from aoi_tl.transfer.trackers import Tracked
 
 #: Changed when older kept detectors must not be used any more.
 _FORMAT = 1
@@ -98,7 +99,9 @@ class KeptDetector:
     reused: bool
 
 
-def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetector:
+def keep_detector(
+    detector: SourceDetector, tracked: Tracked | None = None, verbose: bool = False
+) -> KeptDetector:
     """Give a source's detector: the given one, the kept one, or train it and keep it.
 
     An interrupted training resumes from its last epoch. If two processes need the same
@@ -108,6 +111,8 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
     ----------
     detector : SourceDetector
         What is wanted.
+    tracked : Tracked, optional
+        What the user's own trackers of experiments call its training.
     verbose : bool
         Show Ultralytics' own lines.
 
@@ -134,7 +139,7 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
             write_mix(members, data.parent)
         stage = Stage(
             detector.start, data, folder / "training", "all", seed=detector.seed,
-            arguments=detector.arguments,
+            arguments=detector.arguments, tracked=tracked,
         )
         trained = train_stage(stage, resume=True, verbose=verbose)
         write_atomically(best, trained.best.read_bytes())

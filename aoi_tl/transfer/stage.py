@@ -26,6 +26,7 @@ from aoi_tl.transfer.detector import (
     save_checkpoint,
     widen_class_branch,
 )
+from aoi_tl.transfer.trackers import Tracked
 from aoi_tl.transfer.training import train_detector
 from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
 
@@ -56,6 +57,8 @@ class Stage:
         Decides new tensors, the order of the images and their augmentation.
     arguments : mapping
         Any training argument of Ultralytics.
+    tracked : Tracked or None
+        What the user's own trackers of experiments call it.
     """
 
     start: Path | str
@@ -65,6 +68,7 @@ class Stage:
     freeze: int = 0
     seed: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    tracked: Tracked | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
         save_checkpoint(model, initial)
     arguments = {"freeze": stage.freeze} if stage.freeze else {}
     trained = train_detector(
-        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
+        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose,
+        stage.tracked,
     )
     seconds = round(time.monotonic() - began, 1)
     result = {

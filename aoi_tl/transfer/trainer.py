@@ -37,6 +37,7 @@ from ultralytics.utils import RANK, dist, ops, plotting  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA, strip_optimizer, unwrap_model  # noqa: E402
 
 from aoi_tl.transfer.masking import PartlyAnnotatedDataset, mask_class_loss  # noqa: E402
+from aoi_tl.transfer.trackers import named_for_trackers, read_tracked  # noqa: E402
 
 #: Things that changed the protocol of a training, one line each, written when they happen.
 NOTES = "notes.txt"
@@ -514,7 +515,12 @@ class StageTrainer(DetectionTrainer):
             self._restore_chance()
         elif event == "on_train_batch_end" and self._held is not None and self._held > 0:
             self.accumulate, self._held = self._held, -1
-        super().run_callbacks(event)
+        if not event.startswith("on_pretrain_routine"):
+            super().run_callbacks(event)
+            return
+        # Here trackers of experiments begin their runs.
+        with named_for_trackers(self.args, read_tracked(self.save_dir)):
+            super().run_callbacks(event)
 
     def optimizer_step(self) -> None:
         """Step, and remember when."""

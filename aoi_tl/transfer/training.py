@@ -14,12 +14,14 @@ from aoi_tl.checkpoints.ultralytics_setup import (
     prepare_ultralytics,
     preserved_random_state,
     quiet_ultralytics,
+    trackers_on,
 )
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.files.run_folder import UNFINISHED, write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
 from aoi_tl.transfer.data_yaml import has_own_val
 from aoi_tl.transfer.detector import load_checkpoint
+from aoi_tl.transfer.trackers import Tracked
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def train_detector(
     arguments: Mapping[str, Any] | None = None,
     resume: bool = False,
     verbose: bool = False,
+    tracked: Tracked | None = None,
 ) -> Trained:
     """Train a detector with Ultralytics into exactly one folder.
 
@@ -74,6 +77,8 @@ def train_detector(
         that of an unbroken training, bit for bit.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
+    tracked : Tracked, optional
+        What the user's own trackers of experiments call it, where one is on.
 
     Returns
     -------
@@ -113,6 +118,8 @@ def train_detector(
     else:
         for old in (*weights.glob("*.pt"), folder / "results.csv", folder / NOTES):
             old.unlink(missing_ok=True)
+    if tracked is not None and trackers_on():
+        tracked.save(folder)
     for torn in weights.glob(f"{UNFINISHED}*"):  # left by a kill in the middle of a write
         _remove(torn)
     with quiet_ultralytics(verbose), preserved_random_state(), _in_plain_words(settings):

@@ -53,6 +53,14 @@ def test_rare_classes_reach_a_share_of_the_largest(tmp_path):
     assert list(frame.columns) == ["class", "before", "after", "gini_before", "gini_after"]
 
 
+def test_a_class_without_training_instances_is_no_part_of_the_gini(tmp_path):
+    tiles = dataset_of(tmp_path, [[0]] * 4 + [[1]] * 2 + [[2]], splits=["train"] * 6 + ["val"])
+    done = balance(tiles, tmp_path / "new", minority_to=1.0, seed=0)
+    assert [(c.before, c.after) for c in done.counts] == [(4, 4), (2, 4), (0, 0)]
+    assert done.gini_before == pytest.approx(gini([4, 2]))
+    assert done.gini_after == 0
+
+
 def test_a_count_is_a_goal_and_use_goes_round(tmp_path):
     tiles = dataset_of(tmp_path, [[0]] * 4 + [[1]] * 3)
     done = balance(tiles, tmp_path / "new", minority_to=9)

@@ -108,11 +108,11 @@ def is_run_elsewhere(words: str) -> bool:
 def is_too_long(words: str) -> bool:
     """Whether a line is only parsed, its settings with it: another one of its command is run.
 
-    It needs a GPU or a cluster, or trains classifiers or a whole benchmark.
+    It needs a GPU, a cluster or real data, or trains classifiers, proxies or a whole benchmark.
     """
     name = words.split()[0]
-    return name in ("demo", "classify", "benchmark") or "device=0" in words or (
-        "--engine ray" in words
+    return name in ("demo", "classify", "benchmark") or any(
+        word in words for word in ("device=0", "--engine ray", "--method proxy", "mt-backbone")
     )
 
 

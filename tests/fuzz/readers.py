@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 
+from aoi_tl.data.depth import find_depth
 from aoi_tl.data.images import image_fault, image_size, read_image, read_stored
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.data.yolo.read import load_dataset
@@ -133,6 +134,12 @@ def load_and_write(file: Path) -> object:
         shutil.rmtree(file.parent / "out", ignore_errors=True)
 
 
+def load_deep(file: Path) -> object:
+    """Load a dataset whose depth is found on this image alone, and write it as 8 bits."""
+    (file.parent / "a.png").unlink(missing_ok=True)
+    return load_and_write(file.parents[2] / "data.yaml")
+
+
 def load_labels(file: Path) -> object:
     return load_dataset(file.parents[2] / "data.yaml")
 
@@ -201,6 +208,7 @@ def index_files(folder: Path) -> st.SearchStrategy[bytes]:
 
 def image(file: Path) -> object:
     fault = image_fault(file)
+    find_depth([file])
     told = None
     for read in (image_size, read_stored, read_image):
         try:
@@ -293,12 +301,12 @@ def palette_mask() -> bytes:
 
 PALETTE_MASK = palette_mask()
 DATA = {"path": ".", "train": "images/train", "val": ["images/val"], "nc": 2,
-        "names": {0: "dent", 1: "hole"}, "kpt_shape": [2, 3], "download": "print(1)"}
+        "names": {0: "dent", 1: "hole"}, "depth": 12, "kpt_shape": [2, 3], "download": "print(1)"}
 EXPERIMENT = {"target": "data.yaml", "sources": ["images/../data.yaml", "other.yaml"],
               "aliases": None, "weights": "yolov8n.yaml", "pick": ["auto"], "seeds": [0, 1],
               "score": {"n_clusters": 3, "sample": "all"}, "balance": {"minority": {"to": 0.5}},
               "train": {"epochs": 1, "lr0": 0.1, "source": {"epochs": 2}}, "arms": ["coco"],
-              "device": 0}
+              "device": 0, "depth": 12}
 CLASSIFICATION = {"method": "cdg", "target": {"path": "images/train", "shots": {"a": 1}},
                   "source": {"path": "images/val", "pattern": "{}.png"}, "seeds": [0],
                   "train": {"epochs": 1, "blocks": {"source": 1, "target": 1}},
@@ -401,6 +409,8 @@ READERS: dict[str, Reader] = {
     "groups": Reader(file_reader("groups.csv", groups), lambda f: files.tables(GROUPS)),
     "index": Reader(file_reader("shelf.index", index), index_files, 0.5),
     "image": Reader(file_reader("a.png", image), lambda f: st.one_of(files.JUNK, files.images())),
+    "deep image": Reader(file_reader("images/train/a.tif", load_deep), lambda f: st.one_of(
+        files.JUNK, files.images(files.DEEP))),
     "detector": Reader(file_reader("a.pt", detector), checkpoint_files, 0.5),
     "encoder": Reader(file_reader("a.pt", encoder), checkpoint_files, 0.5),
     "tensors": Reader(file_reader("a.pt", tensors), state_files),

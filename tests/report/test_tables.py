@@ -61,6 +61,19 @@ def test_auto_shows_all_that_can_be_done_with_its_sentence() -> None:
     assert table.rows[2][3] == "bare has no labelled box; none of your classes"
 
 
+def test_of_several_together_the_set_is_picked_not_its_first_member() -> None:
+    near = {**SCORES["sources"][0], "explanation": "your class", "tied": False,
+            "measures": {"box": {"undefined": None}}}
+    choices = [
+        {"name": "nj-101 + xh-3", "sources": ["nj-101", "xh-3"], "estimated_gain": 5.0,
+         "interval": [-1.0, 9.0]},
+        {"name": "nj-101", "sources": ["nj-101"], "estimated_gain": 4.0, "interval": [-1.0, 9.0]},
+    ]
+    table = ranking_table({"target": "dc-1", "method": "auto", "selected": "nj-101",
+                           "sources": [near], "choices": choices})
+    assert [row[-1] for row in table.rows] == ["picked; nj-101, xh-3", "your class"]
+
+
 def test_another_measure_is_shown_with_its_interval() -> None:
     found = {"value": 0.5, "interval": [0.25, 0.75], "undefined": None}
     row = {**SCORES["sources"][0], "measures": {"box": found}, "tied": True, "explanation": "why"}

@@ -22,6 +22,7 @@ from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.similarity.emd import earth_movers_distance
 from aoi_tl.similarity.gini import gini
 from aoi_tl.similarity.signature import dataset_signature, image_signature
+from aoi_tl.workflows import score as score_room
 from aoi_tl.workflows.score import run_score, run_score_matrix
 from tests.drawn import draw_dataset
 
@@ -407,3 +408,13 @@ def test_scores_hold_measures_gain_interval_and_a_sentence_for_each_source(tmp_p
         assert "5 boxes" in row["explanation"] or "boxes in" in row["explanation"]
     assert [row["tied"] for row in scores["sources"]] == [False, True]  # within noise of the first
     assert {"none: fine-tune COCO", "all together"} <= {c["name"] for c in scores["choices"]}
+
+
+@pytest.mark.parametrize(("method", "budget", "words"), [
+    ("frechet", None, "expected a COCO checkpoint for frechet"),
+    ("auto", 5.0, "expected a COCO checkpoint for --budget"),
+])
+def test_a_checkpoint_is_wanted_where_it_is_used(method, budget, words):
+    with pytest.raises(ExperimentError, match=words):
+        score_room._weights(method, budget, None)
+    assert score_room._weights("paper", None, None) is None

@@ -249,9 +249,8 @@ class DatasetReader:
         """How many bits each image stores, 0 for one that cannot be read."""
         stored = bytearray()
         missing, first_missing = 0, ""
-        for image, looked in zip(images, _each(look_at_image, images), strict=True):
-            fault = looked.fault
-            stored.append(0 if fault else min(looked.bits, 255))
+        for image, (fault, bits) in zip(images, _each(look_at_image, images), strict=True):
+            stored.append(0 if fault else bits)
             if fault is None:
                 continue
             if fault == "no such file":

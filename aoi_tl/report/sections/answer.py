@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, listed, picked_names
 
 if TYPE_CHECKING:
     import pandas
@@ -94,16 +94,19 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
             f" ({'; '.join(reasons)})" if reasons else "")
         said["lines"].append(f"Fine-tune the COCO checkpoint on {scores['target']}: {why}.")
     else:
-        together = " and ".join(picked) + (" together" if len(picked) > 1 else "")
+        together = listed(picked) + (" together" if len(picked) > 1 else "")
         said["lines"].append(f"The ranking says: learn from {together} first.")
         if scores.get("method", "paper") == "paper":
             said["lines"].append(
                 "Of the three sources with the lowest discrepancy it has the most boxes."
             )
         if choice:
-            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}.")
+            ends = choice.get("interval")
+            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}." + (
+                " The interval includes 0: a loss is possible."
+                if ends and ends[0] < 0 < ends[1] else ""))
         said["lines"] += [
-            sentence(rows[name]["explanation"]) for name in picked
+            f"{name}: {rows[name]['explanation'].rstrip('.')}." for name in picked
             if name in rows and rows[name].get("explanation")
         ]
     if tables.kind == "score":
@@ -123,11 +126,13 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
 
 def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
     arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
-    learned = [str(name) for name in dict.fromkeys(arms["source"].dropna())] \
-        if "source" in arms else []
+    learned = [
+        "several sources together" if name == "union" else str(name)
+        for name in dict.fromkeys(arms["source"].dropna())
+    ] if "source" in arms else []
     picked = picked_names(tables.scores or {})
     if learned and learned != picked:
-        said["lines"].append(f"The arms of this run learned from {', '.join(learned)}.")
+        said["lines"].append(f"The arms of this run learned from {listed(learned)}.")
     baselines = baselines_of(summary)
     held_against = next((b for b in ("stock-long", "stock", "coco") if b in baselines), None)
     if held_against:

@@ -76,7 +76,9 @@ def build(tables: RunTables) -> Section | None:
     thresholds = _thresholds(tables)
     cases = {arm: mistakes(p, thresholds.get(arm, 0.25)) for arm, p in found.items()}
     return Section("failures", "Where does it fail?", {
-        "seed": seed, "arms": list(found), "counts": _counts(cases, found, thresholds),
+        "seed": seed, "arms": list(found),
+        "first": next((arm for arm in reversed(found) if cases[arm]), next(iter(found))),
+        "counts": _counts(cases, found, thresholds),
         "gallery": _gallery(tables, found, cases, thresholds),
         "confusion": _confusion(found, cases),
     })
