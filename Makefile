@@ -25,7 +25,7 @@ docs: $(INSTALLED)
 	@echo "open build/docs/index.html"
 
 pictures: $(INSTALLED)
-	$(BIN)/python docs/make_pictures.py runs/demo/report.html
+	$(BIN)/python docs/make_pictures.py runs
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

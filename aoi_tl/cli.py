@@ -7,8 +7,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from aoi_tl.errors import AoiTlError, ExperimentError
+from aoi_tl.live import open_view
 
 if TYPE_CHECKING:
     from aoi_tl.report.tables import Table
@@ -45,10 +45,13 @@ Solver = Annotated[str, typer.Option(help="slsqp (Russell's start, as published)
 Method = Annotated[str, typer.Option(help="Ranking criterion: auto, paper, or a measure such as "
                                           "zero-shot, emd, size, overlap, box.")]
 Sample = Annotated[str, typer.Option(help="Images per dataset: all or a number.")]
+DepthOption = Annotated[int | None, typer.Option("--depth", help="Bits that 16-bit images really "
+                                                 "use: 8, 10, 12, 14 or 16; found by default.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Replaces a leading ../datasets/ in the "
                                                     "experiment's paths.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: "
                                                              "train.epochs=3.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="Where tasks run: local (this "
                                                 "machine) or ray (a cluster).")]
 Address = Annotated[str | None, typer.Option(help="The Ray cluster, host:port; by default "
@@ -92,8 +95,10 @@ def score(
     matrix: Annotated[bool, typer.Option("--matrix", help="Score every dataset against every "
                                                           "other.")] = False,
     method: Method = "auto",
+    budget: Annotated[str | None, typer.Option(help="Time for short trainings, such as 10m, with "
+                                               "auto and proxy; 0: read data alone.")] = None,
     weights: Annotated[str | None, typer.Option(help="The COCO checkpoint of the methods frechet, "
-                                                "mmd and otdd.")] = None,
+                                                "mmd and otdd, and of --budget.")] = None,
     clusters: Clusters = "auto",
     solver: Solver = "slsqp",
     sample: Sample = "all",
@@ -101,9 +106,11 @@ def score(
     resume: Resume = False,
     engine: EngineName = None,
     address: Address = None,
+    depth: DepthOption = None,
     index_file: Annotated[Path | None, typer.Option("--index", help="Rank the datasets of an "
                                                     "index (aoi-tl index) instead.")] = None,
     top: Annotated[int, typer.Option(help="With --index: the number of closest sources.")] = 10,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Rank the sources for a target, the closest first, and select one to learn from."""
@@ -120,16 +127,18 @@ def score(
         "n_clusters": _number(clusters), "method": method, "solver": solver,
         "sample": _number(sample),
     }
-    with _progress() as progress, open_engine(engine or "local", address) as where:
+    seconds = None if budget is None else _seconds(budget)
+    with open_view(quiet) as progress, open_engine(engine or "local", address) as where:
         if index_file is not None:
             rows: Any = run_score_index(datasets, index_file, top, out, settings, aliases, resume,
-                                        progress, where, weights)
+                                        progress, where, weights, seconds,
+                                        _depth(depth))
         elif matrix:
             rows = run_score_matrix(datasets, out, settings, aliases, resume, progress, where,
-                                    weights)
+                                    weights, seconds, _depth(depth))
         else:
             rows = run_score(datasets[0], datasets[1:], out, settings, aliases, resume, progress,
-                             where, weights)
+                             where, weights, seconds, _depth(depth))
     if matrix:
         for quantity in matrix_quantities(method):
             _show(matrix_table(rows, quantity))
@@ -156,13 +165,14 @@ def transfer(
     engine: EngineName = None,
     address: Address = None,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Train a detector from the best source, and compare it with training without a source."""
     from aoi_tl.workflows.transfer import experiment_of, run_experiment
 
     experiment = experiment_of(target, sources, weights, aliases, _overrides(set_, engine))
-    with _progress() as progress:
+    with open_view(quiet) as progress:
         outcome = run_experiment(
             experiment, out, resume=resume, progress=progress, address=address, jobs=jobs
         )
@@ -181,6 +191,7 @@ def run(
     engine: EngineName = None,
     address: Address = None,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Run experiment files: score, adapt, train every arm with every seed, compare."""
@@ -192,7 +203,7 @@ def run(
             f"expected a run folder for each experiment, got {', '.join(map(str, outs))} for "
             f"{len(experiments)}; give the files different names, and leave --out out"
         )
-    with _progress() as progress:
+    with open_view(quiet) as progress:
         outcomes = run_experiments(
             experiments, outs, resume=resume, data_root=data_root,
             overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
@@ -217,13 +228,14 @@ def benchmark(
     engine: EngineName = None,
     address: Address = None,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Test the ranking on your shelf: train from every source and compare the orders."""
     from aoi_tl.report.benchmark import agreement_table, calibration_table
     from aoi_tl.workflows.benchmark import run_benchmark
 
-    with _progress() as progress:
+    with open_view(quiet) as progress:
         found = run_benchmark(
             bench, out or Path("runs") / bench.stem, resume=resume, data_root=data_root,
             overrides=_overrides(set_, engine), progress=progress, address=address, jobs=jobs,
@@ -234,7 +246,7 @@ def benchmark(
         "agreement": json.loads(found.agreement.to_json(orient="records")),
         "calibration": found.calibration,
     })
-    typer.echo(f"written to {found.folder}; open {found.folder / 'ranking.md'}")
+    typer.echo(f"written to {found.folder}; open {found.folder / 'report.html'}")
 
 
 @app.command(epilog="Example: aoi-tl classify experiments/lithium-cdg.yaml --data-root data")
@@ -244,12 +256,13 @@ def classify(
     set_: Set = None,
     data_root: DataRoot = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Train classifiers across two domains (CDG, two-stage), every arm with every seed."""
     from aoi_tl.workflows.classify import run_classification
 
-    with _progress() as progress:
+    with open_view(quiet) as progress:
         outcome = run_classification(
             experiment, out or Path("runs") / experiment.stem, resume=resume, data_root=data_root,
             overrides=set_ or [], progress=progress,
@@ -274,6 +287,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Where the drawn images go; datasets/demo or "
                                                    "datasets/demo-classify.")] = None,
     set_: Set = None,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Draw small datasets and run the complete workflow on them; needs no download."""
@@ -282,14 +296,14 @@ def demo(
     if task is Task.DETECT:
         from aoi_tl.workflows.demo import run_demo
 
-        with _progress() as progress:
+        with open_view(quiet) as progress:
             outcome, notes = run_demo(out, data, overrides=set_ or [], progress=progress)
         _echo_all(notes)
         _write_json(json_file, _show_outcome(outcome))
     else:
         from aoi_tl.workflows.demo import run_classification_demo
 
-        with _progress() as progress:
+        with open_view(quiet) as progress:
             found, notes = run_classification_demo(
                 out, data, overrides=set_ or [], progress=progress
             )
@@ -306,6 +320,7 @@ def index(
     aliases: Aliases = None,
     engine: EngineName = None,
     address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Keep the signatures of many datasets in one file, for aoi-tl score --index."""
     from aoi_tl.caches.signature_cache import SignatureCache
@@ -315,7 +330,7 @@ def index(
 
     loaded = load_with_aliases(datasets, aliases)
     with (
-        _progress() as progress, open_engine(engine or "local", address) as where,
+        open_view(quiet) as progress, open_engine(engine or "local", address) as where,
         SignatureCache(engine=where) as cache,
     ):
         n = index_datasets(file, loaded, _number(clusters), _number(sample),  # type: ignore[arg-type]
@@ -353,14 +368,18 @@ def check(
     ),
     pixels: Annotated[bool, typer.Option(help="Also read the images, to find broken ones "
                                               "and copies.")] = True,
+    depth: DepthOption = None,
     fail_on: Annotated[FailOn, typer.Option(help="What makes the exit status 1.")] = FailOn.ERROR,
+    quiet: Quiet = False,
     json_file: Json = None,
 ) -> None:
     """Look for faults in labels and images, and for copies within and across datasets."""
     from aoi_tl.workflows.check import run_check
 
-    with _progress() as progress:
-        checked = run_check(datasets, out, duplicates=pixels, progress=progress)
+    with open_view(quiet) as progress:
+        checked = run_check(
+            datasets, out, duplicates=pixels, progress=progress, depth=_depth(depth)
+        )
     for found in checked:
         _show(found.to_table())
     _write_json(json_file, [found.to_json() for found in checked])
@@ -392,6 +411,7 @@ def split(
     groups: Annotated[Path | None, typer.Option(help="CSV with columns image and group; by "
                                                      "default copies are detected.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Split a dataset again; images of the same part stay together."""
     from aoi_tl.workflows.check import run_split
@@ -402,7 +422,7 @@ def split(
             f"--shares: expected three numbers for train, val and test, such as 0.6,0.2,0.2, got "
             f"{shares!r}"
         )
-    with _progress() as progress:
+    with open_view(quiet) as progress:
         file, table = run_split(dataset, out, wanted, groups, seed, progress)
     _show(table)
     typer.echo(f"written to {file}")
@@ -468,6 +488,7 @@ def inspect(
     out: Annotated[Path, typer.Option(help="A new folder: verdicts and pictures.")] = Path(
         "runs/inspect"
     ),
+    quiet: Quiet = False,
 ) -> None:
     """Pass or reject images with a detector and its thresholds."""
     from aoi_tl.workflows.inspect import Verdict, run_inspection
@@ -478,8 +499,11 @@ def inspect(
         if verdict.fault:
             typer.echo(f"note: {verdict.fault}", err=True)
 
-    with _progress() as progress:
-        verdicts = run_inspection(model, images, out, progress, show)
+    # Where there is no terminal, the verdicts are all that the output may hold.
+    with open_view(quiet or not sys.stderr.isatty()) as progress:
+        verdicts = run_inspection(
+            model, images, out, progress, show, lambda line: typer.echo(f"note: {line}", err=True)
+        )
     kinds = [verdict.verdict for verdict in verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {word}" for kind, word in (
         ("pass", "passed"), ("reject", "rejected"), ("unreadable", "unreadable"),
@@ -557,6 +581,8 @@ def _show_classification(outcome: ClassificationOutcome, json_file: Path | None)
                  if name.startswith("minus_") and name.count("_") == 1]
     for metric in ("accuracy", "macro_f1"):
         _show(arms_table(outcome.summary, metric, baselines))
+    if (outcome.folder / "notes.json").is_file():
+        _say_notes(outcome.folder)
     _write_json(json_file, {
         "arms": json.loads(outcome.arms.to_json(orient="records")),
         "summary": json.loads(outcome.summary.to_json(orient="records")),
@@ -611,6 +637,18 @@ def _say_notes(folder: Path) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
+def _seconds(words: str) -> float:
+    """The seconds of ``90s``, ``10m`` or ``1h``, or of a plain 0."""
+    number, unit = words[:-1], {"s": 1, "m": 60, "h": 3600}.get(words[-1:])
+    if words == "0":
+        return 0.0
+    if unit is None or not _is_number(number) or not 0 <= float(number) < math.inf:
+        raise ExperimentError(
+            f"--budget: expected a time such as 90s, 10m or 1h, or 0, got {words!r}"
+        )
+    return float(number) * unit
+
+
 def _overrides(set_: list[str] | None, engine: str | None) -> list[str]:
     return [*(set_ or []), *([f"engine={engine}"] if engine else [])]
 
@@ -627,6 +665,12 @@ def _mask_values(words: str | None) -> dict[int, str] | None:
             f"{words!r}"
         )
     return found
+
+
+def _depth(given: int | None) -> int | None:
+    from aoi_tl.data.depth import check_depth
+
+    return None if given is None else check_depth(given, "--depth")
 
 
 def _is_number(word: str) -> bool:
@@ -663,21 +707,3 @@ def _write_json(file: Path | None, value: object) -> None:
         from aoi_tl.files.run_folder import write_atomically
 
         write_atomically(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    if not sys.stderr.isatty():
-        yield lambda what, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn(
-        "{task.completed}/{task.total}"), TimeElapsedColumn(), console=Console(stderr=True),
-        transient=True)
-    with bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total or None
-        )

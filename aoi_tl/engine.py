@@ -30,7 +30,7 @@ RETRIES = 3  # how often a task runs again because its worker was killed
 
 @dataclass(frozen=True)
 class Task:
-    """Work that any worker can do, and what it keeps busy meanwhile.
+    """A task for any worker, with the CPUs and GPUs that it occupies.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs tasks on this machine: one at a time in this process, several in processes of their own.
+    """Runs tasks on this machine: one at a time in this process, several in separate processes.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class LocalEngine:
                     ) from None
 
     def _in_processes(self, left: list[Task]) -> Iterator[tuple[Task, Any]]:
-        """Run what is left, and take off the list what has ended."""
+        """Run the remaining tasks, and remove finished ones from the list."""
         context = get_context("spawn")  # OpenCV's and torch's threads do not survive a fork
         watched, lifeline = context.Pipe(duplex=False)
         with (
@@ -123,7 +123,7 @@ class LocalEngine:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: this one hears it, and ends them in silence."""
+    """Start processes that ignore Ctrl-C; this process handles it and ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -140,7 +140,7 @@ class RayEngine:
     Parameters
     ----------
     address : str, optional
-        ``host:port`` of the cluster, as ``ray start`` told it; unless given, what ``RAY_ADDRESS``
+        ``host:port`` of the cluster, as ``ray start`` prints it; unless given, what ``RAY_ADDRESS``
         names, else a cluster of this machine alone that ends with `close`.
 
     Raises
@@ -174,14 +174,14 @@ class RayEngine:
             ) from error
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Disconnect from the cluster; stop it if it was started here."""
         import ray
 
         if self._ours:
             ray.shutdown()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Run tasks wherever the cluster has the CPUs and GPUs that they ask for."""
+        """Run tasks wherever the cluster has the requested CPUs and GPUs."""
         import ray
 
         # Sums of floats depend on how many threads share them: tasks use as many as this process.
@@ -214,7 +214,7 @@ class RayEngine:
 def open_engine(
     name: str = "local", address: str | None = None, jobs: int | None = None
 ) -> Iterator[Engine]:
-    """Open an engine by its name, and leave it in the end.
+    """Open an engine by its name, and close it at the end.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def open_engine(
     Raises
     ------
     EngineError
-        When the engine cannot be used, or is told what is another's.
+        When the engine cannot be used, or an option belongs to another engine.
     """
     if name not in ENGINES:
         raise EngineError(f"expected engine to be one of {', '.join(ENGINES)}, got {name!r}")
@@ -256,7 +256,7 @@ def open_engine(
 
 
 def granted_gpus() -> str | None:
-    """Name the GPUs that Ray lent to the task that asks, as ``device`` does: ``"3"``, ``"0,1"``.
+    """Name the GPUs that Ray assigned to this task, as ``device`` does: ``"3"``, ``"0,1"``.
 
     Returns
     -------
@@ -270,14 +270,14 @@ def granted_gpus() -> str | None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself would end this process where nobody answers."""
+    """Check the address: Ray itself would end this process if nobody answers."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _refuse_unfit(task: Task) -> None:
-    """Ray itself would wait for such a machine without an end."""
+    """Refuse an impossible task: Ray itself would wait for ever."""
     import ray
 
     machines = [

@@ -6,7 +6,7 @@ _LONGEST = 1800
 
 
 class AoiTlError(Exception):
-    """An input that cannot be used: the message says what was expected, what came and the cure.
+    """An unusable input: the message gives the expectation, the finding and the cure.
 
     The message is one line that a terminal can show: line breaks
     and control characters are written as escapes, and what is too long is cut in the middle.

@@ -45,7 +45,8 @@ from aoi_tl.classification.patches import build_patch_encoder, fit_patch_probe
 from aoi_tl.classification.probe import fit_nearest_mean, fit_probe
 from aoi_tl.classification.training import train
 from aoi_tl.evaluation.bootstrap import Interval
-from aoi_tl.evaluation.per_class import bootstrap_classes
+from aoi_tl.evaluation.comparison import estimate
+from aoi_tl.evaluation.per_class import bootstrap_classes, bootstrap_difference
 
 DRAWS, CHOSEN = 10, 5  # draws, and those that settings were chosen on
 FROZEN, FROZEN_SIZE = ("nearest-mean", "probe", "patch-probe"), 224
@@ -54,11 +55,11 @@ TRAINED_SIZE, EPOCHS, RATE, AFTER_PROBE = 128, 2, 0.001, 0.1
 CYCLE = cdg.Cycle(50, 10)
 #: A slow encoder: a tenth of the heads' rate, statistics of batch normalisation kept.
 SLOW, SLOW_RATE = " slow", 0.1
-#: What is trained, the cheapest first, and the probe that is fitted on the encoder it leaves.
+#: What is trained, in this order, and the probe that is fitted on the encoder it leaves.
 GROUPS = {
-    "pretrained": "probe+source", "pretrained" + SLOW: "probe+source" + SLOW, "lp-ft": None,
-    "cdg": "probe+cdg", "cdg" + SLOW: "probe+cdg" + SLOW, "plain": None,
-    "multi-task": "probe+multi-task",
+    "lp-ft": None, "cdg" + SLOW: "probe+cdg" + SLOW,
+    "pretrained" + SLOW: "probe+source" + SLOW, "cdg": "probe+cdg", "plain": None,
+    "multi-task": "probe+multi-task", "pretrained": "probe+source",
 }
 
 
@@ -217,18 +218,27 @@ def write_few(rows: pd.DataFrame, tiles: ImageSet) -> None:
         "intervals by bootstrap over test tiles and draws; *above* is accuracy less that of always "
         "saying free. Draws 0 to 4 chose what patch-probe is made of; *fresh* is the balanced "
         "accuracy of draws 5 to 9 alone.", "",
-        "    python benchmarks/classification_lithium.py ../shared --frozen",
-        "    python benchmarks/classification_lithium.py ../shared --trained", "",
+        f"Frozen arms: {FROZEN_SIZE} px. Trained arms: {TRAINED_SIZE} px, {EPOCHS} passes over the "
+        f"source, a learning rate of {RATE}; *slow*: the encoder's rate is {SLOW_RATE} of it, "
+        "statistics of batch normalisation kept. *probe+X* is the probe, at "
+        f"{FROZEN_SIZE} px, on the encoder that X leaves (source: trained on the source alone). "
+        "Statistics of batch normalisation are as training left them (running).", "",
+        "    python benchmarks/classification_lithium.py ../shared --frozen "
+        "tf_efficientnet_lite0 yolo26n-cls.pt yolov8n.pt",
+        "    python benchmarks/classification_lithium.py ../shared --trained 10", "",
         "| images | encoder | arm | draws | accuracy | above | balanced accuracy | fresh | "
         "macro F1 | ECE |", "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    classes, coverage = [], []
+    classes, coverage, differences = [], [], []
     shown = rows[rows["setting"].str.startswith("few-") & (rows["statistics"] == "running")]
-    for images in SHOTS:
-        here = shown[shown["images"] == images]
-        for (encoder, arm), part in here.groupby(["encoder", "arm"], sort=False):
-            given = np.array([[int(digit) for digit in text[1:]] for text in part["predicted"]])
-            found = bootstrap_classes(test.labels, given, CLASSES, test.groups)
+    arms = [*FROZEN, *(name for arm, probed in GROUPS.items() for name in (arm, probed) if name)]
+    for images, encoder in itertools.product(SHOTS, ENCODERS):
+        here = shown[(shown["images"] == images) & (shown["encoder"] == encoder)]
+        given = {arm: _predicted(part) for arm in arms
+                 if len(part := here[here["arm"] == arm].sort_values("draw"))}
+        for arm, told in given.items():
+            part = here[here["arm"] == arm].sort_values("draw")
+            found = bootstrap_classes(test.labels, told.to_numpy(), CLASSES, test.groups)
             fresh = part[part["draw"] >= CHOSEN]["balanced_accuracy"]
             lines.append(
                 f"| {images} | {encoder} | {arm} | {len(part)} | {_told(found.accuracy)} | "
@@ -236,23 +246,67 @@ def write_few(rows: pd.DataFrame, tiles: ImageSet) -> None:
                 f"{f'{fresh.mean():.3f}' if len(fresh) else ''} | {part['macro_f1'].mean():.3f} | "
                 f"{part['ece'].mean():.3f} |"
             )
-            if arm not in FROZEN:
-                continue
-            classes += [f"| {images} | {arm} | {name} | {_told(found.precision[name])} | "
-                        f"{_told(found.recall[name])} |" for name in CLASSES]
-            sure = np.array([[int(text[i : i + 2]) for i in range(1, len(text), 2)]
-                             for text in part["confidence"]])
-            order = np.argsort(-sure, axis=1, kind="stable")
-            right = np.take_along_axis(given == test.labels, order, axis=1)
-            shares = [right[:, : round(share * len(test))].mean()
-                      for share in (0.25, 0.5, 0.75, 1)]
-            coverage.append(f"| {images} | {arm} | "
-                            + " | ".join(f"{share:.3f}" for share in shares) + " |")
-    lines += ["", "## Accuracy on the surest share of the test images", "",
+            if arm != "probe":
+                both = told.index.intersection(given["probe"].index)
+                less = bootstrap_difference(
+                    test.labels, told.loc[both].to_numpy(), given["probe"].loc[both].to_numpy(),
+                    CLASSES, test.groups,
+                )
+                differences.append(
+                    f"| {images} | {encoder} | {arm} | {len(both)} | "
+                    f"{_told(less['accuracy'], '+')} | {_told(less['balanced_accuracy'], '+')} |"
+                )
+            if encoder == LITE and arm in FROZEN:
+                classes += [f"| {images} | {arm} | {name} | {_told(found.precision[name])} | "
+                            f"{_told(found.recall[name])} |" for name in CLASSES]
+                shares = _surest(part, told, test)
+                coverage.append(f"| {images} | {arm} | "
+                                + " | ".join(f"{share:.3f}" for share in shares) + " |")
+    lines += ["", "## Trained arms of the paper's settings less the probe, paired by draw", "",
+              "20 images, the same draws; 95 % intervals over the draws (Student's t). Settings: "
+              "[classification_lithium.md](classification_lithium.md).", "",
+              "| settings | encoder | arm | draws | accuracy | balanced accuracy |",
+              "|---|---|---|---|---|---|", *_less_probe(rows),
+              "", "## Less the probe, paired by test tile and draw", "",
+              "| images | encoder | arm | draws | accuracy | balanced accuracy |",
+              "|---|---|---|---|---|---|", *differences, "",
+              f"## Accuracy on the surest share of the test images, {LITE}", "",
               "| images | arm | 25 % | 50 % | 75 % | all |", "|---|---|---|---|---|---|", *coverage,
-              "", "## By class", "", "| images | arm | class | precision | recall |",
+              "", f"## By class, {LITE}", "", "| images | arm | class | precision | recall |",
               "|---|---|---|---|---|", *classes]
     (RESULTS / "classification_few.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _less_probe(rows: pd.DataFrame) -> list[str]:
+    """Hold the arms of the paper's settings against the probe, which saw the same images."""
+    probes = rows[(rows["setting"] == "few-20") & (rows["arm"] == "probe")]
+    lines = []
+    for name, settings in {"paper": ("paper", "fresh-draws"), "milder": ("milder",),
+                           "in full": ("in-full",)}.items():
+        trained = rows[rows["setting"].isin(settings) & (rows["statistics"] == "running")]
+        joined = trained.merge(probes, on=["encoder", "draw"], suffixes=("", "_probe"))
+        for (encoder, arm), part in joined.groupby(["encoder", "arm"], sort=False):
+            told = []
+            for metric in ("accuracy", "balanced_accuracy"):
+                less = estimate(part[metric] - part[f"{metric}_probe"])
+                told.append(interval(less.mean, less.low, less.high, "+"))
+            lines.append(f"| {name} | {encoder} | {arm} | {len(part)} | {' | '.join(told)} |")
+    return lines
+
+
+def _predicted(part: pd.DataFrame) -> pd.DataFrame:
+    """What was said of every test image, a row a draw."""
+    return pd.DataFrame([list(map(int, text[1:])) for text in part["predicted"]],
+                        index=part["draw"])
+
+
+def _surest(part: pd.DataFrame, given: pd.DataFrame, test: ImageSet) -> list[float]:
+    """Accuracy on the surest quarter, half, three quarters, and on all images."""
+    sure = np.array([[int(text[i : i + 2]) for i in range(1, len(text), 2)]
+                     for text in part["confidence"]])
+    order = np.argsort(-sure, axis=1, kind="stable")
+    right = np.take_along_axis(given.to_numpy() == test.labels, order, axis=1)
+    return [float(right[:, : round(share * len(test))].mean()) for share in (0.25, 0.5, 0.75, 1)]
 
 
 def _told(score: Interval, sign: str = "") -> str:

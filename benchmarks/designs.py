@@ -119,12 +119,20 @@ def boards() -> None:
         sure = sum(likeness >= CERTAIN for *_, likeness in found)
         row(f"{name}, from its own train split as an older set of one design", sure,
             len(found) - sure)
-    head("DeepPCB group with planted copies", *COPIES, "other pairs told as one part",
-         "the same without labels on originals and copies")
-    for name, dataset in groups.items():
+
+
+def copies() -> None:
+    """Precision and recall of planted copies, before the labels part designs and since."""
+    head("DeepPCB group with planted copies", *COPIES, "recall by pixels alone", "recall now",
+         "precision by pixels alone", "precision now",
+         "recall without labels on originals and copies")
+    for name in GROUPS:
+        dataset = load_dataset(SHARED / "deeppcb" / f"group{name}" / "data.yaml")
         with tempfile.TemporaryDirectory() as folder:
             samples, planted = plant(list(dataset.samples), Path(folder))
-            told = {(p.first, p.second) for p in search(samples).overlaps}
+            found = search(samples)
+            told = {(p.first, p.second) for p in found.overlaps}
+            alike = told | {(p.first, p.second) for p in found.designs}
             bare = [
                 replace(sample, classes=sample.classes[:0], boxes=sample.boxes[:0])
                 if any(k in pair for pair in planted) else sample
@@ -134,7 +142,10 @@ def boards() -> None:
         row(name, *(
             f"{sum(pair in told for pair, k in planted.items() if k == kind)} of "
             f"{sum(k == kind for k in planted.values())}" for kind in COPIES
-        ), len(told - set(planted)), f"{len(without & set(planted))} of {len(planted)}")
+        ), *(f"{len(one & set(planted))} of {len(planted)}" for one in (alike, told)),
+            *(f"{len(one & set(planted))} of {len(one)} ({len(one & set(planted)) / len(one):.2f})"
+              for one in (alike, told)),
+            f"{len(without & set(planted))} of {len(planted)}")
 
 
 def index(name: str, column: str) -> dict[str, str]:
@@ -153,7 +164,6 @@ def kept() -> None:
         of = [group[sample.image.stem] for sample in samples]
         found = [search(samples, labelled) for labelled in (False, True)]
         pairs = [{(p.first, p.second) for p in one.overlaps} for one in found]
-        right = [sum(of[a] == of[b] for a, b in one) for one in pairs]
         right = [sum(of[a] == of[b] for a, b in one) for one in pairs]
         row(name, column, *map(len, pairs),
             *(f"{n} ({n / len(one):.4f})" for n, one in zip(right, pairs, strict=True)),
@@ -176,6 +186,7 @@ def main() -> None:
     if not SHARED.is_dir():
         parser.error(f"expected the real data in {SHARED}; set AOI_TL_SHARED")
     boards()
+    copies()
     kept()
 
 

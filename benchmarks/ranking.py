@@ -4,11 +4,11 @@
     python benchmarks/ranking.py report
 
 ``measure`` takes the measures of each target and source that ``results/evidence.csv`` has a row
-for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; a
-target whose sources are all there is not measured again. ``FOLDER`` is that of the trainings. With
-``--features`` those that compare COCO's features, which take longest, come too. ``report`` fits the
-weights of ``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by
-weights that were fitted without its target, and then without its family.
+for, from ten labelled images of the target, and adds it to ``results/ranking_measures.csv``; what
+is there is not measured again. ``FOLDER`` is that of the trainings. ``report`` fits the weights of
+``auto``, and prints the tables of ``results/ranking.md``, every figure of ``auto`` by weights that
+were fitted without its target, and then without its family. Nothing is ever fitted on the rows of
+`FRESH`, which came after the form of the estimate was chosen.
 
 A user's own shelf is measured by ``aoi-tl benchmark``, which shares all but the fitting.
 """
@@ -22,11 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from aoi_tl.workflows.benchmark import MEASURED, as_csv, directions, pairs_of, read_rows
+from aoi_tl.ranking.measures import directions
+from aoi_tl.workflows.benchmark import MEASURED, as_csv, pairs_of, read_rows
 
 RESULTS = Path(__file__).parent / "results"
 EVIDENCE, MEASURES = RESULTS / "evidence.csv", RESULTS / "ranking_measures.csv"
 ARM, IMAGES = "chain-soup", "10"
+#: Families that neither the form nor the weights of the estimate have seen.
+FRESH = ("mt-lines",)
 
 
 def of_evidence() -> list[dict[str, Any]]:
@@ -37,7 +40,7 @@ def of_evidence() -> list[dict[str, Any]]:
             or (row["arm"] == "union-soup" and row["settings"] in usual)]
 
 
-def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
+def measure(shared: Path, work: Path, weights: Path) -> None:
     """Take the measures that are not there yet."""
     from evidence import data_files
 
@@ -52,11 +55,11 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
     files, trained, measured = data_files(shared, work), of_evidence(), read_rows(MEASURES)
     for target in dict.fromkeys(row["target"] for row in trained):
         mine = {row["sources"] for row in trained if row["target"] == target and row["sources"]}
-        known = {row["source"] for row in measured
-                 if row["target"] == target and row["measure"] == "fused"}
+        known = {(row["source"], row["measure"]) for row in measured if row["target"] == target}
         singles = sorted(s for s in mine if "+" not in s)
         sets = [s.split("+") for s in mine if "+" in s and set(s.split("+")) <= set(singles)]
-        if known >= {*singles, *("+".join(s) for s in sets)}:
+        if known >= {(s, m) for s in singles for m in EVERY} | {("+".join(s), "fused")
+                                                                for s in sets}:
             continue
         few = nested_subsets(load_dataset(files[target]), [int(IMAGES)], 0)[int(IMAGES)]
         sources = [replace(load_dataset(files[name]), name=name) for name in singles]
@@ -65,8 +68,7 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
                     if (found := find_kept([content_of(source, cache)],
                                            work / "cache" / "detectors"))}
             rows = measure_pairs(
-                few, sources, [n for n, m in EVERY.items() if features or m.needs != "features"],
-                kept, weights, cache, sets, 5,
+                few, sources, list(EVERY), kept, weights, cache, sets, 5,
             )
         measured = [row for row in measured if row["target"] != target]
         measured += [{"target": target, "images": IMAGES, **row} for row in rows]
@@ -75,12 +77,16 @@ def measure(shared: Path, work: Path, weights: Path, features: bool) -> None:
 
 
 def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Put estimates by weights fitted without the row's group in the place of the package's."""
+    """Put estimates by weights fitted without the row's group in the place of the package's.
+
+    The rows of `FRESH` get those of weights that were fitted on all others.
+    """
     from aoi_tl.ranking.expected_gain import INPUTS, fit_leaving_group_out, is_unrelated
 
     pairs = pairs.copy()
     group = np.array(groups)
     single = ~pairs["sources"].str.contains("+", regex=False).to_numpy()
+    fresh = pairs["family"].isin(FRESH).to_numpy()
     fitted = {}
     for name, kind in (("auto", "detector"), ("auto-data", "data")):
         known = ["overlap", "zero-shot"] if kind == "detector" else ["overlap"]
@@ -88,10 +94,13 @@ def leaving_out(pairs: Any, groups: list[str]) -> tuple[Any, dict[str, Any]]:
         pairs.loc[~single, name] = np.nan
         for rows, inputs in ((single & ~apart, list(INPUTS[kind])), (single & apart, [])):
             estimator, estimates = fit_leaving_group_out(
-                pairs.loc[rows, inputs].to_numpy(float), pairs.loc[rows, "gain"].to_numpy(),
-                group[rows].tolist(),
+                pairs.loc[rows & ~fresh, inputs].to_numpy(float),
+                pairs.loc[rows & ~fresh, "gain"].to_numpy(), group[rows & ~fresh].tolist(),
             )
-            pairs.loc[rows, name] = estimates
+            pairs.loc[rows & ~fresh, name] = estimates
+            pairs.loc[rows & fresh, name] = [
+                estimator.gain(row) for row in pairs.loc[rows & fresh, inputs].to_numpy(float)
+            ]
             fitted.setdefault(name, estimator)
             if kind == "detector" and not inputs:
                 fitted["unrelated"] = estimator
@@ -116,7 +125,7 @@ def bonus(pairs: Any, slope: float, without: str | None, groups: Any) -> float:
     found = []
     for place, (_, row) in enumerate(pairs.iterrows()):
         names = row["sources"].split("+")
-        if len(names) == 1 or groups[place] == without:
+        if len(names) == 1 or groups[place] == without or row["family"] in FRESH:
             continue
         mine = pairs[(pairs["target"] == row["target"]) & pairs["sources"].isin(names)
                      & (pairs["overlap"] > 0)]
@@ -132,6 +141,13 @@ def none_right(pairs: Any, estimate: str) -> str:
     best = strangers.groupby("target")[[estimate, "gain"]].max()
     worse = best[best["gain"] <= 0]
     return f"{(worse[estimate] <= 0).sum()} of {len(worse)}"
+
+
+def with_proxies(pairs: Any) -> Any:
+    """Those targets of which every source that shares a class has a proxy."""
+    related = pairs[(pairs["overlap"] > 0) & ~pairs["sources"].str.contains("+", regex=False)]
+    whole = related.groupby("target")["proxy"].apply(lambda values: values.notna().all())
+    return pairs[pairs["target"].isin(whole.index[whole])]
 
 
 def report() -> None:
@@ -159,7 +175,11 @@ def report() -> None:
             print(name, [round(w, 2) for w in estimator.weights], f"margin {estimator.margin:.1f}")
         for name in ("auto", "auto-data"):
             print(name, "none right where all are unrelated:", none_right(table, name))
-        parts = {"all": table} | {str(f): rows for f, rows in table.groupby("family")}
+        parts = {
+            "all": table, "all but those nothing was fitted on": table[~table["family"].isin(FRESH)]
+        } | {str(f): rows for f, rows in table.groupby("family")}
+        parts = {part: rows.drop(columns="proxy") for part, rows in parts.items()}
+        parts["targets with proxies"] = with_proxies(table)
         for part, rows in parts.items():
             generator = np.random.default_rng(0)
             print(f"\n{part}\n")
@@ -169,7 +189,7 @@ def report() -> None:
                 for name in ("auto", "auto-data")
             }).to_markdown())
         print(choices_table(table, choices_made(table, "auto")).to_markdown())
-        if by == "target":
+        if by == "family":
             for name in ("auto", "zero-shot", "paper", "size"):
                 (RESULTS / f"ranking_{name}.svg").write_text(
                     draw_gains(table, name, directions(table)[name]), encoding="utf-8"
@@ -182,10 +202,9 @@ def main() -> None:
     parser.add_argument("--shared", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--features", action="store_true")
     asked = parser.parse_args()
     if asked.step == "measure":
-        measure(asked.shared, asked.work, asked.weights, asked.features)
+        measure(asked.shared, asked.work, asked.weights)
     else:
         report()
 

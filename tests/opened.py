@@ -52,12 +52,12 @@ sys.addaudithook(_note)  # for the life of the process: it has no removal
 @contextmanager
 def watched(folder: Path) -> Iterator[list[Work]]:
     """Collect every training, validation and prediction of detectors in this process, in order."""
-    from aoi_tl.transfer import chain, detectors, inspector, validation
+    from aoi_tl.transfer import detectors, inspector, stage, validation
 
     folder, done = folder.resolve(), []
     names = {
-        (chain, "train_stage"): lambda stage, *_, **__: ("train", stage.folder.name),
-        (detectors, "train_stage"): lambda stage, *_, **__: ("train", stage.folder.name),
+        (stage, "train_stage"): lambda asked, *_, **__: ("train", asked.folder.name),
+        (detectors, "train_stage"): lambda asked, *_, **__: ("train", asked.folder.name),
         (validation, "validate_detector"):
             lambda checkpoint, data, out, *_, **__: ("validate", out.parent.name),
         (inspector, "predict_samples"): lambda *_: ("predict", ""),

@@ -94,6 +94,13 @@ def test_a_matrix_scores_each_against_each(shelf: Path, tmp_path: Path) -> None:
         (["classify", "{new}"], "data.yaml"),
         (["report", "nothing"], "run folder"),
         (["score", "{new}", "{near}", "--engine", "rey"], "local, ray"),
+        (["score", "{new}", "{near}", "--method", "proxy"], "--budget 10m"),
+        (["score", "{new}", "{near}", "--budget", "ten"], "such as 90s, 10m or 1h"),
+        (["score", "{new}", "{near}", "--budget", "9m"], "name one with --weights"),
+        (["score", "{new}", "{near}", "--budget", "0", "--method", "knn"], "--budget 0, got knn"),
+        (["score", "{new}", "{near}", "--budget", "9m", "--method", "box"], "got box"),
+        (["score", "--matrix", "{new}", "{near}", "--budget", "9m"], "one target at a time"),
+        (["transfer", "{new}", "{near}", "--set", "score.method=proxy"], "aoi-tl score"),
         (["score", "{new}", "{near}", "--address", "10.0.0.1:6379"], "--engine ray"),
         (["transfer", "{new}", "{near}", "--engine", "rey"], "'ray'"),
         (["run", "{new}", "{new}"], "different names"),
@@ -195,6 +202,17 @@ def test_labels_are_proposed(shelf: Path, tmp_path: Path) -> None:
     assert "dent" in found.stdout
 
 
+def test_two_spellings_of_a_class_are_told_where_sharing_fails(shelf: Path, tmp_path: Path) -> None:
+    near = draw_dataset(tmp_path / "near", {"Dent": 1, "burr": 1})
+    found = aoi_tl("score", every(shelf)[0], near, "--method", "paper", "--clusters", 3,
+                   "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    [row] = json.loads((tmp_path / "out" / "scores.json").read_text())["sources"]
+    assert row["undefined"] == "no class is shared"
+    assert row["note"] == "'dent' and 'Dent' are two names: `aoi-tl labels` proposes the alias"
+    assert "'Dent' are two names" in " ".join(found.stdout.split())
+
+
 def test_out_and_in_again_keeps_every_box(shelf: Path, tmp_path: Path) -> None:
     out = aoi_tl("export", "coco", every(shelf)[0], "--out", tmp_path / "coco")
     assert out.returncode == 0, out.stderr
@@ -255,6 +273,76 @@ def test_a_target_without_boxes_is_refused(shelf: Path, tmp_path: Path) -> None:
     assert found.returncode == 2
     assert "expected boxes" in found.stderr
     assert not (tmp_path / "out" / "done").exists()
+
+
+def test_a_target_without_labelled_training_images_is_refused(shelf: Path, tmp_path: Path) -> None:
+    new = draw_dataset(tmp_path / "new", {"dent": 2, "stain": 1})
+    for file in (tmp_path / "new" / "labels" / "train").iterdir():
+        file.write_text("")
+    for method in ("auto", "zero-shot", "box"):
+        found = aoi_tl("score", new, every(shelf)[1], "--method", method, "--out",
+                       tmp_path / method)
+        assert found.returncode == 2
+        assert len(found.stderr.strip().splitlines()) == 1
+        assert f"expected labelled images in the train split of new for {method}" in found.stderr
+    found = aoi_tl("score", new, every(shelf)[1], "--method", "paper", "--out", tmp_path / "paper")
+    assert found.returncode == 0, found.stderr  # as the line says
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    from tests.tiny_detector import tiny_detector
+
+    return tiny_detector(tmp_path / "tiny.pt", ["burr", "chip"])
+
+
+def test_a_budget_too_small_for_one_proxy_is_one_line(
+    shelf: Path, tmp_path: Path, tiny: Path
+) -> None:
+    found = aoi_tl("score", *every(shelf), "--budget", "1s", "--weights", tiny, "--out",
+                   tmp_path / "out")
+    assert found.returncode == 2
+    [line] = found.stderr.strip().splitlines()
+    assert line.startswith("aoi-tl: expected --budget of at least ")
+    assert "got 1 s; give more, or --budget 0" in line
+
+
+def test_a_detector_without_a_shared_class_says_so_in_one_line(
+    shelf: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aoi_tl.caches.signature_cache import SignatureCache
+    from aoi_tl.data.yolo.read import load_dataset
+    from aoi_tl.workflows.kept_detectors import content_of
+
+    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path / "cache"))
+    other = draw_dataset(tmp_path / "other", {"burr": 3, "chip": 1})
+    kept = tmp_path / "cache" / "detectors" / "0"
+    kept.mkdir(parents=True)
+    with SignatureCache() as cache:
+        contents = [content_of(load_dataset(other), cache)]
+    (kept / "detector.json").write_text(json.dumps({"contents": contents}))
+    shutil.copy(tiny, kept / "best.pt")
+    found = aoi_tl("score", every(shelf)[0], other, "--method", "zero-shot", "--out",
+                   tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    [line] = [line for line in found.stdout.splitlines() if "knows none" in line]
+    assert "its detector knows none of your classes (it has burr, chip)" in line
+    assert "No source is picked" in found.stdout
+    [row] = json.loads((tmp_path / "out" / "scores.json").read_text())["sources"]
+    assert row["measures"]["zero-shot"]["undefined"].endswith("or rank by class-blind")
+    again = aoi_tl("score", every(shelf)[0], other, "--method", "class-blind", "--out",
+                   tmp_path / "blind")
+    assert "Picked source: other" in again.stdout  # as the line says
+
+
+def test_a_budget_of_nothing_reads_data_alone(shelf: Path, tmp_path: Path) -> None:
+    found = aoi_tl("score", *every(shelf), "--budget", "0", "--out", tmp_path / "out")
+    assert found.returncode == 0, found.stderr
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["method"] == "auto"
+    for row in scores["sources"]:
+        assert set(row["measures"]) == {"paper", "emd", "size", "overlap", "box"}
+        assert row["estimated_gain"] is not None
 
 
 def test_the_experiments_of_this_repository_are_valid() -> None:

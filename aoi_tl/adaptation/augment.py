@@ -30,8 +30,8 @@ def augment(
 
     One of the eight flips and quarter turns always; half the time a rotation of up to ten degrees
     with the border replicated, unless a box touches the border (its defect would be replicated
-    with it). A rotation that hides more than a tenth of a box, or needs a much larger one, is drawn
-    again; after some tries the flips and quarter turns alone remain. Contrast changes about the
+    with it). A rotation that hides more than a tenth of a box, or needs a much larger box, is drawn
+    again; after some tries only the flips and quarter turns are used. Contrast changes about the
     mean, and noise is the same in all channels, so grey levels and grey colours stay what they are.
 
     Parameters
@@ -41,7 +41,7 @@ def augment(
     boxes : float64 array of shape (n, 4)
         x and y of the centre, width, height, as shares of the image.
     chance : Generator
-        Where all randomness comes from.
+        The random generator.
 
     Returns
     -------

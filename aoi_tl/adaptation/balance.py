@@ -35,7 +35,7 @@ class ClassCount:
 
 @dataclass(frozen=True, eq=False)
 class Balanced:
-    """A balanced dataset and what was done to it.
+    """A balanced dataset, with the changes made to it.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def balance(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Balanced:
-    """Make the class counts of the train split more even.
+    """Balance the class counts of the train split.
 
     First common classes are cut down to ``majority_at_most`` by taking out images, at random, that
     hold over-represented classes only. Then, from the rarest class on, new samples are made of
     images that hold it, until it reaches ``minority_to``; images that would add much to the classes
-    already there are used less, and use goes round. Other splits stay as they are.
+    already there are used less, in rotation. Other splits are unchanged.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _cut(
     goal: int,
     chance: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Choose which images stay so that no class is above the cap."""
+    """Choose the images to keep so that no class is above the cap."""
     counts = held.sum(axis=0)
     kept = np.ones(len(held), dtype=bool)
     order = chance.permutation(len(held))
@@ -236,7 +236,7 @@ def _raise(
     cap: int | None,
     chance: np.random.Generator,
 ) -> list[int]:
-    """Choose which images are made new samples of, in order, so that no class is below the goal."""
+    """Choose the images to augment, in order, so that no class is below the goal."""
     counts = held.sum(axis=0)
     uses = np.zeros(len(held), dtype=np.int64)
     order = chance.permutation(len(held))
@@ -274,7 +274,9 @@ def _raise(
 def _new_sample(sample: Sample, folder: Path, number: int, seed: int) -> Sample:
     # Every sample has its own generator: the same file whichever were made before it.
     chance = np.random.default_rng([seed, number])
-    pixels, boxes = augment(read_stored(sample.image), sample.boxes, chance)
+    pixels, boxes = augment(
+        read_stored(sample.image, sample.depth), sample.boxes, chance
+    )
     image = folder / f"{number:06d}-{sample.image.stem[:80]}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     write_image(image, pixels)

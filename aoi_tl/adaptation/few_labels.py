@@ -85,7 +85,7 @@ def nested_subsets(
 
 
 def _next(fitting: Sequence[int], counts: Sequence[np.ndarray], total: np.ndarray) -> int:
-    """The first part in the drawn order that shows the rarest class which any of them shows."""
+    """The first part in the drawn order that shows the rarest class of all parts."""
     shown = np.any([counts[i] > 0 for i in fitting], axis=0)
     if not shown.any():
         return fitting[0]

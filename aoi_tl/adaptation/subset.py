@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Dataset, Sample
 from aoi_tl.data.images import read_stored, write_image
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import DataError
 
 Mixed = Literal["keep", "drop", "paint"]
@@ -31,7 +32,7 @@ def subset_to_label_space(
 ) -> Dataset:
     """Drop every box whose class is not in the target's label space.
 
-    An image that loses all its boxes goes; one that had none stays, as a negative.
+    An image that loses all its boxes is dropped; one without boxes stays as a negative.
 
     Parameters
     ----------
@@ -40,10 +41,10 @@ def subset_to_label_space(
     label_space : sequence of str
         The target's class names.
     mixed : {"keep", "drop", "paint"}
-        An image with boxes of both kinds keeps only the shared boxes, goes too, or has its unshared
+        An image with both kinds of boxes keeps only shared ones, is dropped, or has its unshared
         boxes painted over from their surroundings, so that no real defect is taught as background.
     folder : Path, optional
-        Where painted images go, as PNG at their own bit depth; needed for "paint".
+        Where painted images go, as PNG of 16 bits where they use all of them; needed for "paint".
 
     Returns
     -------
@@ -74,10 +75,12 @@ def subset_to_label_space(
     present = set(dataset.label_space)
     names = tuple(name for name in dict.fromkeys(label_space) if name in present)
     if not names:
+        cure = spelt_apart(label_space, dataset.label_space) or (
+            "map class names with aliases or choose another source"
+        )
         raise DataError(
             f"{dataset.name}: expected a class of the target ({', '.join(label_space) or 'none'}), "
-            f"got {', '.join(dataset.label_space) or 'no boxes'}; map class names with aliases or "
-            "choose another source"
+            f"got {', '.join(dataset.label_space) or 'no boxes'}; {cure}"
         )
     new_ids = np.array([names.index(n) if n in names else -1 for n in dataset.names])
     samples: list[Sample] = []
@@ -90,7 +93,8 @@ def subset_to_label_space(
             samples.append(kept)
         elif shared.any() and mixed == "paint" and folder is not None:
             pixels = paint_over(
-                read_stored(sample.image), sample.boxes[~shared], sample.boxes[shared]
+                read_stored(sample.image, sample.depth), sample.boxes[~shared],
+                sample.boxes[shared],
             )
             if pixels is None:
                 unpaintable += 1

@@ -30,12 +30,12 @@ from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote, parse_location
 from aoi_tl.files.yaml_file import read_yaml
 
-_FORMAT = 1  # raised when datasets come to be read in another way: what was kept is forgotten
+_FORMAT = 2  # raised when datasets come to be read in another way: what was kept is forgotten
 
 
 @dataclass(frozen=True)
 class Places:
-    """What a dataset was read from, or looked for.
+    """The places that a dataset was read from, or that were searched.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ def read_summaries(
     paths: Sequence[str | os.PathLike[str]],
     aliases: Mapping[str, str],
     cache: SignatureCache,
-    known_names: Collection[str] = ()
+    known_names: Collection[str] = (),
+    depth: int | None = None,
 ) -> list[Summary]:
-    """Sum up datasets, reading those only that changed since they were last summed up.
+    """Summarise datasets, reading only those that changed since their last summary.
 
     Parameters
     ----------
@@ -67,6 +68,8 @@ def read_summaries(
         Where summaries and the contents of images are kept.
     known_names : collection of str
         Names, beside those of the datasets, that an alias may have.
+    depth : int, optional
+        As for `load_dataset`.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def read_summaries(
     {'scratch': 1}
     """
     began = time.time_ns()
-    keys = [_key(path, aliases) for path in paths]
+    keys = [_key(path, aliases, depth) for path in paths]
     kept = cache.recall(keys)
     known = [_read(kept.get(key)) for key in keys]
     places_of = {path: None for found in known if found for path in found.places.read}
@@ -117,7 +120,7 @@ def read_summaries(
         # Looked for once more by the reader: what comes between the two changes the state.
         places = _places_of(path)
         state, newest = _state(places, seen) if places else ("", 0)
-        reader = DatasetReader(path, aliases)
+        reader = DatasetReader(path, aliases, depth=depth)
         summary = summarise(reader, cache.contents)
         # What is this young may change once more without a new time stamp.
         if places and newest < began - SETTLED_NS:
@@ -127,8 +130,12 @@ def read_summaries(
     return summaries
 
 
-def _key(path: str | os.PathLike[str], aliases: Mapping[str, str]) -> str:
-    words = [str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items()))]
+def _key(
+    path: str | os.PathLike[str], aliases: Mapping[str, str], depth: int | None = None
+) -> str:
+    words = [
+        str(_FORMAT), os.path.abspath(path), json.dumps(sorted(aliases.items())), str(depth or "")
+    ]
     return "dataset:" + hashlib.sha256(os.fsencode("\0".join(words))).hexdigest()
 
 
@@ -136,7 +143,7 @@ def _key(path: str | os.PathLike[str], aliases: Mapping[str, str]) -> str:
 
 
 def _places_of(path: Path) -> Places | None:
-    """Where a dataset is read from; more than is needed does no harm, less would.
+    """The places that a dataset is read from; too many are harmless, too few are not.
 
     None where that is not only this machine's files, or the dataset cannot be read.
     """
@@ -174,7 +181,7 @@ def _places_of(path: Path) -> Places | None:
 
 
 def _asked_for_root(content: dict[Any, Any], path: Path) -> Iterable[str]:
-    """The folders that `find_root` looks for, as far as it goes."""
+    """The folders that `find_root` searches."""
     entry = content.get("path")
     if isinstance(entry, str) and entry:
         place = parse_location(entry, "")
@@ -199,7 +206,7 @@ def _folders_below(folder: str) -> set[str]:
 
 
 def _folders_named(file: Path, root: Path) -> set[str]:
-    """The folders that the lines of a list may mean: below the root, or beside the list."""
+    """The folders that the lines of a list may name: below the root, or beside the list."""
     if not file.is_file():
         return set()
     text = file.read_text(encoding="utf-8-sig")
@@ -211,7 +218,7 @@ def _folders_named(file: Path, root: Path) -> set[str]:
 
 
 def _state(places: Places, seen: dict[str, State]) -> tuple[str, int]:
-    """Put the state of places into one word; also give the newest time stamp, in nanoseconds.
+    """Hash the state of places; also give the newest time stamp, in nanoseconds.
 
     What is in ``seen`` is not looked at again.
     """
@@ -236,14 +243,14 @@ def _written(summary: Summary, names: tuple[str, ...], places: Places) -> bytes:
     body = json.dumps({
         "state": summary.state, "asked": places.asked, "read": places.read, "before": names,
         "name": summary.name, "names": summary.names, "files": folders, "boxes": summary.boxes,
-        "notes": summary.notes, "fingerprint": summary.fingerprint,
+        "notes": summary.notes, "fingerprint": summary.fingerprint, "depth": summary.depth,
     }).encode()
     return hashlib.sha256(body).digest() + body
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A dataset as it was when it was last summed up."""
+    """A dataset as of its last summary."""
 
     summary: Summary
     before: tuple[str, ...]  # class names before aliases
@@ -251,7 +258,7 @@ class _Kept:
 
 
 def _read(data: bytes | None) -> _Kept | None:
-    """What was kept; None where that is nothing, or damaged."""
+    """The cached entry; None if it is missing or damaged."""
     if data is None or hashlib.sha256(data[32:]).digest() != data[:32]:
         return None
     kept = json.loads(data[32:])
@@ -259,7 +266,7 @@ def _read(data: bytes | None) -> _Kept | None:
     boxes = {split: tuple(counts) for split, counts in kept["boxes"].items()}
     summary = Summary(
         kept["name"], Path(), tuple(kept["names"]), files, boxes, kept["fingerprint"],
-        tuple(kept["notes"]), kept["state"],
+        tuple(kept["notes"]), kept["state"], depth=kept["depth"],
     )
     places = Places(tuple(kept["asked"]), tuple(kept["read"]))
     return _Kept(summary, tuple(kept["before"]), places)

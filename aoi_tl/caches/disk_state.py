@@ -22,7 +22,7 @@ State = tuple[bytes, int]  # a hash, and the newest time stamp in nanoseconds
 
 
 def states_of(paths: Sequence[str], files: int, processes: int) -> dict[str, State]:
-    """Look at files and folders.
+    """Get the state of files and folders.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def states_of(paths: Sequence[str], files: int, processes: int) -> dict[str, Sta
 
 
 def state_of(path: str) -> State:
-    """Look at one file, or at all that lies in a folder.
+    """Get the state of one file, or of everything in a folder.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def state_of(path: str) -> State:
 
 
 def _start(paths: Sequence[str]) -> subprocess.Popen[bytes] | None:
-    """Let a process look at some paths."""
+    """Start a process that queries some paths."""
     # Without site-packages and the user's settings it starts in a fiftieth of a second.
     command = [sys.executable, "-I", "-S", __file__]
     try:
@@ -113,7 +113,7 @@ def _start(paths: Sequence[str]) -> subprocess.Popen[bytes] | None:
 
 
 def _answer(helper: subprocess.Popen[bytes] | None, paths: Sequence[str]) -> dict[str, State]:
-    """What a process found; looked at here where it came to nothing."""
+    """The result of a process; queried in this process if it failed."""
     lines: list[bytes] = []
     if helper is not None and helper.stdout is not None:
         with helper.stdout as said:

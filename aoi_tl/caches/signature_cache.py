@@ -22,7 +22,7 @@ from aoi_tl.files.cache_folder import cache_folder
 from aoi_tl.files.remote import is_remote, remote_stamp, url_of
 from aoi_tl.similarity.signature import Signature, image_signature, inertia_curve
 
-_FORMAT = 3  # raised when signatures come to mean something else: older caches are emptied
+_FORMAT = 3  # raised when the meaning of signatures changes: older caches are emptied
 _BATCH = 500  # rows asked for, or written, in one statement
 _CHUNK = 16  # images measured here between two writes
 _SHARD = 64  # images handed to a worker at a time
@@ -42,7 +42,7 @@ _Found = tuple[str, str, bytes | None]  # path, content hash, measured values
 
 
 class SignatureCache:
-    """Signatures of image files, measured where they are not known yet.
+    """Signatures of image files, measured if they are not cached yet.
 
     A file is known by its size and the time of its last change; where these changed, and for its
     first two seconds, by the hash of its content.
@@ -93,7 +93,7 @@ class SignatureCache:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def signatures(
@@ -101,6 +101,7 @@ class SignatureCache:
         images: Sequence[str | os.PathLike[str]],
         n_clusters: int,
         progress: Progress = lambda done: None,
+        depths: Sequence[int] | None = None,
     ) -> list[Signature | None]:
         """Give the signatures of image files.
 
@@ -112,19 +113,22 @@ class SignatureCache:
             Largest number of clusters of each signature, >= 1.
         progress : callable, optional
             Called with how many more images are done.
+        depths : sequence of int, optional
+            How many bits each image uses where its file stores 16; 16 unless given.
 
         Returns
         -------
         list of Signature or None
             One per image, in order; None where the file cannot be read as an image.
         """
-        found = self._values(images, n_clusters, progress)
+        found = self._values(images, n_clusters, progress, depths)
         return [None if values is None else _as_signature(values) for values in found]
 
     def curves(
-        self, images: Sequence[str | os.PathLike[str]], progress: Progress = lambda done: None
+        self, images: Sequence[str | os.PathLike[str]], progress: Progress = lambda done: None,
+        depths: Sequence[int] | None = None,
     ) -> list[NDArray[np.float64] | None]:
-        """Give the inertias of image files for 1, 2, ... clusters, to choose their number by.
+        """Give the inertias of image files for 1, 2, ... clusters, to choose the number by.
 
         Parameters
         ----------
@@ -132,13 +136,15 @@ class SignatureCache:
             Image files.
         progress : callable, optional
             Called with how many more images are done.
+        depths : sequence of int, optional
+            As for `signatures`.
 
         Returns
         -------
         list of ndarray or None
             As `inertia_curve` gives them; None where the file cannot be read as an image.
         """
-        found = self._values(images, _CURVE, progress)
+        found = self._values(images, _CURVE, progress, depths)
         return [None if values is None else np.frombuffer(values) for values in found]
 
     def datasets(
@@ -148,8 +154,9 @@ class SignatureCache:
         merge: Callable[[Iterable[Signature]], Signature],
         progress: Progress = lambda done: None,
         states: Sequence[str] | None = None,
+        depths: Sequence[int] | None = None,
     ) -> list[tuple[Signature | None, int]]:
-        """Give the signatures of sets of images, at once where none of their files changed.
+        """Give the signatures of sets of images, from the cache if none of their files changed.
 
         What is not known is measured as one list, so that small sets keep all workers busy as well
         as large ones do.
@@ -167,6 +174,8 @@ class SignatureCache:
         states : sequence of str, optional
             For each set what stands for the state of its files, where the caller looked at them
             already and none was young; empty where not.
+        depths : sequence of int, optional
+            For each set how many bits its images use where their files store 16; 16 unless given.
 
         Returns
         -------
@@ -175,15 +184,21 @@ class SignatureCache:
             that could not be read, and are not in it.
         """
         began = time.time_ns()
+        depths = depths or [16] * len(datasets)
         keys = [
-            _state_key(state) if state else _stamps_key(images, began)
-            for images, state in zip(datasets, states or [""] * len(datasets), strict=True)
+            _at_depth(_state_key(state) if state else _stamps_key(images, began), depth)
+            for images, state, depth in zip(
+                datasets, states or [""] * len(datasets), depths, strict=True
+            )
         ]
         known = self._look_up("content", "measures", keys, n_clusters)
-        fresh = [images for key, images in zip(keys, datasets, strict=True) if key not in known]
+        fresh = [
+            (images, depth) for key, images, depth in zip(keys, datasets, depths, strict=True)
+            if key not in known
+        ]
         measured = self._in_turn(fresh, n_clusters, progress)
         found: list[tuple[Signature | None, int]] = []
-        for number, (key, images) in enumerate(zip(keys, datasets, strict=True)):
+        for number, (key, images, depth) in enumerate(zip(keys, datasets, depths, strict=True)):
             if key in known:
                 progress(len(images))
                 found.append((_as_signature(known[key][0]), 0))
@@ -196,28 +211,45 @@ class SignatureCache:
             has_state = bool(states and states[number])
             # Else it may have changed while it was measured.
             if signature and not mine.unreadable and key and (
-                has_state or key == _stamps_key(images, began)
+                has_state or key == _at_depth(_stamps_key(images, began), depth)
             ):
                 table = np.column_stack([signature.centroids, signature.weights])
                 self._store([], [(key, n_clusters, table.tobytes())])
         return found
 
     def _in_turn(
-        self, datasets: Sequence[Sequence[str | os.PathLike[str]]], kind: int, progress: Progress
+        self, datasets: Sequence[tuple[Sequence[str | os.PathLike[str]], int]], kind: int,
+        progress: Progress,
     ) -> Iterator[Signature | None]:
-        """The signatures of the images of sets, measured as lists that memory has room for."""
-        every = (image for images in datasets for image in images)
+        """The signatures of the images of sets, measured in lists that fit in memory."""
+        every = ((image, depth) for images, depth in datasets for image in images)
         while several := list(islice(every, _TOGETHER)):
-            yield from self.signatures(several, kind, progress)
+            images, depths = zip(*several, strict=True)
+            yield from self.signatures(images, kind, progress, depths)
 
     def _values(
-        self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress
+        self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress,
+        depths: Sequence[int] | None,
     ) -> list[bytes | None]:
-        """Measured values of each image, in order: looked up, else measured and kept."""
+        """Measured values of each image, in order: cached, else measured and stored."""
+        depths = depths or [16] * len(images)
+        found: dict[int, Iterator[bytes | None]] = {}
+        for depth in set(depths):
+            alike = [image for image, d in zip(images, depths, strict=True) if d == depth]
+            found[depth] = iter(self._values_of(alike, kind, progress, depth))
+        return [next(found[depth]) for depth in depths]
+
+    def _values_of(
+        self, images: Sequence[str | os.PathLike[str]], kind: int, progress: Progress, depth: int
+    ) -> list[bytes | None]:
+        """Measured values of images of one depth."""
         paths = [_name(image) for image in images]
         began = time.time_ns()
         stamps = {path: _stamp(path) for path in dict.fromkeys(paths)}
-        contents = self._known_contents(stamps)
+        contents = {
+            path: _at_depth(content, depth)
+            for path, content in self._known_contents(stamps).items()
+        }
         known = self._look_up("content", "measures", list(set(contents.values())), kind)
         values: dict[str, bytes | None] = {
             path: known[content][0] for path, content in contents.items() if content in known
@@ -225,10 +257,10 @@ class SignatureCache:
         values |= {path: None for path, stamp in stamps.items() if stamp is None}
         progress(len(values) + len(paths) - len(stamps))
         missing = [path for path in stamps if path not in values]
-        for batch in self._measured(missing, kind):
+        for batch in self._measured(missing, kind, depth):
             self._store(
                 _settled([(p, stamps[p], c) for p, c, data in batch if data], began),
-                [(content, kind, data) for _, content, data in batch if data],
+                [(_at_depth(content, depth), kind, data) for _, content, data in batch if data],
             )
             values |= {path: data for path, _, data in batch}
             progress(len(batch))
@@ -264,16 +296,16 @@ class SignatureCache:
         return {image: known[path] for image, path in paths.items()}
 
     def recall(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give what was kept under keys, of those that are known."""
+        """Give the cached bytes of those keys that are known."""
         found = self._look_up("content", "measures", keys, _SUMMARY)
         return {key: data for key, (data,) in found.items() if isinstance(data, bytes)}
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep a few bytes under a key, in the place of what was kept under it before."""
+        """Store a few bytes under a key, replacing earlier ones."""
         self._store([], [(key, _SUMMARY, data)])
 
     def _known_contents(self, stamps: Mapping[str, tuple[int, int] | None]) -> dict[str, str]:
-        """The hashes of those files that are as they were when they were last read."""
+        """The hashes of those files that did not change since they were last read."""
         kept = self._look_up("path", "files", [p for p, s in stamps.items() if s is not None])
         return {
             path: content
@@ -281,8 +313,8 @@ class SignatureCache:
             if (size, changed) == stamps[path]
         }
 
-    def _measured(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
-        """Measure files here while they are few, then on the engine."""
+    def _measured(self, paths: list[str], kind: int, depth: int) -> Iterator[list[_Found]]:
+        """Measure a few files in this process, and more on the engine."""
         started = time.perf_counter()
         done, alone = 0, False
         while done < len(paths):
@@ -290,12 +322,12 @@ class SignatureCache:
             if not alone and done >= _TRIAL and left > _WORTH_WORKERS:
                 paths, done, alone = paths[done:], 0, True
                 found: set[str] = set()
-                for batch in self._measured_by_workers(paths, kind):
+                for batch in self._measured_by_workers(paths, kind, depth):
                     found |= {path for path, _, _ in batch}
                     yield batch
                 paths = [path for path in paths if path not in found]
                 continue
-            batch = self._known_by_content(paths[done : done + _CHUNK], kind)
+            batch = self._known_by_content(paths[done : done + _CHUNK], kind, depth)
             done += len(batch)
             if alone and any(data for _, _, data in batch):
                 self.note = self.note or (
@@ -304,11 +336,13 @@ class SignatureCache:
                 )
             yield batch
 
-    def _measured_by_workers(self, paths: list[str], kind: int) -> Iterator[list[_Found]]:
-        """Give what the workers can read, shard by shard, until there are no workers any more."""
+    def _measured_by_workers(
+        self, paths: list[str], kind: int, depth: int
+    ) -> Iterator[list[_Found]]:
+        """Give the workers' results, shard by shard, until no workers remain."""
         tasks = [
             Task(f"signatures {i}-{i + _SHARD}", _measure,
-                 (([(path, "") for path in paths[i : i + _SHARD]], kind),))
+                 (([(path, "") for path in paths[i : i + _SHARD]], kind, depth),))
             for i in range(0, len(paths), _SHARD)
         ]
         try:
@@ -319,12 +353,16 @@ class SignatureCache:
                 raise
             self.note = f"images were measured one after the other: {error}"
 
-    def _known_by_content(self, paths: list[str], kind: int) -> list[_Found]:
+    def _known_by_content(self, paths: list[str], kind: int, depth: int) -> list[_Found]:
         """Measure files, except those whose content is known under another path or time stamp."""
         hashes = {path: _hash(path) for path in paths}
-        known = self._look_up("content", "measures", [h for h in hashes.values() if h], kind)
-        found = {p: (p, h, known[h][0]) for p, h in hashes.items() if h in known}
-        fresh = _measure(([(p, h) for p, h in hashes.items() if p not in found], kind))
+        keys = [_at_depth(content, depth) for content in hashes.values() if content]
+        known = self._look_up("content", "measures", keys, kind)
+        found = {
+            path: (path, content, known[key][0]) for path, content in hashes.items()
+            if (key := _at_depth(content, depth)) in known
+        }
+        fresh = _measure(([(p, h) for p, h in hashes.items() if p not in found], kind, depth))
         return [*found.values(), *fresh]
 
     def _look_up(
@@ -359,7 +397,7 @@ class SignatureCache:
             self._forsake(error)
 
     def _forsake(self, error: sqlite3.Error) -> None:
-        """Go on without a file that is damaged inside."""
+        """Continue without a cache file that is damaged."""
         self.note = f"signatures are not kept: {self._file} cannot be used ({error}); delete it"
         self._database.close()
         self._database = _opened(":memory:")
@@ -391,7 +429,7 @@ def _opened(file: str) -> sqlite3.Connection:
 
 
 class _Readable:
-    """Those of some measured signatures that are there, in turn; the rest is counted."""
+    """Iterates over the readable ones of some measured signatures; counts the rest."""
 
     def __init__(self, measured: Iterator[Signature | None]) -> None:
         self.unreadable = 0
@@ -406,7 +444,7 @@ class _Readable:
 
 
 def _name(image: str | os.PathLike[str]) -> str:
-    """What a file is known by: its absolute path, or its URL."""
+    """The name of a file in the cache: its absolute path, or its URL."""
     path = os.fspath(image)
     if os.path.isabs(path):
         return path
@@ -428,7 +466,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 def _settled(
     files: Iterable[tuple[str, tuple[int, int] | None, str]], began: int
 ) -> list[tuple[str, int, int, str]]:
-    """The rows to keep, of files that were not young when they were looked at."""
+    """The rows to store, of files that were old enough when they were queried."""
     return [
         (path, *stamp, content) for path, stamp, content in files
         if stamp is not None and (is_remote(path) or stamp[1] < began - SETTLED_NS)
@@ -451,6 +489,11 @@ def _stamps_key(images: Sequence[str | os.PathLike[str]], began: int) -> str:
     return _state_key(f"{len(images)} {whole}")
 
 
+def _at_depth(key: str, depth: int) -> str:
+    """What is measured of images that use fewer than 16 bits is kept apart."""
+    return key if depth == 16 or not key else f"{key}@{depth}"
+
+
 def _state_key(state: str) -> str:
     return "set:" + hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -462,14 +505,14 @@ def _hash(path: str) -> str:
         return ""
 
 
-def _measure(work: tuple[list[tuple[str, str]], int]) -> list[_Found]:
+def _measure(work: tuple[list[tuple[str, str]], int, int]) -> list[_Found]:
     """Read and measure files, given with their hashes where these are known; runs in a worker."""
-    files, kind = work
+    files, kind, depth = work
     _keep_freed_memory()
     found: list[_Found] = []
     for path, known in files:
         try:
-            content, pixels = known or content_hash(path), read_image(path)
+            content, pixels = known or content_hash(path), read_image(path, depth)
         except DataError:
             found.append((path, "", None))
             continue
@@ -484,7 +527,7 @@ def _measure(work: tuple[list[tuple[str, str]], int]) -> list[_Found]:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it would give the room of each image back.
+    """Let the C library keep freed memory instead of returning it after each image.
 
     glibc does so from the first time on that as much is freed at once; to have every page handed
     out anew takes a tenth of the time of reading an image.

@@ -25,12 +25,12 @@ _BLOCK = 256  # sources whose exact distance is worked out before the bounds are
 
 @dataclass(frozen=True, eq=False)
 class IndexRow:
-    """What the index knows of one dataset.
+    """The entry of one dataset in the index.
 
     Attributes
     ----------
     path : str
-        Its ``data.yaml``, absolute: what tells datasets apart.
+        Its absolute ``data.yaml``, which identifies the dataset.
     name : str
         What reports call it.
     images : int
@@ -200,7 +200,7 @@ class SignatureIndex:
         top: int = 10,
         without: Sequence[str] = (),
     ) -> Search:
-        """Find the sources of the lowest discrepancy, working out few distances.
+        """Find the sources of the lowest discrepancy while computing few distances.
 
         The result is that of scoring every source: a source is skipped only where a lower
         bound of its distance already puts it behind ``top`` others.

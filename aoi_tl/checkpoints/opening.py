@@ -13,7 +13,7 @@ from aoi_tl.files.untrusted import unpacked_size
 
 
 def refuse_packed(path: Path) -> None:
-    """Refuse a checkpoint that unpacks to more than it is: torch packs nothing.
+    """Refuse a compressed checkpoint: torch does not compress.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def refuse_packed(path: Path) -> None:
 
 
 def refusal_reason(error: BaseException) -> str:
-    """Say why a restricted load failed, and the cure.
+    """Explain why a restricted load failed, with the cure.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def refusal_reason(error: BaseException) -> str:
 
 
 def runs_code_reason(name: str) -> str:
-    """Say that a checkpoint refers to code of its own, and the cure; put behind "which"."""
+    """Explain that a checkpoint refers to code of its own, with the cure; follows "which"."""
     return (
         f"would run {name} when it is opened; take one from its maker. Only if you trust this file "
         "as you would a program: set 'weights_may_run_code: true'"
@@ -68,7 +68,7 @@ def runs_code_reason(name: str) -> str:
 
 
 def damage_reason(why: str) -> str:
-    """Say that a checkpoint cannot be read, and the cure; put behind "which"."""
+    """Explain that a checkpoint cannot be read, with the cure; follows "which"."""
     return (
         f"cannot be loaded ({why}): it is damaged, or holds more than a known model; download or "
         "save it again"
@@ -142,7 +142,7 @@ def open_trusted(path: Path) -> Any:
 
 
 def unreadable_error(path: Path, error: Exception) -> CheckpointError:
-    """Say that a trusted file cannot be opened all the same.
+    """The error of a trusted file that still cannot be opened.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _ORIGINALS = re.compile(r"yolov5[nsmlx]6?|yolov3(-tiny|-spp)?")
 
 
 def screen_detector(path: Path) -> None:
-    """Refuse a file that cannot be a detector of Ultralytics, by what its pickle names.
+    """Refuse a file that cannot be an Ultralytics detector, by the names in its pickle.
 
     A file that passes may still be refused by `open_restricted`, which takes seconds to import.
 

@@ -16,7 +16,7 @@ NOUNS = {"detect": "a detector", "classify": "a classifier"}
 
 
 def rebuild_trusted(path: Path, clean: Path, tasks: Sequence[str] = ("detect",)) -> Path:
-    """Open an Ultralytics checkpoint, run any code in it, and write its tensors alone.
+    """Open an Ultralytics checkpoint, run any code in it, and write only its tensors.
 
     All later loading is of the new file and stays restricted. Nothing that the checkpoint
     asks for is installed.
@@ -60,7 +60,7 @@ def rebuild_trusted(path: Path, clean: Path, tasks: Sequence[str] = ("detect",))
 
 
 def rebuild_trusted_state(path: Path, clean: Path) -> Path:
-    """Open a file of weights, run any code in it, and write its tensors alone.
+    """Open a file of weights, run any code in it, and write only its tensors.
 
     Parameters
     ----------

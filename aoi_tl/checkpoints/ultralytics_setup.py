@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import random
 import sys
@@ -14,9 +16,12 @@ import numpy as np
 from aoi_tl.errors import RunError
 from aoi_tl.files.cache_folder import cache_folder
 
+#: The trackers of experiments that a user may have turned on in Ultralytics' settings.
+TRACKERS = ("mlflow", "tensorboard", "wandb")
+
 
 def prepare_ultralytics() -> None:
-    """Make Ultralytics careful: restricted loading, no installs, no network, no events.
+    """Set Ultralytics up safely: restricted loading, no installs, no network, no events.
 
     Sets environment variables before its first import (multi-GPU workers inherit them) and, where
     it was imported before, the same switches in memory. Its settings are kept in our own cache
@@ -31,7 +36,10 @@ def prepare_ultralytics() -> None:
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_folder() / "ultralytics"))
+    on = trackers_on()
+    if on:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(_own_settings()))
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     fresh = "ultralytics" not in sys.modules
     verbose = os.environ.get("YOLO_VERBOSE")
@@ -61,18 +69,51 @@ def prepare_ultralytics() -> None:
         "clearml",
         "comet",
         "dvc",
-        "mlflow",
         "raytune",
-        "tensorboard",
-        "wandb",
         "vscode_msg",
     )
     dict.update(utils.SETTINGS, dict.fromkeys(off, False))
+    dict.update(utils.SETTINGS, {tracker: tracker in on for tracker in TRACKERS})
+
+
+def trackers_on() -> tuple[str, ...]:
+    """Read which trackers the user has turned on: ``yolo settings mlflow=True``.
+
+    Returns
+    -------
+    tuple of str
+        Of `TRACKERS`, those that are installed and on in the user's own settings of Ultralytics,
+        which are only read. None where there are no settings.
+    """
+    try:
+        told = json.loads((_users_settings() / "Ultralytics/settings.json").read_bytes())
+        return tuple(
+            tracker for tracker in TRACKERS
+            if told.get(tracker) is True and importlib.util.find_spec(tracker) is not None
+        )
+    except (OSError, ValueError, AttributeError):
+        return ()
+
+
+def _own_settings() -> Path:
+    return cache_folder() / "ultralytics"
+
+
+def _users_settings() -> Path:
+    """Where Ultralytics keeps its settings when it is left alone."""
+    given = os.environ.get("YOLO_CONFIG_DIR")
+    if given and Path(given) != _own_settings():  # else ours, told to this process by another
+        return Path(given).expanduser()
+    if sys.platform == "win32":
+        return Path.home() / "AppData/Roaming"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support"
+    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
 
 
 @contextmanager
 def quiet_ultralytics(verbose: bool = False) -> Iterator[None]:
-    """Show Ultralytics' errors only; its progress bars go by the same level.
+    """Show only Ultralytics' errors; its progress bars depend on the same level.
 
     Parameters
     ----------

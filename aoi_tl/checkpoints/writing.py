@@ -9,9 +9,9 @@ from aoi_tl.files.run_folder import write_atomically
 
 
 def save_state(state: object, path: Path) -> Path:
-    """Write a state as ``torch.save`` does, whole or not at all.
+    """Write a state as ``torch.save`` does, atomically.
 
-    Written by torch itself it would tell of a full disk in words that name neither disk nor file.
+    torch's own error on a full disk names neither the disk nor the file.
 
     Parameters
     ----------

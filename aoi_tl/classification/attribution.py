@@ -19,7 +19,7 @@ PATCH = 16  # side of a ViT's patch in pixels
 def attribution_maps(
     classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, layer: nn.Module | None
 ) -> np.ndarray:
-    """Map how much each place of an image speaks for a class.
+    """Compute the contribution of each position of an image to a class.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ import numpy as np
 
 from aoi_tl.classification.image_set import ImageSet
 from aoi_tl.classification.imbalance import epoch_order
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.files.run_folder import UNFINISHED
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def cache_pixels(images: ImageSet, size: int, folder: Path | None = None) -> Pix
 
 
 def _key(images: ImageSet, size: int) -> str:
-    """What the cached pixels depend on: the files as they are now, and the size."""
-    digest = hashlib.sha256(str(size).encode())
+    """What the cached pixels depend on: the files as they are now, the size, and the depth."""
+    digest = hashlib.sha256(f"{size} {images.depth}".encode())
     for image in images.images:
         stat = image.stat()
         digest.update(f"{image}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
@@ -102,11 +102,10 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
         with file.open("r+b") as place:  # a full disk met through the map would kill the process
             os.posix_fallocate(place.fileno(), 0, file.stat().st_size)
     for row, path in zip(values, images.images, strict=True):
-        image = read_image(path)
+        image = read_image(path, images.depth)
         if image.ndim == 3 and channels == 1:
             return _decode(images, size, file, channels=3)
-        if image.dtype == np.uint16:
-            image = (image / 257).round().astype(np.uint8)
+        image = to_8_bits(image)
         shrinks = image.shape[0] * image.shape[1] > size * size
         resized = cv2.resize(
             image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -120,7 +119,7 @@ def _decode(images: ImageSet, size: int, file: Path | None, channels: int = 1) -
 def turn_images(
     images: torch.Tensor, degrees: np.ndarray, mirror: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Turn square images, the corners filled by reflection.
+    """Rotate square images, with the corners filled by reflection.
 
     Parameters
     ----------
@@ -153,7 +152,7 @@ def turn_images(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chance changes of a training image.
+    """Random changes of a training image.
 
     Attributes
     ----------
@@ -181,7 +180,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class BatchStream:
-    """Training batches without an end; the batch of a step depends on the step alone.
+    """An endless stream of training batches; each depends only on its step.
 
     Epochs follow each other without a gap, so that every batch is full and every image comes
     equally often (or as often as ``factors`` ask), and a resumed training goes on with the very

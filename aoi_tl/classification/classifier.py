@@ -24,7 +24,7 @@ Head = Literal["separate", "joint", "shared"]
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """An encoder and what reads its features.
+    """An encoder with its heads.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def build_classifier(
     n_target, n_source : int
         Classes of each domain.
     head : {"separate", "joint", "shared"}
-        A head per domain; one head over the classes of both, told apart against each other in
+        A head per domain; one head over the classes of both, trained against each other in
         training; or one head for two domains with the same classes.
     seed : int
         Of the heads' random weights.
@@ -177,14 +177,14 @@ def recalibrate(classifier: Classifier, stream: BatchStream, batches: int = 20) 
 
 
 def save_classifier(classifier: Classifier, path: Path, **about: Any) -> None:
-    """Write tensors and what they belong to, readable without running anything.
+    """Write tensors with their metadata, readable without running code.
 
     Parameters
     ----------
     classifier : Classifier
         What to keep.
     path : Path
-        The file, written whole or not at all.
+        The file, written atomically.
     **about
         Plain values: the encoder's name, classes, image size.
     """

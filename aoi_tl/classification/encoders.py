@@ -29,7 +29,7 @@ TIMM_NAMES = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """What of an encoder came from where.
+    """The origin of an encoder's tensors.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ def build_encoder(name: str, weights: str = "hub", seed: int = 0) -> Encoder:
 def _try_out(
     module: nn.Module, size: int, layer: nn.Module | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Pass one image through; give its features and what came out of a layer."""
+    """Pass one image through; give its features and the output of a layer."""
     import torch
 
     seen: list[torch.Tensor] = []
@@ -278,7 +278,7 @@ def _create(name: str, **arguments: Any) -> Any:
 
 
 def _is_hub_name(weights: str) -> bool:
-    """Say whether this is a name on the Hugging Face hub and no file."""
+    """Check if this is a name on the Hugging Face hub rather than a file."""
     if weights.startswith("hf-hub:"):
         return True
     is_file_name = weights.endswith((".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt"))
@@ -286,7 +286,7 @@ def _is_hub_name(weights: str) -> bool:
 
 
 def _read_state(path: Path) -> Mapping[str, torch.Tensor]:
-    """Read a file of tensors; nothing in it is run."""
+    """Read a file of tensors without running code."""
     from timm.models import load_state_dict
 
     if not path.is_file():
@@ -377,7 +377,7 @@ def _ultralytics(
 
 
 def read_ultralytics(path: Path) -> Any:
-    """Open an Ultralytics checkpoint without running anything that is in it.
+    """Open an Ultralytics checkpoint without running code in it.
 
     Parameters
     ----------

@@ -128,7 +128,7 @@ def cache_features(
     views: Sequence[View] = AS_IT_IS,
     progress: Callable[[int], object] = lambda done: None,
 ) -> np.ndarray:
-    """Give the features of images, computed where they are not kept yet.
+    """Give the features of images, from the cache or computed.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def cache_features(
 
 
 def features_key(encoder: nn.Module, pixels: Pixels, views: Sequence[View] = AS_IT_IS) -> str:
-    """Name what features depend on.
+    """Give the cache key of features.
 
     Parameters
     ----------

@@ -32,6 +32,10 @@ class ImageSet:
         ``train``, ``val`` or ``test`` for every image.
     groups : tuple of str
         What was photographed: images of one group show the same thing and must share a split.
+    depth : int
+        How many bits the images use where their files store 16 a channel.
+    notes : tuple of str
+        What looks odd, one line each.
 
     Examples
     --------
@@ -47,6 +51,8 @@ class ImageSet:
     labels: np.ndarray
     splits: tuple[str, ...]
     groups: tuple[str, ...]
+    depth: int = 16
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,8 +79,10 @@ class ImageSet:
         return self.take([place for place, split in enumerate(self.splits) if split in names])
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes, labels, splits, groups and the bytes of every image."""
+        """SHA-256 over classes, labels, splits, groups, depth and the bytes of every image."""
         digest = hashlib.sha256(repr((self.classes, self.splits, self.groups)).encode())
+        if self.depth != 16:
+            digest.update(str(self.depth).encode())
         digest.update(self.labels.astype("<i8").tobytes())
         for image in self.images:
             with image.open("rb") as file:
@@ -153,7 +161,7 @@ def hold_out(images: ImageSet, share: float, generator: np.random.Generator) -> 
 def draw_shots(
     images: ImageSet, shots: Mapping[str, int], generator: np.random.Generator
 ) -> ImageSet:
-    """Draw a few training images of every class, each of another thing photographed.
+    """Draw a few training images of every class, each from a different group.
 
     Parameters
     ----------
@@ -263,16 +271,16 @@ def check_source(images: ImageSet) -> ImageSet:
     """
     counts = images.split("train").counts
     if len(counts) < 2 or min(counts.values()) == 0:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        counted = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(
-            f"expected training images of two classes or more in {images.name}, got {told}; add "
+            f"expected training images of two classes or more in {images.name}, got {counted}; add "
             "some, or leave the empty class out by listing the others"
         )
     return check_groups(images)
 
 
 def check_files(images: ImageSet) -> ImageSet:
-    """Check that every image file is whole, by its first and last bytes.
+    """Check that every image file is complete, by its first and last bytes.
 
     Parameters
     ----------

@@ -218,7 +218,7 @@ def patch_classifier(patches: PatchEncoder, fitted: PatchProbe) -> Classifier:
     from torch import nn
 
     class Head(nn.Module):
-        """Describe the rows and classify what is said."""
+        """Describe the rows and classify the descriptions."""
 
         centre: torch.Tensor
         whitening: torch.Tensor
@@ -230,8 +230,8 @@ def patch_classifier(patches: PatchEncoder, fitted: PatchProbe) -> Classifier:
             self.linear = probe_head(fitted.probe)
 
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            told = describe(rows, self.centre, self.whitening, fitted.last, fitted.with_mean)
-            found: torch.Tensor = self.linear(told)
+            described = describe(rows, self.centre, self.whitening, fitted.last, fitted.with_mean)
+            found: torch.Tensor = self.linear(described)
             return found
 
     head = Head().to(_device(patches.encoder.module))
@@ -275,14 +275,14 @@ def describe(
     count = distances.shape[1]
     farthest = order[:, :UNUSUAL, None].expand(-1, -1, len(centre))
     ranks = [*(min(rank, count) - 1 for rank in RANKS), count // 2]
-    told = [white.gather(1, farthest).mean(1), (distances[:, ranks] + 1e-6).log()]
-    return torch.cat([*told, mean] if with_mean else told, dim=1)
+    described = [white.gather(1, farthest).mean(1), (distances[:, ranks] + 1e-6).log()]
+    return torch.cat([*described, mean] if with_mean else described, dim=1)
 
 
 def _fit(
     rows: np.ndarray, labels: np.ndarray, patches: PatchEncoder, with_mean: bool
 ) -> PatchProbe:
-    """Learn what is usual, then classify by what is not; not calibrated."""
+    """Fit the normal patches, then classify by the unusual ones; not calibrated."""
     usual = rows[labels == np.bincount(labels).argmax(), : rows.shape[1] - patches.last]
     maps = usual.reshape(len(usual), patches.channels, -1).transpose(0, 2, 1)
     seen = maps.reshape(-1, patches.channels).astype(np.float64)
@@ -292,9 +292,9 @@ def _fit(
     variances, axes = np.linalg.eigh(covariance)
     whitening = (axes / np.sqrt(variances)).astype(np.float32)
     usually = (centre.astype(np.float32), whitening, patches.last, with_mean)
-    told = _describe_all(rows, *usually)
-    strength = STRENGTH / told.shape[1]
-    probe = next(fit_strengths(told[:, None], labels, int(labels.max()) + 1, (strength,)))
+    described = _describe_all(rows, *usually)
+    strength = STRENGTH / described.shape[1]
+    probe = next(fit_strengths(described[:, None], labels, int(labels.max()) + 1, (strength,)))
     return PatchProbe(*usually, probe)
 
 
@@ -313,7 +313,7 @@ def _describe_all(
 
 
 def _parts(encoder: Encoder) -> tuple[nn.Module, Any]:
-    """Take an encoder apart: what brings images to its mean and deviation, and its body."""
+    """Split an encoder into its normalisation and its body."""
     parts = list(encoder.module.children())
     if len(parts) != 2 or not hasattr(parts[1], "forward_intermediates"):
         raise ExperimentError(

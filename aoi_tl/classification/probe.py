@@ -129,7 +129,7 @@ def fit_probe(features: np.ndarray, labels: ArrayLike, n_classes: int, seed: int
 def fit_nearest_mean(
     features: np.ndarray, labels: ArrayLike, n_classes: int, seed: int = 0
 ) -> Probe:
-    """Take an image for the class whose mean its features are nearest to.
+    """Classify an image by the nearest class mean of its features.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def fit_nearest_mean(
 def hold_out_folds(
     labels: np.ndarray, folds: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Deal the images of every class to folds.
+    """Assign the images of every class to folds.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def hold_out_folds(
 def check_labels(
     features: np.ndarray, labels: ArrayLike, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check what a probe is fitted on.
+    """Check the data that a probe is fitted on.
 
     Parameters
     ----------

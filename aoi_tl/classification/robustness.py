@@ -77,7 +77,7 @@ def measure_robustness(
     Yields
     ------
     Robustness
-        First without a change, then each change at its three strengths. FGSM and PGD are told
+        First without a change, then each change at its three strengths. FGSM and PGD are given
         the true classes and work against this very classifier.
     """
     import torch
@@ -154,7 +154,7 @@ def attack_images(
     radius: float,
     steps: int = 1,
 ) -> torch.Tensor:
-    """Change images within a radius so that the classifier errs.
+    """Change images within a radius so that the classifier is wrong.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ Attack = Callable[["torch.Tensor", "torch.Tensor", Domain], "torch.Tensor"]
 
 @dataclass(frozen=True)
 class History:
-    """What every step of a training lost.
+    """The losses of every step of a training.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class History:
 
 @dataclass
 class _Record:
-    """A history in the making, and how far it has come."""
+    """A growing history, and the number of finished steps."""
 
     done: int = 0
     rows: list[tuple[int, str, float]] = field(default_factory=list)
@@ -105,7 +105,7 @@ def train(
     attack : callable, optional
         Takes images, labels and domain, gives images that are harder: adversarial training.
     checkpoint : Path, optional
-        Where to keep the state; a training that finds one there goes on from it.
+        Where to keep the state; a training that finds one resumes from it.
     every : int
         Steps between two states.
     progress : callable
@@ -185,7 +185,7 @@ def train(
 
 
 def repeat(step: Step, count: int) -> tuple[Step, ...]:
-    """Take the same step so many times."""
+    """Repeat the same step."""
     return (step,) * count
 
 

@@ -28,6 +28,8 @@ class Sample:
         Class ids into ``Dataset.names``; n is 0 for an image without a defect.
     boxes : float64 array of shape (n, 4)
         x and y of the centre, width, height, each as a share of the image.
+    depth : int
+        How many bits the image uses where its file stores 16 a channel.
 
     Examples
     --------
@@ -39,6 +41,7 @@ class Sample:
     split: str
     classes: NDArray[np.int64]
     boxes: NDArray[np.float64]
+    depth: int = 16
 
     def __post_init__(self) -> None:
         classes = np.array(self.classes, dtype=np.int64).reshape(-1)
@@ -54,7 +57,7 @@ class Sample:
         object.__setattr__(self, "boxes", boxes)
 
     def digest(self, content: str) -> bytes:
-        """Put the sample into 32 bytes.
+        """Hash the sample to 32 bytes.
 
         Parameters
         ----------
@@ -64,10 +67,12 @@ class Sample:
         Returns
         -------
         bytes
-            The SHA-256 of split, content and labels.
+            The SHA-256 of split, content, labels and a depth below 16.
         """
         classes, boxes = self.classes.astype("<i8"), self.boxes.astype("<f8")
-        parts = (self.split.encode(), content.encode(), classes.tobytes(), boxes.tobytes())
+        parts = [self.split.encode(), content.encode(), classes.tobytes(), boxes.tobytes()]
+        if self.depth != 16:
+            parts.append(str(self.depth).encode())
         return hashlib.sha256(b"\0".join(parts)).digest()
 
 
@@ -147,6 +152,11 @@ class Dataset:
         counts = np.bincount(flat, minlength=len(self.names))
         return {name: int(count) for name, count in zip(self.names, counts, strict=True)}
 
+    @cached_property
+    def depth(self) -> int:
+        """How many bits its images use where their files store 16 a channel; the fewest."""
+        return min((sample.depth for sample in self.samples), default=16)
+
     @property
     def instances(self) -> int:
         """Boxes in all."""
@@ -179,7 +189,7 @@ class Dataset:
 
 
 def fingerprint_of(names: Iterable[str], digests: Iterable[bytes]) -> str:
-    """Put the names and the samples of a dataset into one word.
+    """Hash the names and the samples of a dataset.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def dataset_name(path: Path, folders: int = 0) -> str:
-    """Name a dataset by its YAML, or by the YAML's folder where that says no more than "data".
+    """Name a dataset by its YAML, or by the YAML's folder if the file is only called "data".
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def dataset_name(path: Path, folders: int = 0) -> str:
 
 
 def distinct_names(paths: Sequence[Path], given: Sequence[str | None] = ()) -> list[str]:
-    """Name datasets; those of one name get as much of their path as tells them apart.
+    """Name datasets; equal names are extended by as much of the path as distinguishes them.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,24 @@ from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import SPLITS
 from aoi_tl.data.dataset_names import dataset_name
+from aoi_tl.data.depth import Depth, find_depth
 from aoi_tl.data.images import IMAGE_SUFFIXES, image_fault
 from aoi_tl.data.yolo.label_rows import read_label_file
 from aoi_tl.data.yolo.layout import find_root, find_split, label_path, split_entry
-from aoi_tl.data.yolo.read import keypoint_columns, read_names, read_yaml_map
+from aoi_tl.data.yolo.read import (
+    first_id,
+    keypoint_columns,
+    read_depth,
+    read_names,
+    read_yaml_map,
+)
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import real_path
 
 #: What each kind of finding means: how grave it is, and what to do.
 KINDS = {
     "dataset": ("error", "correct the YAML"),
+    "data.yaml": ("warning", "correct the YAML: other tools may read it otherwise"),
     "annotation": ("error", "correct it, or leave it out: aoi-tl import --skip-faulty"),
     "missing image": ("error", "correct 'path' or the list"),
     "unreadable image": ("error", "replace the file or take it off the list"),
@@ -50,6 +58,8 @@ KINDS = {
     "near-duplicate": ("note", "keep them in one split: aoi-tl split"),
     "shared with another dataset": ("error", "never use one as source of the other: the test "
                                              "images would be known"),
+    "mixed depths": ("warning", "keep one depth in a dataset, or set 'depth' in the data.yaml"),
+    "depth": ("note", "if it is wrong: 'depth: 12' or the like in the data.yaml"),
     "repeated design": ("note", "no leak: results hold for this design, not for a new one"),
     "training images shared": ("note", "count them once"),
 }
@@ -58,7 +68,7 @@ TINY, SMALL = 10, 32
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or odd.
+    """One fault, or one unusual property.
 
     Parameters
     ----------
@@ -85,7 +95,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image that a dataset names, with what could be read of its labels."""
+    """One image that a dataset names, with its readable labels."""
 
     image: Path
     split: str
@@ -95,7 +105,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All that a dataset names, sound or not.
+    """All images of a dataset, faulty ones included.
 
     Parameters
     ----------
@@ -109,6 +119,8 @@ class Inspection:
         Images that exist, ordered by split and path.
     findings : tuple of Finding
         From files and labels alone; what needs pixels is in ``pixel_findings``.
+    depth : Depth
+        Of its images.
     """
 
     name: str
@@ -116,15 +128,18 @@ class Inspection:
     names: tuple[str, ...]
     entries: tuple[Entry, ...]
     findings: tuple[Finding, ...]
+    depth: Depth = field(default=Depth())
 
 
-def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
-    """Walk through a dataset and note every fault, where ``load_dataset`` stops at the first.
+def inspect_dataset(path: str | os.PathLike[str], depth: int | None = None) -> Inspection:
+    """Read a dataset and note every fault, while ``load_dataset`` stops at the first.
 
     Parameters
     ----------
     path : path-like
         An Ultralytics ``data.yaml``.
+    depth : int, optional
+        As for `load_dataset`.
 
     Returns
     -------
@@ -144,6 +159,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
         content = read_yaml_map(path)
         names = read_names(content, path, notes)
         root = find_root(content, path, notes)
+        given = read_depth(content, path) if depth is None else depth
     except DataError as error:
         return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
     entries: list[Entry] = []
@@ -161,7 +177,7 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             continue
         if split == "val" and images == [str(e.image) for e in entries if e.split == "train"]:
             continue  # Ultralytics asks for a val entry; naming train again says there is none
-        columns = keypoint_columns(content)
+        columns, first = keypoint_columns(content), first_id(content)
         for image in map(Path, images):
             fault = image_fault(image)
             if fault == "no such file":
@@ -170,21 +186,27 @@ def inspect_dataset(path: str | os.PathLike[str]) -> Inspection:
             if fault:
                 findings.append(Finding("unreadable image", str(image), fault, split))
             labels.add(label_path(image))
-            found, read = _read_entry(image, split, len(names), columns)
+            found, read = _read_entry(image, split, len(names), columns, first)
             findings += read
             entries.append(found)
-    findings += [Finding("dataset", str(path), note) for note in notes if "not exist" in note]
+    findings += [
+        Finding("dataset" if note.startswith("'test:") else "data.yaml", str(path), note)
+        for note in notes
+    ]
     findings += _orphans(labels)
     findings += _class_findings(names, entries)
     findings += _named_twice(entries)
-    return Inspection(name, path, names, tuple(entries), tuple(findings))
+    found_depth = find_depth([entry.image for entry in entries], given)
+    for kind, what in (("depth", found_depth.note), ("mixed depths", found_depth.mixed)):
+        findings += [Finding(kind, str(path), what)] if what else []
+    return Inspection(name, path, names, tuple(entries), tuple(findings), found_depth)
 
 
 def _read_entry(
-    image: Path, split: str, n_classes: int, columns: int
+    image: Path, split: str, n_classes: int, columns: int, first: int
 ) -> tuple[Entry, list[Finding]]:
     label = label_path(image)
-    rows = read_label_file(label, n_classes, columns)
+    rows = read_label_file(label, n_classes, columns, first)
     if rows is None:
         finding = Finding("missing label", str(image), f"no file {label.name}", split)
         return Entry(image, split, np.zeros(0, np.int64), np.zeros((0, 4))), [finding]
@@ -205,7 +227,7 @@ def _read_entry(
 def _same_boxes(
     classes: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> Iterator[tuple[str, str]]:
-    """Name boxes that are drawn twice, with one class or with two."""
+    """Find boxes that are drawn twice, with one class or with two."""
     if len(boxes) < 2:
         return
     order = np.lexsort(boxes.T[::-1].round(4))
@@ -220,7 +242,7 @@ def _same_boxes(
 
 
 def _orphans(labels: set[Path]) -> Iterator[Finding]:
-    """Label files for which no image lies where it would have to be, listed or not."""
+    """Label files without an image at the expected place."""
     for folder in sorted({label.parent for label in labels}):
         parts = list(folder.parts)
         if "labels" not in parts:
@@ -265,7 +287,7 @@ def _named_twice(entries: list[Entry]) -> Iterator[Finding]:
 
 
 def pixel_findings(entry: Entry, size: Any, blank: bool) -> Iterator[Finding]:
-    """Tell what an image's pixels say about it and its boxes.
+    """Find the faults of an image that its pixels show.
 
     Parameters
     ----------

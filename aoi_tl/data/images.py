@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aoi_tl.data.headers import HEADER_BYTES, stored_bits
 from aoi_tl.errors import DataError
 from aoi_tl.files.remote import is_remote
 from aoi_tl.files.untrusted import open_binary, read_regular_file
@@ -26,6 +27,8 @@ ULTRALYTICS_SUFFIXES = frozenset(
 # What OpenCV reads besides; such images are handed to Ultralytics as PNG.
 OPENCV_SUFFIXES = frozenset({".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".ras", ".sr"})
 IMAGE_SUFFIXES = ULTRALYTICS_SUFFIXES | OPENCV_SUFFIXES
+# What may store more than 8 bits a channel.
+DEEP_SUFFIXES = frozenset({".avif", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
 
 MAX_IMAGE_BYTES = 1 << 30
 _LARGE, _LARGE_FILE = 1 << 24, 1 << 20  # pixels, bytes
@@ -33,23 +36,28 @@ _STRIP = 256  # rows whose channels are turned round at a time
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
-_DEEP_SUFFIXES = frozenset({".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
+_WRITTEN_DEEP = frozenset({".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"})
 _EXIF_ORIENTATION = 274
 _NO_IMAGE = "no image, or only part of one"
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
+def read_image(
+    path: str | os.PathLike[str], depth: int = 16
+) -> NDArray[np.uint8 | np.uint16]:
     """Read the pixels of an image, upright, without its alpha.
 
     Parameters
     ----------
     path : path-like
         An image in a format that OpenCV reads; any Unicode path.
+    depth : int
+        How many of 16 stored bits are used, from the lowest on.
 
     Returns
     -------
     uint8 or uint16 array of shape (height, width) or (height, width, 3)
-        Grey where the file is grey, else RGB; the bit depth is the file's.
+        Grey where the file is grey, else RGB. 16 bits where the file uses all of them; what uses
+        fewer is brought to 8.
 
     Raises
     ------
@@ -76,21 +84,25 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
         for top in range(0, len(pixels), _STRIP):  # a whole copy would double the memory
             strip = pixels[top : top + _STRIP]
             strip[:] = cv2.cvtColor(strip, cv2.COLOR_BGR2RGB)
-    return pixels
+    return pixels if depth == 16 else to_8_bits(pixels, depth)
 
 
-def read_stored(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
-    """Read an image with all its channels in OpenCV's order, upright, to be changed and written.
+def read_stored(
+    path: str | os.PathLike[str], depth: int = 16
+) -> NDArray[np.uint8 | np.uint16]:
+    """Read an image with all its channels in OpenCV's order, upright, for editing.
 
     Parameters
     ----------
     path : path-like
         An image in a format that OpenCV reads; any Unicode path.
+    depth : int
+        How many of 16 stored bits are used, from the lowest on.
 
     Returns
     -------
     uint8 or uint16 array of shape (height, width), (height, width, 3) or (height, width, 4)
-        Grey, BGR or BGRA, at the file's bit depth.
+        Grey, BGR or BGRA; 16 bits or 8, as of `read_image`.
 
     Raises
     ------
@@ -101,7 +113,37 @@ def read_stored(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16]:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     # This flag, alone of all, leaves the EXIF orientation to the caller.
-    return np.ascontiguousarray(_upright(pixels, _orientation(Path(path))))
+    pixels = np.ascontiguousarray(_upright(pixels, _orientation(Path(path))))
+    return pixels if depth == 16 else to_8_bits(pixels, depth)
+
+
+def to_8_bits(pixels: NDArray[np.uint8 | np.uint16], depth: int = 16) -> NDArray[np.uint8]:
+    """Keep the highest 8 of the bits that an image uses.
+
+    So Ultralytics brings 16 bits to 8; and what was brought from 8 bits to more, by a factor or by
+    shifting, becomes what it was.
+
+    Parameters
+    ----------
+    pixels : uint8 or uint16 array
+        8 bits stay as they are.
+    depth : int
+        How many of 16 stored bits are used, from the lowest on: 8 to 16. Values that need more are
+        cut.
+
+    Returns
+    -------
+    uint8 array of the same shape
+
+    Examples
+    --------
+    >>> to_8_bits(np.array([0, 16, 2048, 4095, 60000], dtype=np.uint16), 12).tolist()
+    [0, 1, 128, 255, 255]
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    highest = pixels >> (depth - 8)
+    return (highest if depth == 16 else np.minimum(highest, 255)).astype(np.uint8)
 
 
 def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
@@ -123,7 +165,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
     suffix = path.suffix.lower()
     settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix == ".png" else []
     # OpenCV itself would quietly squeeze deeper pixels into 8 bits.
-    fits = pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and suffix in _DEEP_SUFFIXES)
+    fits = pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and suffix in _WRITTEN_DEEP)
     with _silent_opencv():
         try:
             done, encoded = cv2.imencode(suffix, pixels, settings) if fits else (False, None)
@@ -141,7 +183,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[Any]) -> None:
 
 
 def unwritable_error(path: Path, error: OSError) -> DataError:
-    """Put a full disk or a folder without rights into one line.
+    """The error of a full disk, or of a folder without write permission.
 
     Parameters
     ----------
@@ -241,8 +283,67 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         raise DataError(_unreadable(Path(path), error.strerror or "no readable file")) from error
 
 
+class Looked(NamedTuple):
+    """What a look at an image file shows without decoding it.
+
+    Attributes
+    ----------
+    fault : str or None
+        "no such file", "empty file", "truncated", "no image, or only part of one"; None for a
+        whole image.
+    bits : int
+        That its file stores a channel: 8, or more.
+    """
+
+    fault: str | None
+    bits: int = 8
+
+
+def look_at_image(path: str | os.PathLike[str]) -> Looked:
+    """Look at an image file, decoding it only where its first or last bytes are odd.
+
+    Parameters
+    ----------
+    path : path-like
+        An image file.
+
+    Returns
+    -------
+    Looked
+    """
+    try:
+        with open_binary(path) as file:
+            start = file.read(HEADER_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 12))
+            end = file.read()
+    except FileNotFoundError:
+        return Looked("no such file")
+    except OSError as error:
+        return Looked(error.strerror or "no readable file")
+    bits = stored_bits(start, path)
+    if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
+        return Looked(None, bits)
+    try:
+        return Looked(_bytes_fault(read_regular_file(path, MAX_IMAGE_BYTES)), bits)
+    except OSError as error:
+        return Looked(error.strerror or "no readable file")
+
+
+def bits_of(path: str | os.PathLike[str]) -> int:
+    """Say how many bits a channel an image file stores, by its header: 8, or more.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with open_binary(path) as file:
+        return stored_bits(file.read(HEADER_BYTES), path)
+
+
 def image_fault(path: str | os.PathLike[str]) -> str | None:
-    """Say what is wrong with an image file, decoding it only where its first or last bytes are odd.
+    """Say what is wrong with an image file; None for a whole one.
 
     Parameters
     ----------
@@ -252,29 +353,13 @@ def image_fault(path: str | os.PathLike[str]) -> str | None:
     Returns
     -------
     str or None
-        "no such file", "empty file", "truncated", "no image, or only part of one"; None for a
-        whole image.
+        As `Looked.fault`.
     """
-    try:
-        with open_binary(path) as file:
-            start = file.read(16)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 12))
-            end = file.read()
-    except FileNotFoundError:
-        return "no such file"
-    except OSError as error:
-        return error.strerror or "no readable file"
-    if _looks_whole(start, end, size) or _tiff_looks_whole(start, size, Path(path)):
-        return None
-    try:
-        return _bytes_fault(read_regular_file(path, MAX_IMAGE_BYTES))
-    except OSError as error:
-        return error.strerror or "no readable file"
+    return look_at_image(path).fault
 
 
 def has_jpeg_end(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is no JPEG, or one whose last bytes are the end marker FFD9.
+    """Whether a file is not a JPEG, or a JPEG that ends with the end marker FFD9.
 
     Ultralytics rewrites all other JPEGs where they lie.
 
@@ -328,9 +413,9 @@ def _imdecode(content: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def _place_for_large(content: bytes) -> NDArray[Any] | None:
-    """An array for the pixels of a large image, or None: it is small, or of an unusual kind.
+    """An array for the pixels of a large image; None for a small or an unusual one.
 
-    OpenCV hands out a copy of what it decodes, twice the memory, unless told where to put it.
+    OpenCV returns a copy of what it decodes, twice the memory, unless given an output array.
     """
     if len(content) < _LARGE_FILE:  # to look is a tenth of the time of reading a small one
         return None
@@ -352,7 +437,7 @@ def _place_for_large(content: bytes) -> NDArray[Any] | None:
 
 
 def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
-    """Decode into an array; None where it does not fit, as when the image lies on its side."""
+    """Decode into an array; None if it does not fit, such as a rotated image."""
     with _silent_opencv():
         try:
             return cv2.imread(str(path), into, flags)
@@ -362,7 +447,7 @@ def _imread(path: Path, into: NDArray[Any], flags: int) -> NDArray[Any] | None:
 
 @contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from writing to the terminal what is about to be said in an error."""
+    """Keep OpenCV from printing what an error is about to report."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
@@ -372,7 +457,7 @@ def _silent_opencv() -> Iterator[None]:
 
 
 def _looks_whole(start: bytes, end: bytes, size: int) -> bool:
-    """Judge a file by its first 16 bytes, its last 12 and its size; when in doubt, say no."""
+    """Judge a file by its first bytes, its last 12 and its size; when in doubt, say no."""
     if start.startswith(_JPEG_START):
         return end.endswith(_JPEG_END)
     if start.startswith(_PNG_START):

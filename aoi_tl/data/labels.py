@@ -18,7 +18,7 @@ from aoi_tl.files.yaml_file import read_yaml
 
 
 def normal_name(name: object) -> str:
-    """Write a class name one way: no blanks around it, accents composed (Unicode NFC).
+    """Normalise a class name: no surrounding blanks, accents composed (Unicode NFC).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def load_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def check_aliases(aliases: Mapping[str, str], names: Iterable[str]) -> None:
-    """Refuse a map that mentions a name which no dataset has: it is most likely a typing error.
+    """Refuse a map with a name that no dataset has, since it is most likely a typing error.
 
     Parameters
     ----------

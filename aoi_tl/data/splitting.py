@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aoi_tl.errors import DataError
 from aoi_tl.files.untrusted import read_regular_file
 
-_FAR_OFF = 0.1  # of the images: a share that is missed by more is told
+_FAR_OFF = 0.1  # of the images: a share that is missed by more is reported
 _MAX_BYTES = 256 * 1024 * 1024
 
 
@@ -24,7 +24,7 @@ def split_by_group(
     shares: Sequence[float],
     chance: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Deal groups out to splits so that each gets its share of images and of every class.
+    """Assign groups to splits so that each gets its share of images and of every class.
 
     The rarest classes are dealt first, the largest groups of each before the small ones, each to
     the split that lacks most of it (iterative stratification, by group).
@@ -108,7 +108,7 @@ def split_by_group(
 def shares_missed(
     groups: NDArray[np.int64], split: NDArray[np.int64], shares: Sequence[float]
 ) -> str:
-    """Say whether a split misses the shares that were asked for by more than ten points, and why.
+    """Report a split that misses the requested shares by more than ten points, and why.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def shares_missed(
 def read_groups(
     path: str | os.PathLike[str], images: Sequence[Path]
 ) -> NDArray[np.int64]:
-    """Read which images belong together.
+    """Read the groups of images.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ FileName = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """A dataset without its boxes; stands for it where it is scored.
+    """A dataset without its boxes, sufficient for scoring.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ class Summary:
     state : str
         Stands for the state of everything on disk that the dataset was read from; empty where that
         is not known.
+    depth : int
+        How many bits the images use where their files store 16.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Summary:
     notes: tuple[str, ...] = field(default=())
     state: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
+    depth: int = 16
 
     def split(self, *splits: str) -> Summary:
         """Keep some splits; the fingerprint and the state stay those of the whole."""
@@ -85,7 +88,7 @@ def summarise(
     reader: DatasetReader,
     contents: Callable[[Sequence[FileName]], Mapping[FileName, str]],
 ) -> Summary:
-    """Read a dataset and sum it up; few samples are in memory at a time.
+    """Read a dataset and summarise it; few samples are in memory at a time.
 
     Parameters
     ----------
@@ -138,4 +141,5 @@ def summarise(
         {split: FileList.joined(lists) for split, lists in files.items()},
         {split: tuple(counts.tolist()) for split, counts in boxes.items()},
         fingerprint_of(reader.names, digests), reader.notes(), aliases=reader.aliases,
+        depth=reader.depth.bits,
     )

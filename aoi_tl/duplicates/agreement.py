@@ -35,7 +35,7 @@ _MANY, _CONTROLS = 20, 7  # images in a folder that make a series, and how many 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well two images agree, and how they lie over each other.
+    """How well two images agree, and their alignment.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def align(
     read: Callable[[int], NDArray[np.float32]],
     workers: int = 2,
 ) -> list[Agreement]:
-    """Lay images over each other where they may agree.
+    """Align candidate pairs of images and measure their agreement.
 
     Parameters
     ----------
@@ -123,11 +123,11 @@ def align(
         laid = lay(candidate)
         if laid is None or laid.share < OVERLAP or np.median(laid.local) < SIMILAR:
             return None
-        ordinary = np.maximum(
+        usual_agreement = np.maximum(
             _looked_up(usual(candidate.first, 0, candidate.turn), laid.in_first),
             _looked_up(usual(candidate.second, candidate.turn, 0), laid.in_second),
         )
-        excess = min(float(np.median((laid.local - ordinary) / (1 - ordinary))), 1.0)
+        excess = min(float(np.median((laid.local - usual_agreement) / (1 - usual_agreement))), 1.0)
         if excess < SIMILAR:
             return None
         return Agreement(candidate.first, candidate.second, excess, laid.share, laid.placement)
@@ -144,7 +144,7 @@ def align(
 
 @dataclass(frozen=True, eq=False)
 class _Laid:
-    """One image over another: their local correlations, n of them, and where."""
+    """Two aligned images: their n local correlations, with positions."""
 
     local: NDArray[np.float32]  # (n,)
     in_first: NDArray[np.float64]  # (n, 2): row and column as shares of the image
@@ -156,7 +156,7 @@ class _Laid:
 def _lay(
     first: NDArray[np.float32], second: NDArray[np.float32], dx: int, dy: int, turn: int = 0
 ) -> _Laid | None:
-    """Lay the second image over the first, its corner at about (dx, dy)."""
+    """Align the second image with the first, its corner at about (dx, dy)."""
     left, top = max(dx, 0), max(dy, 0)
     right = min(dx + second.shape[1], first.shape[1])
     bottom = min(dy + second.shape[0], first.shape[0])
@@ -192,7 +192,7 @@ def _lay(
 def _local_correlation(
     first: NDArray[np.float32], second: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Correlation around each pixel, and where there is anything to correlate."""
+    """Correlation around each pixel, and a mask of pixels with enough structure."""
     both, one, other = (
         cv2.blur(product, (_LOCAL, _LOCAL))
         for product in (first * second, first * first, second * second)
@@ -202,7 +202,7 @@ def _local_correlation(
 
 
 def _local_map(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local correlation over the whole of two images of one size, best small shift."""
+    """Local correlation of two images of one size, maximised over small shifts."""
     inner = np.ascontiguousarray(second[_REACH:-_REACH, _REACH:-_REACH])
     scores = cv2.matchTemplate(first, inner, cv2.TM_CCORR_NORMED)
     down, across = np.unravel_index(int(np.nan_to_num(scores).argmax()), scores.shape)
@@ -226,7 +226,7 @@ def _looked_up(
 def _series(paths: Sequence[Path]) -> list[list[int] | None]:
     """For each image some others of its folder, to learn from what all images of it share.
 
-    A fixture or a printed layout is the same in all; only what goes beyond it tells that two images
+    A fixture or a printed layout is the same in all; only agreement beyond it shows that two images
     show one part. Small folders give none: there, all may well be copies.
     """
     folders: dict[Path, list[int]] = {}

@@ -32,7 +32,7 @@ _MayMeet = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Candidate:
-    """How the second image may lie over the first: (dx, dy) in pixels halved so many times.
+    """A candidate alignment: the shift of the second image, in pixels halved so many times.
 
     Halved -1 times stands for two whole images brought to one size, the second turned.
     """
@@ -48,7 +48,7 @@ class Candidate:
 def find_candidates(
     described: Sequence[Descriptor], across: NDArray[np.bool_] | None = None
 ) -> list[Candidate]:
-    """Find the pairs of images that are worth laying over each other.
+    """Find the pairs of images that are worth aligning.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _crop_candidates(described: Sequence[Descriptor], may_meet: _MayMeet) -> Ite
 def _voted(
     pairs: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Of pairs of patches: images, votes, halvings and shift of each pair of images, (6, k)."""
+    """From pairs of patches: images, votes, halvings and shift of each pair of images, (6, k)."""
     low, high = np.divmod(pairs, len(owner))
     images = owner[low] * (owner[-1] + 1) + owner[high]
     # Where the second image's corner lies in the first.
@@ -158,7 +158,7 @@ def _voted(
 def _hashes(
     rows: NDArray[Any], bits: int, tables: int, prefix: NDArray[np.int64]
 ) -> Iterator[NDArray[np.int64]]:
-    """Hash rows so that like rows often get equal numbers (random hyperplanes)."""
+    """Hash rows by random hyperplanes, so that similar rows often get equal numbers."""
     chance = np.random.default_rng(7)
     sample = rows[chance.permutation(len(rows))[:50_000]].astype(np.float32)
     values, directions = np.linalg.eigh(np.cov(sample, rowvar=False))

@@ -30,7 +30,7 @@ _THUMB = 64  # pixels: whole images, to be hashed
 
 @dataclass(frozen=True, eq=False)
 class Descriptor:
-    """What an image is found by, and what was learnt of it on the way."""
+    """The descriptor of an image, with its size and other properties."""
 
     points: NDArray[np.int16]  # (k, 3): x, y in halved pixels, halvings
     patches: NDArray[np.int8]  # (k, 64), zero mean, equal length
@@ -39,14 +39,17 @@ class Descriptor:
     blank: bool
 
 
-def describe(path: Path) -> tuple[bytes, Descriptor | None]:
-    """Read an image: what its bytes hash to, and what it is found by, if it can be read."""
+def describe(path: Path, depth: int = 16) -> tuple[bytes, Descriptor | None]:
+    """Read an image; give the hash of its bytes, and its descriptor if it is readable.
+
+    The depth is as of `decode`.
+    """
     try:
         content = read_regular_file(path, MAX_IMAGE_BYTES)
     except OSError:
         return os.fsencode(path), None
     key = hashlib.sha256(content).digest()
-    grey = decode(content)
+    grey = decode(content, depth)
     if grey is None:
         return key, None
     points, patches = [np.zeros((0, 3), np.int16)], [np.zeros((0, _GRID * _GRID), np.int8)]
@@ -62,7 +65,7 @@ def describe(path: Path) -> tuple[bytes, Descriptor | None]:
 
 
 def octaves(grey: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The one or two sizes at which an image is compared, with how often it was halved."""
+    """The one or two scales at which an image is compared, with the number of halvings."""
     halvings = 0
     while max(grey.shape) > LONGEST:
         grey, halvings = halved(grey), halvings + 1

@@ -34,7 +34,7 @@ CERTAIN = 0.9
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two images that show the same ground: one part, or one design.
+    """Two images that show the same area: one part, or one design.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Duplicates:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """A number for each image, int64 of shape (n,); equal for whatever shows one part."""
+        """A number for each image, int64 of shape (n,); equal for images of one part."""
         return connected(self._links(self.overlaps), len(self.copy_of))
 
     @cached_property
@@ -98,7 +98,7 @@ class Duplicates:
     def between(
         self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]
     ) -> list[tuple[int, int, float]]:
-        """Pair each of our images with its likest of theirs.
+        """Pair each of our images with the most similar one of theirs.
 
         Parameters
         ----------
@@ -132,6 +132,7 @@ def find_duplicates(
     progress: Callable[[int, int], None] | None = None,
     across: NDArray[np.bool_] | None = None,
     defects: Sequence[Defects] | None = None,
+    depths: Sequence[int] | None = None,
 ) -> Duplicates:
     """Find equal files, exposure copies and overlapping crops among images.
 
@@ -146,8 +147,10 @@ def find_duplicates(
     across : bool array of shape (n,), optional
         Look only for overlaps of a marked image with one that is not, which is quicker.
     defects : sequence of Defects, optional
-        What is labelled on each image, to tell one part from several parts of one design; without
+        The labels of each image, to distinguish one part from several parts of one design; without
         labels whatever agrees counts as one part.
+    depths : sequence of int, optional
+        How many bits each image uses where its file stores 16; 16 unless given.
 
     Returns
     -------
@@ -173,18 +176,21 @@ def find_duplicates(
     (True, 0.5)
     """
     paths = [Path(image) for image in images]
+    depths = depths or [16] * len(paths)
     copy_of = np.arange(len(paths))
     sizes, blank = np.zeros((len(paths), 2), np.int64), np.zeros(len(paths), np.bool_)
     seen: dict[bytes, int] = {}
     firsts: list[int] = []
     described: list[Descriptor] = []
     with ThreadPoolExecutor(workers) as pool:
-        for position, (key, description) in enumerate(pool.map(describe, paths)):
+        for position, (key, description) in enumerate(
+            pool.map(describe, paths, depths)
+        ):
             first = seen.setdefault(key, position)
             copy_of[position] = first
             if description is not None:
                 sizes[position], blank[position] = description.size, description.blank
-            # Below 8 pixels there is nothing to tell one image from another by.
+            # Below 8 pixels there is too little to compare.
             if first == position and description is not None and min(description.size) >= 8:
                 firsts.append(position)
                 described.append(description)
@@ -196,8 +202,8 @@ def find_duplicates(
     described.clear()  # most of what lies in memory
 
     def read(position: int) -> NDArray[np.float32]:
-        path = paths[firsts[position]]
-        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES))
+        path, depth = paths[firsts[position]], depths[firsts[position]]
+        grey = decode(read_regular_file(path, MAX_IMAGE_BYTES), depth)
         if grey is None:
             raise DataError(f"{path}: expected the image, got another file; try again")
         return grey

@@ -41,7 +41,7 @@ _AROUND = 8  # x 8 windows at most stand for the surroundings
 
 @dataclass(frozen=True, eq=False)
 class Defects:
-    """What is labelled on one image.
+    """The labels of one image.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def decide_parts(
     read: Callable[[int], NDArray[np.float32]],
     workers: int = 2,
 ) -> NDArray[np.bool_]:
-    """Tell pairs of one part from pairs of one design.
+    """Separate pairs of one part from pairs of one design.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def labels_show_one_part(
     Returns
     -------
     bool or None
-        None where no defect is labelled on the common ground, or nothing can be told there.
+        None if no defect is labelled in the overlap, or nothing can be decided there.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def labels_show_one_part(
 def look_alike(
     placement: Placement, pixels: tuple[NDArray[np.float32], NDArray[np.float32]]
 ) -> bool:
-    """Whether two images look alike all over their common ground; as ``labels_show_one_part``."""
+    """Whether two images look alike in their complete overlap; as ``labels_show_one_part``."""
     laid = _lay(placement, pixels)
     if laid is None:
         return False
@@ -191,7 +191,7 @@ def look_alike(
 
 @dataclass(frozen=True, eq=False)
 class _Laid:
-    """The common ground of two images, without what is wide, and where it lies in the first."""
+    """The overlap of two images, without wide structures, and its position in the first."""
 
     first: NDArray[np.float32]  # (height, width)
     second: NDArray[np.float32]
@@ -232,7 +232,7 @@ class _Laid:
 def _lay(
     placement: Placement, pixels: tuple[NDArray[np.float32], NDArray[np.float32]]
 ) -> _Laid | None:
-    """Lay the second image over the first to the pixel; None where they hardly meet."""
+    """Align the second image with the first to the pixel; None if they hardly overlap."""
     first, second = pixels
     size = np.array(first.shape[::-1], dtype=float)
     left, top, right, bottom = (placement.ground * np.tile(size, 2)).round().astype(int)
@@ -282,7 +282,7 @@ def _difference(
 
 
 def connected(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Give each of n images a number, equal for whatever hangs together by pairs.
+    """Number the connected components of n images by their pairs.
 
     Examples
     --------

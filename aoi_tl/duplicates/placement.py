@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Placement:
-    """How a second image lies over a first.
+    """The placement of a second image over a first.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Placement:
     shift: tuple[float, float] = (0.0, 0.0)
 
     def placed(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring boxes of the second image, (n, 4), to where they lie in the first.
+        """Map boxes of the second image, (n, 4), to the first.
 
         Examples
         --------
@@ -46,13 +46,13 @@ class Placement:
 
     @property
     def ground(self) -> NDArray[np.float64]:
-        """Left, top, right and bottom of the common ground, as shares of the first image."""
+        """Left, top, right and bottom of the overlap, as shares of the first image."""
         whole = corners(self.placed(np.array([[0.5, 0.5, 1.0, 1.0]])))[0]
         return np.concatenate([np.maximum(whole[:2], 0), np.minimum(whole[2:], 1)])
 
 
 def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn centre and size, (n, 4), into left, top, right and bottom."""
+    """Convert centre and size, (n, 4), to left, top, right and bottom."""
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
     half = boxes[:, 2:] / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)

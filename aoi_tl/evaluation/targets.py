@@ -35,7 +35,7 @@ class TargetsSummary:
     def __str__(self) -> str:
         """Describe the summary in words, in the units of the differences."""
         return (f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over {self.n} targets: "
-                f"{self.wins} won, {self.ties} not told apart, {self.losses} lost")
+                f"{self.wins} won, {self.ties} undecided, {self.losses} lost")
 
 
 def summarise_targets(

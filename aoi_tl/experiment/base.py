@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -13,7 +13,7 @@ from aoi_tl.experiment.settings import SettingsFile, read_settings
 
 
 class BaseExperiment(SettingsFile):
-    """A target, the weights to start from, and how often and where the arms are trained.
+    """A target, the initial weights, the seeds and the device.
 
     Attributes
     ----------
@@ -27,6 +27,9 @@ class BaseExperiment(SettingsFile):
         Every arm is trained once with each.
     device : str
         ``cpu``, ``cuda`` or the numbers of GPUs.
+    depth : int or None
+        How many bits the images of every dataset use where their files store 16; else found for
+        each.
     """
 
     target: object
@@ -38,6 +41,9 @@ class BaseExperiment(SettingsFile):
     """Every arm is trained once with each."""
     device: str = "cpu"
     """``cpu``, ``0``, ``0,1``, as Ultralytics has it."""
+    depth: Literal[8, 10, 12, 14, 16] | None = None
+    """How many bits the images use where their files store 16: 8, 10, 12, 14 or 16, the same for
+    every dataset; found for each unless given."""
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -68,7 +74,7 @@ class BaseExperiment(SettingsFile):
         return str(device) if isinstance(device, int) else device
 
     def data_path(self, text: str, data_root: str | Path | None = None) -> Path:
-        """Say where a path of the experiment leads.
+        """Resolve a path of the experiment.
 
         Parameters
         ----------

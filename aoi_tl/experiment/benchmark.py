@@ -15,11 +15,11 @@ USUAL_MEASURES = (
     "paper", "emd", "size", "overlap", "box", "random", "zero-shot", "zero-shot-f1", "class-blind",
     "logme", "h-score", "knn", "energy",
 )
-EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd")
+EVERY_MEASURE = (*USUAL_MEASURES, "frechet", "mmd", "otdd", "proxy")
 
 
 class Benchmark(BaseExperiment):
-    """Does the order of the sources pay on this shelf?
+    """A benchmark of the ranking on a shelf.
 
     ``target`` names one or several; every other dataset of ``sources`` is learned from alone, by
     ``arm``, and all that share a class with the target together.

@@ -108,10 +108,10 @@ class Train(Settings):
 
 
 class Imbalance(Settings):
-    """What is done about classes of unequal size."""
+    """The treatment of classes of unequal size."""
 
     treatment: Literal["none", "oversample", "weighted", "both"] = "none"
-    """What is done about classes of unequal size."""
+    """The treatment of classes of unequal size."""
     oversample: dict[str, Annotated[float, Field(ge=1)]] = Field(default_factory=dict)
     """``{class: factor}``: how often its images come in an epoch."""
 
@@ -126,7 +126,7 @@ class Imbalance(Settings):
 
 
 class Report(Settings):
-    """What is measured and drawn besides accuracy."""
+    """Measurements and figures besides accuracy."""
 
     robustness: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = CHANGES
     """The changes of the test images that accuracy is measured under."""
@@ -149,7 +149,7 @@ class Report(Settings):
 
 
 class ClassificationExperiment(BaseExperiment):
-    """A target with few images, a source with many, and the arms to hold against each other.
+    """A target with few images, a source with many, and the arms to compare.
 
     Examples
     --------
@@ -178,19 +178,19 @@ class ClassificationExperiment(BaseExperiment):
     train: Train = Train()
     """How every arm is trained."""
     imbalance: Imbalance = Imbalance()
-    """What is done about classes of unequal size."""
+    """The treatment of classes of unequal size."""
     shifted_classes: Texts = ()
     """Classes whose mean F1 is reported on its own."""
     arms: Texts = Field((), validate_default=True)
     """What is trained and compared; the method's arms unless given."""
     report: Report = Report()
-    """What is measured and drawn besides accuracy."""
+    """Measurements and figures besides accuracy."""
 
     @field_validator("arms")
     @classmethod
     def _arms_of_the_method(cls, arms: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         method = info.data.get("method")
-        if method is None:  # itself refused, which is told first
+        if method is None:  # itself refused, which is reported first
             return arms
         for arm in arms:
             if arm not in ARMS[method]:

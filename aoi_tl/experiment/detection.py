@@ -42,11 +42,12 @@ DEFAULT_ARMS = ("stock", "stock-long", "auto")
 Method = Literal[
     "auto", "paper", "emd", "size", "overlap", "box", "random", "frechet", "mmd", "otdd",
     "zero-shot", "zero-shot-f1", "class-blind", "logme", "h-score", "knn", "energy",
+    "proxy",
 ]
 
 
 class Score(Settings):
-    """How sources are measured against the target: clusters, formula, solver, images looked at."""
+    """How sources are scored for the target: clusters, formula, solver, sampled images."""
 
     n_clusters: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     """Clusters per signature; ``auto`` takes the elbow."""
@@ -59,7 +60,7 @@ class Score(Settings):
 
 
 class Subset(Settings):
-    """What becomes of a source image that holds both shared and unshared classes."""
+    """The treatment of source images with both shared and unshared classes."""
 
     mixed: Literal["keep", "drop", "paint"] = "keep"
     """Images with shared and unshared classes: ``keep`` their shared boxes, ``drop`` the image, or
@@ -86,11 +87,13 @@ class Balance(Settings):
     """New samples for rare classes, fewer for common ones, on training splits only."""
 
     minority: Minority = Minority()
+    """Classes with few boxes."""
     majority: Majority = Majority()
+    """Classes with many boxes."""
 
 
 class Transfer(Settings):
-    """What a stage hands to the next, and how gently the target's stage treats it.
+    """The tensors that a stage passes on, and how the target's stage trains them.
 
     ``modules`` and ``freeze`` are the papers' arms'. The arms that begin with a source's detector
     hand on every tensor: ``rate`` is their learning rate on the target as a share of the plain one,
@@ -113,7 +116,7 @@ class Transfer(Settings):
 
 
 class Union(Settings):
-    """How several sources make one detector.
+    """How several sources are combined in one detector.
 
     ``best`` takes so many sources of the ranking, all unless given; ``evenness`` 0 takes every
     image once, 1 takes all sources equally often.
@@ -137,7 +140,7 @@ class Cost(Settings):
 
 
 class Operate(Settings):
-    """What the confidence thresholds are chosen for: a limit on one rate, or the lowest cost.
+    """The aim of the confidence thresholds: a limit on one rate, or the lowest cost.
 
     ``escape`` is the share of defective images that are passed, ``overkill`` that of good images
     that are rejected.
@@ -162,7 +165,7 @@ class Operate(Settings):
 
 
 class GivenSource(Settings):
-    """A source with a name, or with a detector that was trained on it already."""
+    """A source with a name, or with an existing detector."""
 
     data: str
     """The source's ``data.yaml``."""
@@ -172,7 +175,7 @@ class GivenSource(Settings):
     """What tables call it; its path names it unless given."""
 
 
-# Told apart by their form, so that a fault within a mapping is told as such.
+# Distinguished by their form, so that a fault within a mapping is reported as such.
 Source = Annotated[
     Annotated[str, Tag("path")] | Annotated[GivenSource, Tag("mapping")],
     Discriminator(lambda given: "mapping" if isinstance(given, dict | GivenSource) else "path"),
@@ -219,7 +222,7 @@ class Train(BaseModel):
 
 
 class Experiment(BaseExperiment):
-    """One target, a shelf of sources, and everything that is to be done with them.
+    """One target, a shelf of sources, and all settings.
 
     Examples
     --------
@@ -250,7 +253,7 @@ class Experiment(BaseExperiment):
     ``keep`` the images."""
     faulty: Literal["refuse", "skip"] = "refuse"
     """``skip`` leaves out label rows that cannot be used, and images of which no row is left, with
-    a note for each kind; above 5 % of the rows it refuses all the same."""
+    a note for each kind; above 5 % of the rows it still refuses."""
     score: Score = Score()
     """How sources are measured."""
     subset: Subset = Subset()
@@ -260,7 +263,7 @@ class Experiment(BaseExperiment):
     transfer: Transfer = Transfer()
     """What a stage hands on."""
     union: Union = Union()
-    """How several sources make one detector."""
+    """How several sources are combined in one detector."""
     train: Train = Train()
     """Training arguments of Ultralytics."""
     operate: Operate | None = None
@@ -275,6 +278,16 @@ class Experiment(BaseExperiment):
     """What is trained and compared, see [arms](../measures.md)."""
     engine: Literal["local", "ray"] = "local"
     """Where the work is done: this machine, or a [Ray](../how-to/ray.md) cluster."""
+
+    @field_validator("score")
+    @classmethod
+    def _trains_nothing(cls, score: Score) -> Score:
+        if score.method == "proxy":
+            raise ValueError(
+                "expected a method that trains nothing before the arms, got proxy; rank with "
+                "'aoi-tl score --method proxy --budget 10m', and name the source under 'pick'"
+            )
+        return score
 
     @field_validator("arms")
     @classmethod

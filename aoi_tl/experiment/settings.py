@@ -30,7 +30,10 @@ shown = _repr.repr
 
 
 class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that refuses unknown keys.
+
+    The string below a key says in Markdown what it means; the docs' reference is made of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +47,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class SettingsFile(Settings):
-    """A whole file of settings, which knows the lines it came from."""
+    """A file of settings, with the line of each setting."""
 
     #: The command that reads such a file. A file may hold a part for each of several commands.
     command: ClassVar[str] = ""
@@ -63,7 +66,7 @@ class SettingsFile(Settings):
         return self._path.parent if self._path else None
 
     def where(self, *keys: str | int) -> str:
-        """Say where a setting stands: ``file.yaml, line 3, train.epochs``."""
+        """Give the position of a setting: ``file.yaml, line 3, train.epochs``."""
         return _where(self._path, self._lines, keys)
 
 
@@ -134,7 +137,7 @@ def validate(
     path: Path | None = None,
     lines: Mapping[Keys, int] | None = None,
 ) -> AnySettings:
-    """Turn a mapping into settings; errors read as in ``read_settings``.
+    """Convert a mapping to settings; errors read as in ``read_settings``.
 
     Parameters
     ----------
@@ -188,7 +191,7 @@ _ONE_THING = (
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Name the known word that is meant or nearest, or nothing where none is near.
+    """Suggest the nearest known word, or nothing if none is near.
 
     Examples
     --------
@@ -204,7 +207,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def nearest_file(path: Path) -> str:
-    """Name the file that was probably meant, or say that the folder does not exist."""
+    """Suggest the file that was probably meant, or say that the folder does not exist."""
     if os.path.isdir(path):
         files = sorted(path.glob("*.yaml"))
         return f" (it holds {files[0].name})" if files else ""
@@ -218,7 +221,7 @@ def nearest_file(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but ``1e-3`` is the number that everybody means by it."""
+    """YAML 1.1, but ``1e-3`` is a number."""
 
 
 _Loader.add_implicit_resolver(
@@ -275,7 +278,7 @@ def _collect_lines(node: yaml.Node | None, keys: Keys, lines: dict[Keys, int], p
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set one key of a mapping by words such as ``train.epochs=3``."""
+    """Set one key of a mapping by an override such as ``train.epochs=3``."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ExperimentError(
@@ -318,7 +321,7 @@ def _in_plain_words(
     path: Path | None,
     lines: Mapping[Keys, int],
 ) -> str:
-    # A missing key is most likely another one misspelt: what stands there is told first.
+    # A missing key is most likely another one misspelt, which is reported first.
     faults = sorted(error.errors(), key=lambda fault: fault["type"] == "missing")
     # A union complains once for each member; the place is the same, so the wishes are joined.
     first = faults[0]

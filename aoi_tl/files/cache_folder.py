@@ -15,9 +15,9 @@ def cache_folder() -> Path:
     Path
         ``AOI_TL_CACHE`` where it is set, else ``aoi-tl`` in the platform's cache folder.
     """
-    told = os.environ.get("AOI_TL_CACHE")
-    if told:
-        return Path(told)
+    given = os.environ.get("AOI_TL_CACHE")
+    if given:
+        return Path(given)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

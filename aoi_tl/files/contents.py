@@ -60,6 +60,7 @@ CONTENTS = MappingProxyType({
         "tensorboard/FILE": "Events, where TensorBoard is on in Ultralytics' settings.",
         "stages/STAGE/args.yaml": "Of each stage, `ARM-sSEED-source` or `ARM-sSEED-target`: "
                                   "Ultralytics' training arguments.",
+        "stages/STAGE/tracked.json": "What your tracker of experiments calls it, where one is on.",
         "stages/STAGE/ledger.csv": "Every tensor: copied, or initialised and why.",
         "stages/STAGE/initial.pt": "What its training began with.",
         "stages/STAGE/results.csv": "Ultralytics' losses and metrics by epoch.",
@@ -81,12 +82,14 @@ CONTENTS = MappingProxyType({
         "measures.csv": "What each measure says of each source.",
         "pairs.csv": "Target, source, measure, and the gain.",
         "ranking.csv": "By measure: Kendall's tau, regret, wins against `stock`, with intervals.",
+        "calibration.csv": "By estimate: bias, error and coverage of the gain, with intervals.",
         "ranking.md": "The same to read, with the calibration of the estimated gain.",
         "plots/NAME.svg": "The gain against each measure.",
         "targets/NAME/": "The run of each target.",
     },
     "`classify`": {
         "experiment.yaml": "The experiment with every default filled in.",
+        "notes.json": "What looked odd in the images, if anything did.",
         "arms.csv": "A row per arm and seed: accuracy, macro F1, balanced accuracy, expected "
                     "calibration error `ece`, steps on source and target.",
         "summary.csv": "Mean, deviation, interval, paired differences.",
@@ -105,7 +108,8 @@ CONTENTS = MappingProxyType({
         "stages/STAGE/cycles.csv": "Of CDG: the paper's L_total and L_overall.",
         "stages/STAGE/probe.json": "What a frozen arm's probe was fitted with.",
         "stages/STAGE/model.pt": "The classifier; tensors only.",
-        "stages/STAGE/predictions.csv": "The class of each test image.",
+        "stages/STAGE/predictions.csv": "The class of each test image; its depth where that is "
+                                        "below the 16 bits stored.",
         "stages/STAGE/probabilities.csv": "Its probabilities.",
         "stages/STAGE/coverage.csv": "Accuracy against the share of images decided.",
         "stages/STAGE/robustness.csv": "Its rows of `robustness.csv`.",

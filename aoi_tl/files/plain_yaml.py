@@ -15,7 +15,7 @@ _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class YamlFault(ValueError):
-    """What is wrong with a text, and on which line (from 1; None where no line is to blame)."""
+    """A fault in a text, with its line (from 1; None if it has no line)."""
 
     def __init__(self, text: str, line: int | None = None) -> None:
         super().__init__(text)
@@ -81,7 +81,7 @@ def parse_plain(
 
 
 def _refuse_bombs(events: Iterable[Any]) -> None:
-    """Look through a text without making anything of it."""
+    """Scan a text without building values."""
     import yaml
 
     anchors: dict[str, tuple[int, int] | None] = {}  # nodes and depth; None while it is open
@@ -104,7 +104,7 @@ def _refuse_bombs(events: Iterable[Any]) -> None:
             if event.anchor:
                 anchors[event.anchor] = nodes, depth
         elif isinstance(event, yaml.AliasEvent):
-            # An unknown one is told by the composer.
+            # The composer reports an unknown one.
             found = anchors.get(event.anchor or "", (1, 0))
             if found is None:
                 raise YamlFault("a value that contains itself", line)

@@ -63,13 +63,13 @@ def parse_location(text: str, where: str) -> Path | None:
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path stands for a URL."""
+    """Whether a path represents a URL."""
     found = _URL.match(os.fspath(path))
     return found is not None and found[1] in SCHEMES
 
 
 def url_of(path: str | os.PathLike[str]) -> str:
-    """Give the URL that a path stands for.
+    """Give the URL that a path represents.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def url_of(path: str | os.PathLike[str]) -> str:
 
 
 def read_remote(path: str | os.PathLike[str], at_most: int) -> bytes:
-    """Read a whole object of a bounded size.
+    """Read an object of a bounded size.
 
     Raises
     ------
@@ -96,14 +96,14 @@ def read_remote(path: str | os.PathLike[str], at_most: int) -> bytes:
 
 
 def open_remote(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open an object to look at parts of it; raises as `read_remote` does."""
+    """Open an object to read parts of it; raises as `read_remote` does."""
     with _asking(path) as (files, url):
         opened: IO[bytes] = files.open(url, "rb", block_size=_BLOCK)
         return opened
 
 
 def remote_kind(path: str | os.PathLike[str]) -> str | None:
-    """Say what lies there: "file", "directory", or None for nothing; raises as `read_remote`."""
+    """Give the kind of a URL: "file", "directory" or None; raises as `read_remote`."""
     try:
         with _asking(path) as (files, url):
             return str(files.info(url)["type"])
@@ -120,7 +120,7 @@ def list_remote(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def remote_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Tell one state of an object from another without reading it.
+    """Give a stamp that changes with an object, without reading it.
 
     Returns
     -------

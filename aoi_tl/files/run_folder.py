@@ -62,7 +62,7 @@ class RunFolder:
         write_atomically(self.path / "done", "")
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write one file of the run, whole or not at all."""
+        """Write one file of the run atomically."""
         return write_atomically(self.path / name, content)
 
     def write_json(self, name: str, value: object) -> Path:
@@ -80,7 +80,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Wait for whoever holds this lock file of the run, then keep others out."""
+        """Acquire this lock file of the run; wait if another process holds it."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w") as lock:
@@ -93,7 +93,7 @@ class RunFolder:
 
 
 def folder_name(name: str) -> str:
-    """Give the folder's name for something that a user named.
+    """Convert a user's name to a folder name.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def folder_name(name: str) -> str:
 
 
 def stage_name(arm: str, seed: int, images: object = None) -> str:
-    """How the folders of an arm's stages begin.
+    """The prefix of the folders of an arm's stages.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def open_run(
     path: str | Path, fingerprint: Mapping[str, Any], resume: bool = False,
     may_grow: Mapping[str, bool] = MappingProxyType({}),
 ) -> Iterator[RunFolder]:
-    """Open a run folder, alone.
+    """Open a run folder with an exclusive lock.
 
     Parameters
     ----------
@@ -206,12 +206,14 @@ def _claim(
     differing = [key for key in there | here if there.get(key) != here.get(key)]
     changed = [key for key in differing if not _has_grown(key, there, here, may_grow)]
     if changed:
-        told = [f"{key.removeprefix('experiment.')}: {_brief(there.get(key))} there, "
-                f"{_brief(here.get(key))} here" for key in changed[:3]]
+        differences = [
+            f"{key.removeprefix('experiment.')}: {_brief(there.get(key))} there, "
+            f"{_brief(here.get(key))} here" for key in changed[:3]
+        ]
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise RunError(
-            f"expected {run.path} to hold this run, got one that differs in {', '.join(told)}"
-            f"{more}; choose another --out"
+            f"expected {run.path} to hold this run, got one that differs in "
+            f"{', '.join(differences)}{more}; choose another --out"
         )
     if differing:
         (run.path / "done").unlink(missing_ok=True)  # there is more to do now
@@ -241,7 +243,7 @@ def _has_grown(
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run had begun to write."""
+    """Remove the unfinished files of a killed run."""
     for place, folders, files in os.walk(folder):
         for name in [name for name in (*folders, *files) if name.startswith(UNFINISHED)]:
             if name in folders:
@@ -268,7 +270,7 @@ def _brief(value: object) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file so that it is there whole or not at all.
+    """Write a file atomically: it is complete or absent.
 
     Parameters
     ----------
@@ -314,7 +316,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 
 def environment(**extra: object) -> dict[str, Any]:
-    """Describe what a run ran on, so that it can be repeated.
+    """Describe the machine and the versions of a run.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def read_regular_file(path: str | os.PathLike[str], at_most: int) -> bytes:
 
 
 def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a regular file, or an object behind a URL, to look at parts of it.
+    """Open a regular file, or an object behind a URL, to read parts of it.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def open_binary(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
-    """Give the one name of a file, by any links that lead to it, or the URL of an object."""
+    """Resolve the links of a file's path; a URL is kept."""
     return url_of(path) if is_remote(path) else os.path.realpath(path)
 
 
@@ -146,7 +146,7 @@ def open_zip(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
 
 
 def unpacked_size(path: str | os.PathLike[str]) -> int:
-    """Say how many bytes a file is once it is unpacked.
+    """Compute the unpacked size of a file in bytes.
 
     Parameters
     ----------

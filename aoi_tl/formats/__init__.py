@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aoi_tl.data.dataset import Dataset
@@ -25,8 +25,9 @@ from aoi_tl.formats import (
     voc,
     yolo,
 )
-from aoi_tl.formats.recognise import MASK_FOLDERS, recognise
+from aoi_tl.formats.recognise import recognise
 from aoi_tl.formats.record import (
+    IMAGE_FOLDERS,
     MOST_FAULTY,
     Findings,
     ImageFinder,
@@ -43,7 +44,7 @@ EXPORTS = ("coco", "voc")
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """An imported dataset: its ``data.yaml``, loaded, and a line for all that was odd.
+    """An imported dataset, with notes on everything unusual.
 
     ``faults`` are what was left out because it could not be used, a line each.
     """
@@ -71,7 +72,7 @@ def import_dataset(
     skip_faulty: bool = False,
     most_faulty: float = MOST_FAULTY,
 ) -> Imported:
-    """Turn annotations of another tool into an Ultralytics dataset.
+    """Convert annotations of another tool to an Ultralytics dataset.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def import_dataset(
         Leave out what cannot be used, and an image of which nothing else is left; counted by kind
         in the notes.
     most_faulty : float
-        The share of all annotations above which ``skip_faulty`` refuses them all the same.
+        The share of all annotations above which ``skip_faulty`` still refuses them.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def import_dataset(
     Raises
     ------
     DataError
-        The source cannot be used; the first fault is told and the others are counted. Nothing is
+        The source cannot be used; the first fault is named and the others are counted. Nothing is
         written then.
 
     Examples
@@ -142,7 +143,6 @@ def import_dataset(
         place, copies = _opened(source, scratch, findings)
         if format is None:
             format = recognise(place)
-            place = _masks_in(place) if format == "masks" else place
         finder = _finder(format, place, Path(images) if images is not None else None)
         if format == "voc":
             records = voc.read(place, finder, findings, first_pixel)
@@ -252,7 +252,8 @@ def export_dataset(
         taken: set[str] = set()
         for split in dataset.splits:
             inside = f"images/{split}" if format == "coco" else "JPEGImages"
-            samples = dataset.split(split).samples
+            # With depth 16, every file stays as it is.
+            samples = [replace(sample, depth=16) for sample in dataset.split(split).samples]
             # VOC has one folder for all splits, so names must differ between them as well.
             placed = place_images(samples, building / inside, copy=not link, taken=taken)
             below = f"{split}/" if format == "coco" else ""
@@ -275,12 +276,12 @@ def export_dataset(
 
 
 def _as_given(words: str, source: Path, scratch: Path) -> str:
-    """Tell an archive's files by its own name: where they were unpacked is gone afterwards."""
+    """Name an archive's files relative to it; the temporary folder is removed afterwards."""
     return words.replace(str(scratch / "unpacked"), str(source))
 
 
 def _opened(source: Path, scratch: Path, findings: Findings) -> tuple[Path, bool]:
-    """Unpack a .zip; return where the source is and whether it is gone afterwards."""
+    """Unpack a .zip; return the source's folder and whether it is temporary."""
     if source.suffix.lower() != ".zip":
         return source, False
     unpacked = scratch / "unpacked"
@@ -300,17 +301,19 @@ def _finder(format: str, source: Path, images: Path | None) -> ImageFinder:
         return ImageFinder(image_folder(source, images))
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of masks, got a file; name the folder")
-    if images is None:
-        for name in ("images", "image", "imgs", "img"):
-            if (source.parent / name).is_dir():
-                images = source.parent / name
-                break
-        else:
-            raise DataError(
-                f"{source}: expected a folder of images beside the masks, got none; name it as "
-                "'images'"
-            )
-    return ImageFinder(image_folder(source, images), skip=source)
+    folders = masks.mask_folders(source)
+    beside = [folder.parent / name for folder in folders for name in IMAGE_FOLDERS]
+    beside = [folder for folder in beside if folder.is_dir()]
+    if images is not None:
+        return ImageFinder(image_folder(source, images), skip=folders)
+    if folders != [source]:
+        return ImageFinder(source, folders, beside)
+    if not beside:
+        raise DataError(
+            f"{source}: expected a folder of images beside the masks, got none; name it as "
+            "'images'"
+        )
+    return ImageFinder(beside[0], folders)
 
 
 def _known_names(format: str, place: Path, findings: Findings) -> list[str] | None:
@@ -322,11 +325,6 @@ def _known_names(format: str, place: Path, findings: Findings) -> list[str] | No
     if format == "yolo":
         return yolo.class_names(place)
     return list(deeppcb.NAMES) if format == "deeppcb" else None
-
-
-def _masks_in(folder: Path) -> Path:
-    """The folder of masks in a folder that holds images beside it."""
-    return next((f for f in sorted(folder.iterdir()) if f.name.casefold() in MASK_FOLDERS), folder)
 
 
 def _refuse_missing(findings: Findings, found: int) -> None:

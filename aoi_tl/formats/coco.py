@@ -37,8 +37,8 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
     A split in a file's name (``instances_val.json``) is taken over. Where there is no ``bbox``, the
     box of the polygons counts. Crowd regions are no instances and are left out.
     """
-    for file in annotation_files(source):
-        yield from _read_file(file, finder, findings)
+    for file, content in findings.each(annotation_files(source), _content):
+        yield from _read_file(file, content, finder, findings)
 
 
 def annotation_files(source: Path) -> list[Path]:
@@ -60,16 +60,16 @@ def category_names(source: Path, findings: Findings) -> list[str]:
     names: dict[str, None] = {}
     used: set[str] = set()
     above: dict[str, Path] = {}
-    for file in annotation_files(source):
-        content = _content(file)
-        categories = _categories(content, file)
+    # Whatever cannot be used is told as the file is read for its annotations.
+    for file, content in Findings(source).each(annotation_files(source), _content):
+        categories = _categories(content)
         for _, name in sorted(categories.items(), key=_by_id):
             names[name] = None
         for entry in content["annotations"]:
             category = entry.get("category_id") if isinstance(entry, dict) else None
             if _is_id(category) and category in categories:
                 used.add(categories[category])
-        for entry in content["categories"]:
+        for entry in filter(_is_category, content["categories"]):
             parent = entry.get("supercategory")
             if isinstance(parent, str) and parent != str(entry["name"]):
                 above.setdefault(parent, file)
@@ -88,7 +88,7 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
     dataset : Dataset
         Class id 0 becomes category 1.
     files_by_split : mapping of str to sequence of str
-        For each split the path of each image, as the file shall name it.
+        For each split the path of each image, as the file names it.
     folder : Path
         An existing folder.
     """
@@ -133,9 +133,15 @@ def write(dataset: Dataset, files_by_split: Mapping[str, Sequence[str]], folder:
         (folder / "annotations" / f"{split}.json").write_text(text, encoding="utf-8")
 
 
-def _read_file(file: Path, finder: ImageFinder, findings: Findings) -> Iterator[Record]:
-    content = _content(file)
-    categories = _categories(content, file)
+def _read_file(
+    file: Path, content: Mapping[str, Any], finder: ImageFinder, findings: Findings
+) -> Iterator[Record]:
+    categories = _categories(content)
+    for entry in content["categories"]:
+        if not _is_category(entry):
+            findings.fault(
+                str(file), f"expected categories with id and name, got {_kind(entry)}; {_CURE}"
+            )
     annotations, spoiled = _annotations(content, categories, file, findings)
     split = split_of(file.stem)
     for position, image in enumerate(content["images"]):
@@ -177,15 +183,13 @@ def _content(file: Path) -> dict[str, Any]:
     return content
 
 
-def _categories(content: Mapping[str, Any], file: Path) -> dict[Any, str]:
-    categories = {}
-    for entry in content["categories"]:
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not entry.get("name"):
-            raise DataError(
-                f"{file}: expected categories with id and name, got {_kind(entry)}; {_CURE}"
-            )
-        categories[entry["id"]] = str(entry["name"])
-    return categories
+def _categories(content: Mapping[str, Any]) -> dict[Any, str]:
+    sound = filter(_is_category, content["categories"])
+    return {entry["id"]: str(entry["name"]) for entry in sound}
+
+
+def _is_category(entry: object) -> bool:
+    return isinstance(entry, dict) and _is_id(entry.get("id")) and bool(entry.get("name"))
 
 
 def _annotations(

@@ -24,16 +24,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
     Boxes (turned ones too), polygons, ellipses and masks count as their box; the ``subset`` of an
     image is its split.
     """
-    for file in annotation_files(source):
-        root = read_xml(file)
-        if root.tag != "annotations":
-            findings.fault(str(file), f"expected <annotations>, got <{root.tag[:40]}>; {_CURE}")
-            continue
-        if root.find("track") is not None:
-            raise DataError(
-                f"{file}: expected CVAT for images, got tracks of a video; export the task as "
-                "'CVAT for images 1.1'"
-            )
+    for file, root in findings.each(annotation_files(source), _root):
         for position, entry in enumerate(root.iter("image"), start=1):
             name = entry.get("name", "")
             split = split_of(entry.get("subset", ""))
@@ -67,11 +58,24 @@ def annotation_files(source: Path) -> list[Path]:
 def label_names(source: Path) -> list[str]:
     """Return the labels in the order of the task, those without instances included."""
     names: dict[str, None] = {}
-    for file in annotation_files(source):
-        for label in read_xml(file).iterfind(".//labels/label/name"):
+    # Whatever cannot be used is told as the file is read for its shapes.
+    for _, root in Findings(source).each(annotation_files(source), _root):
+        for label in root.iterfind(".//labels/label/name"):
             if label.text and label.text.strip():
                 names[label.text.strip()] = None
     return list(names)
+
+
+def _root(file: Path) -> Element:
+    root = read_xml(file)
+    if root.tag != "annotations":
+        raise DataError(f"{file}: expected <annotations>, got <{root.tag[:40]}>; {_CURE}")
+    if root.find("track") is not None:
+        raise DataError(
+            f"{file}: expected CVAT for images, got tracks of a video; export the task as "
+            "'CVAT for images 1.1'"
+        )
+    return root
 
 
 def _annotations(image: Element, where: str, findings: Findings) -> Iterator[Annotation]:

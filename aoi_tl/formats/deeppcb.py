@@ -35,7 +35,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             "got none; name the folder of the set"
         )
     splits = _splits(source)
-    for file in files:
+    for file, text in findings.each(files, read_text):
         group = file.parent.name.removesuffix("_not")
         names = [f"{group}/{file.stem}_test", f"{file.stem}_test", f"{group}/{file.stem}"]
         image = finder.find(*names)
@@ -43,7 +43,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
             findings.note("annotated images not found", file)
             continue
         before = len(findings.faults)
-        annotations = tuple(_annotations(file, findings))
+        annotations = tuple(_annotations(file, text, findings))
         yield Record(image, annotations, str(file), splits.get(file.stem), file=file,
                      faulty=len(findings.faults) > before)
     for image in finder.unused():
@@ -72,8 +72,8 @@ def _splits(source: Path) -> dict[str, str]:
     return splits
 
 
-def _annotations(file: Path, findings: Findings) -> Iterator[Annotation]:
-    for line, row in enumerate(read_text(file).splitlines(), start=1):
+def _annotations(file: Path, text: str, findings: Findings) -> Iterator[Annotation]:
+    for line, row in enumerate(text.splitlines(), start=1):
         words = row.replace(",", " ").split()
         if not words:
             continue

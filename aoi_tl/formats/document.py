@@ -57,7 +57,7 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     DataError
-        Missing, too large, not UTF-8, or broken; the line is told.
+        Missing, too large, not UTF-8, or broken; the message names the line.
     """
     text = read_text(path)
     try:

@@ -40,14 +40,7 @@ def read(source: Path, finder: ImageFinder, findings: Findings, scratch: Path) -
         raise DataError(
             f"{source}: expected LabelMe .json files in the folder, got none; name their folder"
         )
-    for position, file in enumerate(files):
-        try:
-            content = read_json(file)
-        except DataError as error:
-            if len(files) == 1:
-                raise
-            findings.unreadable(error)
-            continue
+    for position, (file, content) in enumerate(findings.each(files, read_json)):
         shapes = content.get("shapes") if isinstance(content, dict) else None
         if not isinstance(shapes, list):
             findings.fault(str(file), f"expected a LabelMe file with shapes, got none; {_CURE}")

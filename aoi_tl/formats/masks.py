@@ -15,6 +15,8 @@ from aoi_tl.errors import DataError
 from aoi_tl.formats.document import read_text
 from aoi_tl.formats.record import Annotation, Findings, ImageFinder, Record, folder_split
 
+#: Names of folders that hold masks.
+MASK_FOLDERS = ("mask", "masks", "ground_truth", "segmentationclass", "gt")
 _TAILS = ("_mask", "-mask", "_gt", "-gt", "_label", "_seg", "_mask0")
 
 
@@ -37,7 +39,8 @@ def read(
     Parameters
     ----------
     source : Path
-        The folder of masks; subfolders are classes (within ``train``, ``val``, ``test`` or not).
+        The folder of masks, or one with such folders in it (``masks``, ``train/masks``, ...); the
+        folders below are classes (within ``train``, ``val``, ``test`` or not).
     finder : ImageFinder
         Of the images.
     findings : Findings
@@ -55,7 +58,8 @@ def read(
     """
     files = sorted(
         path
-        for path in source.rglob("*")
+        for folder in mask_folders(source)
+        for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not files:
@@ -64,60 +68,84 @@ def read(
         )
     colours = _label_map(source) if values is None else {}
     for file in files:
-        folders = file.relative_to(source).parts[:-1]
+        folders = tuple(folder for folder in file.relative_to(source).parts[:-1]
+                        if folder.casefold() not in MASK_FOLDERS)
         split = folder_split(folders)
         classes = [folder for folder in folders if folder_split([folder]) is None]
-        image = _image_of(file, folders, finder)
+        image = _image_of(file, folders, split, finder)
         if image is None:
             findings.note("masks without an image", file)
             continue
-        fault = image_fault(file)
-        if fault is not None:
-            findings.fault(str(file), f"expected a complete mask, got {fault}; replace the file")
+        try:
+            mask, annotations = _annotations(
+                file, gap, area, threshold, values, colours, classes[-1] if classes else label
+            )
+        except DataError as error:
+            findings.unusable(error)
+            yield Record(image, (), str(file), split, file=file, faulty=True)
             continue
-        mask, palette = read_image(file), _palette(file)
-        meant: Mapping[int, str] | None
-        if values is None and colours:
-            mask, meant = _by_colour(mask, colours), dict(enumerate(colours.values(), start=1))
-        elif values is not None and palette is not None:
-            mask, meant = _by_colour(mask, palette), values
-        else:
-            mask, meant = mask.max(axis=2) if mask.ndim == 3 else mask, values
-        annotations: list[Annotation] = []
-        if meant is None:
-            highest = int(mask.max())
-            if palette is not None and len(kinds := _kinds(read_image(file), palette)) > 1:
-                findings.fault(
-                    str(file),
-                    f"expected a mask of one class, got the palette's values {kinds[:5]}; say "
-                    "which class each is, such as --values '1: scratch, 2: dent'",
-                )
-                continue
-            if 0 < highest <= threshold and highest > 1:
-                findings.fault(
-                    str(file),
-                    f"expected marked pixels above {threshold}, got values up to "
-                    f"{highest}; set the threshold lower, or say which value is which class",
-                )
-                continue
-            name = classes[-1] if classes else label
-            marked = mask > (threshold if highest > 1 else 0)
-            annotations += (Annotation(name, box) for box in pieces(marked, gap, area))
-        else:
-            unknown = sorted(set(np.unique(mask).tolist()) - {0, *meant})
-            if unknown:
-                findings.fault(
-                    str(file),
-                    f"expected pixel values {sorted(meant)}, got {unknown[:5]}; say "
-                    "which class they are",
-                )
-                continue
-            for value, name in meant.items():
-                annotations += (Annotation(name, box) for box in pieces(mask == value, gap, area))
         yield Record(image, tuple(annotations), str(file), split, mask.shape[:2], file=file)
     for image in finder.unused():
         findings.note("images without a mask treated as free of defects", image)
         yield Record(image, (), str(image))
+
+
+def mask_folders(source: Path) -> list[Path]:
+    """Return the folders of masks in a folder or its splits; the folder itself where none is.
+
+    Parameters
+    ----------
+    source : Path
+        A folder.
+    """
+    if source.name.casefold() in MASK_FOLDERS:
+        return [source]
+    below = sorted([*source.glob("*"), *source.glob("*/*")])
+    found = [one for one in below if one.name.casefold() in MASK_FOLDERS and one.is_dir()]
+    return found or [source]
+
+
+def _annotations(
+    file: Path, gap: int, area: int, threshold: int, values: Mapping[int, str] | None,
+    colours: Mapping[tuple[int, ...], str], name: str,
+) -> tuple[NDArray[Any], list[Annotation]]:
+    """Read one mask; ``name`` is the class of its marked pixels where it has only one."""
+    fault = image_fault(file)
+    if fault is not None:
+        raise DataError(f"{file}: expected a complete mask, got {fault}; replace the file")
+    mask, palette = read_image(file), _palette(file)
+    meant = values
+    if values is None and colours:
+        mask, meant = _by_colour(mask, colours), dict(enumerate(colours.values(), start=1))
+    elif values is not None and palette is not None:
+        mask = _by_colour(mask, palette)
+    else:
+        kinds = _kinds(mask, palette) if palette is not None and values is None else []
+        if len(kinds) > 1:
+            raise DataError(
+                f"{file}: expected a mask of one class, got the palette's values {kinds[:5]}; say "
+                "which class each is, such as --values '1: scratch, 2: dent'"
+            )
+        mask = mask.max(axis=2) if mask.ndim == 3 else mask
+    if meant is None:
+        highest = int(mask.max())
+        if 1 < highest <= threshold:
+            raise DataError(
+                f"{file}: expected marked pixels above {threshold}, got values up to {highest}; "
+                "set the threshold lower, or say which value is which class, such as --values "
+                "'1: scratch, 2: dent'"
+            )
+        marked = mask > (threshold if highest > 1 else 0)
+        return mask, [Annotation(name, box) for box in pieces(marked, gap, area)]
+    if unknown := sorted(set(np.unique(mask).tolist()) - {0, *meant}):
+        raise DataError(
+            f"{file}: expected pixel values {sorted(meant)}, got {unknown[:5]}; say which class "
+            "they are"
+        )
+    return mask, [
+        Annotation(class_name, box) for value, class_name in meant.items()
+        for box in pieces(mask == value, gap, area)
+    ]
 
 
 def _palette(file: Path) -> dict[tuple[int, ...], int] | None:
@@ -218,11 +246,13 @@ def pieces(
     return boxes
 
 
-def _image_of(mask: Path, folders: tuple[str, ...], finder: ImageFinder) -> Path | None:
+def _image_of(
+    mask: Path, folders: tuple[str, ...], split: str | None, finder: ImageFinder
+) -> Path | None:
     stems = [mask.stem]
     stems += [mask.stem[: -len(tail)] for tail in _TAILS if mask.stem.lower().endswith(tail)]
     # MVTec and its like repeat names in every class, so the folders count first.
     names = [
         f"{'/'.join(folders[start:])}/{stem}" for start in range(len(folders)) for stem in stems
     ]
-    return finder.find(*names, *stems)
+    return finder.find(*names, *stems, split=split)

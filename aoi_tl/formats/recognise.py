@@ -8,15 +8,15 @@ from pathlib import Path
 
 from aoi_tl.data.images import IMAGE_SUFFIXES
 from aoi_tl.errors import DataError
-from aoi_tl.formats import deeppcb
+from aoi_tl.formats import deeppcb, masks
 from aoi_tl.formats.document import read_json, read_xml
+from aoi_tl.formats.record import IMAGE_FOLDERS, folder_split
 
 _LOOKED_AT = 5  # files of a kind
-MASK_FOLDERS = ("mask", "masks", "ground_truth", "segmentationclass", "gt")
 
 
 def recognise(source: Path) -> str:
-    """Find out which format annotations have.
+    """Detect the format of annotations.
 
     Parameters
     ----------
@@ -80,12 +80,13 @@ def _formats(source: Path) -> Iterator[str]:
 
 def _formats_of_images(source: Path) -> Iterator[str]:
     """Masks, or a folder for each class, where there is nothing but images."""
-    folders = [folder for folder in sorted(source.iterdir()) if folder.is_dir()]
-    if any(folder.name.casefold() in MASK_FOLDERS for folder in (source, *folders)):
+    if any(folder.name.casefold() in masks.MASK_FOLDERS for folder in masks.mask_folders(source)):
         yield "masks"
-    elif any(
-        file.suffix.lower() in IMAGE_SUFFIXES for folder in folders for file in folder.rglob("*")
-    ):
+        return
+    around = {file.parent.relative_to(source).parts for file in source.rglob("*")
+              if file.suffix.lower() in IMAGE_SUFFIXES}
+    classes = {[*parts, ""][1 if folder_split(parts[:1]) else 0] for parts in around if parts}
+    if classes and not classes & {"", *IMAGE_FOLDERS}:
         yield "folders"
 
 
@@ -97,5 +98,5 @@ def _first(source: Path, *suffixes: str) -> Iterator[Path]:
 def _quietly(read: object) -> object:
     try:
         return read()  # type: ignore[operator]
-    except DataError:  # told by the reader, once it is known which
+    except DataError:  # the reader reports it, once it is known which
         return None

@@ -6,9 +6,10 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,9 +29,11 @@ SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
-_IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
+#: Folders that hold images, whatever is beside them.
+IMAGE_FOLDERS = ("images", "JPEGImages", "image", "imgs", "img")
 # A box that lies mostly outside its image belongs to another one, or to another size.
 _INSIDE = 0.5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Record:
-    """What an annotation says of one image.
+    """The annotations of one image.
 
     ``where`` names the annotation in faults; ``size`` is height and width as the annotation claims
     them, if it does; ``share`` says that boxes are shares of the image instead of pixels; ``file``
@@ -67,7 +70,7 @@ MOST_FAULTY = 0.05
 
 @dataclass
 class Findings:
-    """What was odd: faults stop the import, unless few are to be skipped; notes are counted."""
+    """Faults, which stop the import unless a few may be skipped, and counted notes."""
 
     source: Path
     skip: bool = False
@@ -75,14 +78,44 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     odd: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+    unreadable: list[str] = field(default_factory=list)
 
     def fault(self, where: str, text: str) -> None:
         """Add an annotation that cannot be used."""
         self.faults.append(f"{where}: {text}")
 
-    def unreadable(self, error: DataError) -> None:
-        """Add an annotation file, one of many, that cannot be read."""
+    def unusable(self, error: DataError) -> None:
+        """Add what cannot be used, as an error tells it."""
         self.faults.append(str(error))
+
+    def each(self, files: Sequence[Path], read: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+        """Read annotation files; of several, one that cannot be read is a fault.
+
+        Parameters
+        ----------
+        files : sequence of Path
+        read : callable
+            Raises a ``DataError`` for a file as a whole.
+
+        Yields
+        ------
+        Path
+            A file that can be read.
+        object
+            What is in it.
+        """
+        self.files += len(files)
+        for file in files:
+            try:
+                content = read(file)
+            except DataError as error:
+                if len(files) == 1:
+                    raise
+                self.unreadable.append(str(error))
+                self.unusable(error)
+                continue
+            yield file, content
 
     def note(self, what: str, where: object) -> None:
         """Count something that was left out or mended."""
@@ -110,6 +143,11 @@ class Findings:
                 f"{self.source}: expected at most {self.most:.0%} of the annotations to be faulty, "
                 f"got {total} of {total + sound}, the first: {self.faults[0]}"
             )
+        if len(self.unreadable) > self.most * self.files:  # each may hold many annotations
+            raise DataError(
+                f"{self.source}: expected at most {self.most:.0%} of the files to be unreadable, "
+                f"got {len(self.unreadable)} of {self.files}, the first: {self.unreadable[0]}"
+            )
         for fault in self.faults:
             self.note(f"annotations left out: {_kind_of(fault)}", fault)
 
@@ -129,13 +167,19 @@ class ImageFinder:
     ----------
     folder : Path
         Where images are looked for, subfolders included.
-    skip : Path, optional
-        A folder below it that holds something else.
+    skip : collection of Path
+        Folders below it that hold something else.
+    within : sequence of Path
+        Folders below it that alone hold images; by default all do.
     """
 
-    def __init__(self, folder: Path, skip: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, skip: Collection[Path] = (), within: Sequence[Path] = ()
+    ) -> None:
         self.folder = folder
-        self.images: list[Path] = sorted(_images_below(folder, skip))
+        self.images: list[Path] = sorted(
+            image for one in within or [folder] for image in _images_below(one, skip)
+        )
         self.used: set[Path] = set()
         self.ambiguous: dict[str, list[Path]] = {}
         self._whole: dict[str, list[Path]] = defaultdict(list)
@@ -223,15 +267,15 @@ def with_splits(
 
 
 def image_folder(source: Path, images: Path | None) -> Path:
-    """Choose where images are looked for: as told, beside the annotations, or near them."""
+    """Choose the folder of the images: as given, beside the annotations, or near them."""
     if images is not None:
         if not images.is_dir():
             raise DataError(f"{images}: expected a folder of images, got none; correct the path")
         return images
     folder = source if source.is_dir() else source.parent
-    if next(_images_below(folder, None), None) is not None:
+    if next(_images_below(folder), None) is not None:
         return folder
-    for name in _IMAGE_FOLDERS:
+    for name in IMAGE_FOLDERS:
         if (folder.parent / name).is_dir():
             return folder.parent / name
     raise DataError(
@@ -380,10 +424,10 @@ def _centred(box: tuple[float, float, float, float]) -> tuple[float, float, floa
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
-def _images_below(folder: Path, skip: Path | None) -> Iterator[Path]:
+def _images_below(folder: Path, skip: Collection[Path] = ()) -> Iterator[Path]:
     for current, folders, files in os.walk(folder):
         folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and Path(current, f) != skip
+            f for f in folders if not f.startswith(".") and Path(current, f) not in skip
         )
         for file in sorted(files):
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
@@ -409,7 +453,7 @@ def folder_split(folders: Sequence[str]) -> str | None:
 
 
 def _kind_of(fault: str) -> str:
-    """What was expected, without the place and the numbers."""
+    """The kind of a fault: its expectation without place and numbers."""
     expected = fault[fault.find("expected ") :].partition(", got")[0]
     return re.sub(r"\d+(\.\d+)?", "N", expected)[:100]
 

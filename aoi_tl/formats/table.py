@@ -42,8 +42,9 @@ def read(source: Path, finder: ImageFinder, findings: Findings) -> Iterator[Reco
     and box is an image without defects. A column ``split`` is taken over; of several tables each
     is a split. Severstal's table, ``ImageId, ClassId, EncodedPixels``, is read too.
     """
-    for table, split in _tables_in(source) if source.is_dir() else [(source, None)]:
-        header, rows = _rows(table)
+    tables = dict(_tables_in(source) if source.is_dir() else [(source, None)])
+    for table, (header, rows) in findings.each(list(tables), lambda file: _rows(file, findings)):
+        split = tables[table]
         words = [word.strip().casefold().replace(" ", "_") for word in header]
         if "encodedpixels" in words:
             yield from _read_runs(table, words, rows, split, finder, findings)
@@ -128,6 +129,7 @@ def _read_runs(
                     f"expected pairs of a first pixel and a length inside the image of {width} x "
                     f"{height} pixels, got {cells['runs'][:60]!r}; correct the row",
                 )
+                yield Record(image, (), where, split, file=source, faulty=True)
                 continue
             annotations = tuple(Annotation(label or "defect", box) for box in pieces(marked))
         yield Record(image, annotations, where, split, file=source)
@@ -135,7 +137,10 @@ def _read_runs(
 
 def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:
     """The table of a folder, or of an unpacked zip; or one for each split."""
-    tables = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".csv", ".tsv"))
+    tables = sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in (".csv", ".tsv")
+        and not file.stem.casefold().startswith("sample_submission")  # what Kaggle lays beside
+    )
     splits = [folder_split(file.relative_to(folder).parts[:-1]) or split_of(file.stem)
               for file in tables]
     if len(tables) != 1 and (not tables or None in splits or len(set(splits)) < len(splits)):
@@ -147,17 +152,25 @@ def _tables_in(folder: Path) -> list[tuple[Path, str | None]]:
     return list(zip(tables, splits, strict=True))
 
 
-def _rows(source: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _rows(source: Path, findings: Findings) -> tuple[list[str], list[tuple[int, list[str]]]]:
     text = read_text(source)
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise DataError(
-            f"{source} line {reader.line_num}: expected a CSV row, got: {error}; correct the file"
-        ) from error
+    rows: list[tuple[int, list[str]]] = []
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            findings.fault(
+                f"{source} line {reader.line_num}",
+                f"expected a CSV row, got: {error}; correct the file",
+            )
+            continue
+        if row is None:
+            break
+        if any(cell.strip() for cell in row):
+            rows.append((reader.line_num, row))
     if not rows:
         raise DataError(f"{source}: expected a row for each box, got an empty file; {_CURE}")
     _, top = rows[0]

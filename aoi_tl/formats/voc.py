@@ -47,14 +47,7 @@ def read(
     """
     files = _files(source)
     splits = _splits(source)
-    for file in files:
-        try:
-            root = read_xml(file)
-        except DataError as error:
-            if len(files) == 1:
-                raise
-            findings.unreadable(error)
-            continue
+    for file, root in findings.each(files, read_xml):
         if root.tag != "annotation":
             findings.fault(str(file), f"expected <annotation>, got <{root.tag[:40]}>; {_CURE}")
             continue

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from aoi_tl.data.labels import normal_name
 from aoi_tl.data.yolo.label_rows import read_label_file
+from aoi_tl.data.yolo.read import MOST_CLASSES
 from aoi_tl.errors import DataError
 from aoi_tl.formats.document import read_text
 from aoi_tl.formats.record import SPLIT_WORDS, Annotation, Findings, ImageFinder, Record
@@ -77,6 +78,10 @@ def class_names(source: Path) -> list[str]:
             "there, a name on each line"
         )
     names = [name for line in read_text(file).splitlines() if (name := normal_name(line))]
+    if len(names) > MOST_CLASSES:
+        raise DataError(
+            f"{file}: expected at most {MOST_CLASSES} class names, got {len(names)}; check the file"
+        )
     if not names or len(set(names)) < len(names):
         raise DataError(
             f"{file}: expected a class name on each line, each once, got "
@@ -90,8 +95,7 @@ def _names_file(source: Path) -> Path | None:
         said = _settings(described).get("names")
         if said is not None:
             tail = PurePosixPath(said.replace("\\", "/")).name
-            found = sorted(source.rglob(tail)) if tail not in ("", "..") else []
-            if found:
+            if found := sorted(file for file in source.rglob("*") if file.name == tail):
                 return found[0]
     for name in (*_NAMES, "*.names"):
         if found := sorted(source.rglob(name)):

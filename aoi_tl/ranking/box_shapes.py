@@ -44,7 +44,7 @@ class BoxShapes:
 
 
 def box_shapes(samples: Sequence[Sample]) -> BoxShapes:
-    """Take the shapes of the boxes of labelled images; images without a box are skipped.
+    """Measure the shapes of the boxes of labelled images; images without a box are skipped.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def box_shapes(samples: Sequence[Sample]) -> BoxShapes:
 
 
 def shape_distance(target: BoxShapes, source: BoxShapes) -> float:
-    """Add up how far sizes, aspects and numbers of boxes are excluding, in octaves.
+    """Add the distances of box sizes, aspect ratios and numbers per image, in octaves.
 
     Each part is the 1-Wasserstein distance of two distributions of a base-2 logarithm. So boxes
     twice as large, all else equal, have the distance 1.

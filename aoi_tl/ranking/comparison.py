@@ -17,6 +17,9 @@ from aoi_tl.similarity.emd import SOLVERS, Solver
 from aoi_tl.similarity.signature import Signature, dataset_signature, elbow
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from aoi_tl.caches.signature_cache import SignatureCache
 
 ELBOW_SAMPLE = 64  # images in all that the number of clusters is chosen on
@@ -29,7 +32,7 @@ T = TypeVar("T")
 
 
 class Comparison:
-    """What all scores of one comparison share: K, the settings, the domains once measured."""
+    """The common basis of the scores of a comparison: K, settings, and measured domains."""
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Comparison:
             _key(d): _spread(d.images, sample) for d in seen if d.images
         }
         self.states = {_key(d): _state(d, sample) for d in seen if d.images}
+        self.depths = {_key(d): d.depth for d in seen if d.images}
         self.done, self.total = 0, sum(map(len, self.images.values()))
         self.progress = progress
         self.known: dict[Any, tuple[Signature | None, int]] = {}
@@ -66,7 +70,7 @@ class Comparison:
         self.n_clusters = self._elbow() if n_clusters == "auto" else int(n_clusters)
 
     def target(self, dataset: Scored) -> Domain:
-        """The target as measures see it: without its test split, labelled images to train on.
+        """The target's domain: without its test split, with its labelled training images.
 
         Raises
         ------
@@ -82,7 +86,7 @@ class Comparison:
         return self._domain(seen, dataset.split("train"), is_target=True)
 
     def source(self, dataset: Scored) -> Domain:
-        """The source as measures see it, with all its splits and a kept detector, if there is one.
+        """The source's domain: with all its splits, and its kept detector if there is one.
 
         Raises
         ------
@@ -105,13 +109,14 @@ class Comparison:
 
     def signature(self, dataset: Scored) -> tuple[Signature, int]:
         """The dataset's signature and the number of its images that could not be read."""
-        if not self.known:  # all at once: one list of work for all cores or machines
+        if not self.known:  # all at once, so that all cores or machines share the work
             self.known = dict(zip(self.images, self.cache.datasets(
                 list(self.images.values()),
                 self.n_clusters,
                 lambda found: dataset_signature(found, self.n_clusters),
                 self._tell,
                 list(self.states.values()),
+                list(self.depths.values()),
             ), strict=True))
         signature, unreadable = self.known[_key(dataset)]
         if signature is None:
@@ -121,18 +126,24 @@ class Comparison:
     def _elbow(self) -> int:
         """The number of clusters, chosen once on a small sample of all datasets."""
         share = max(1, min(ELBOW_SHARE, ELBOW_SAMPLE // len(self.images)))
-        chosen = [image for images in self.images.values() for image in _spread(images, share)]
-        curves = [curve for curve in self.cache.curves(chosen) if curve is not None]
-        if not curves:  # the sample is broken: whoever has no readable image at all will say so
-            curves = [curve for curve in self.cache.curves(self._all()) if curve is not None]
+        curves = self._curves(share)
+        if not curves:  # the sample is unreadable: use all images
+            curves = self._curves("all")
         if not curves:
             raise DataError(
                 f"expected readable images, got {self.total} that cannot be read; check the files"
             )
         return elbow(curves)
 
-    def _all(self) -> list[str | Path]:
-        return [image for images in self.images.values() for image in images]
+    def _curves(self, share: int | Literal["all"]) -> list[NDArray[np.float64]]:
+        """The inertias of so many images of each dataset, of those that can be read."""
+        chosen = [
+            (image, self.depths[key])
+            for key, images in self.images.items() for image in _spread(images, share)
+        ]
+        images, depths = zip(*chosen, strict=True)
+        found = self.cache.curves(images, depths=depths)
+        return [curve for curve in found if curve is not None]
 
     def _tell(self, more: int) -> None:
         self.done += more
@@ -140,7 +151,7 @@ class Comparison:
 
 
 def as_target(dataset: Scored) -> Scored:
-    """What scoring may see of a target: its test split is opened by evaluation alone."""
+    """The train and val splits of a target; only the evaluation opens its test split."""
     return dataset.split("train", "val")
 
 
@@ -160,7 +171,7 @@ def read_labelled(dataset: Scored, number: int = LABELS_READ) -> tuple[Sample, .
     """
     if isinstance(dataset, Dataset):
         return tuple(_spread(dataset.samples, number))
-    reader = DatasetReader(dataset.path, dataset.aliases)
+    reader = DatasetReader(dataset.path, dataset.aliases, depth=dataset.depth)
     places = [(split, image) for split in dataset.splits for image in dataset.files[split]]
     chosen = _spread(places, number)
     return tuple(
@@ -174,13 +185,13 @@ def _key(dataset: Scored) -> tuple[str, tuple[str, ...]]:
 
 
 def _state(dataset: Scored, sample: int | Literal["all"]) -> str:
-    """What stands for the images looked at, where the dataset's state is known."""
+    """A key for the sampled images, if the dataset's state is known."""
     state = getattr(dataset, "state", "")
     return "\0".join([state, *dataset.splits, str(sample)]) if state else ""
 
 
 def excluding(datasets: Sequence[Scored], others: Sequence[Scored]) -> list[Scored]:
-    """The datasets that are none of the others, each once."""
+    """The datasets without the others, each once."""
     seen = {dataset.path.resolve() for dataset in others}
     kept = []
     for dataset in datasets:
@@ -228,7 +239,7 @@ def _unreadable(dataset: Scored, number: int) -> DataError:
 
 
 def open_cache(given: SignatureCache | None) -> AbstractContextManager[SignatureCache]:
-    """The cache given, left open, or the user's own, closed in the end."""
+    """The given cache, left open, or the user's own, closed at the end."""
     if given is not None:
         return nullcontext(given)
     from aoi_tl.caches.signature_cache import SignatureCache

@@ -52,7 +52,7 @@ def _box(target: Domain, source: Domain) -> Value:
 
 
 def _random(target: Domain, source: Domain) -> Value:
-    """A number in 0..1 that follows from the two names: what any measure has to beat."""
+    """A pseudo-random number in 0..1 from the two names, as a baseline for all measures."""
     digest = hashlib.sha256(f"{target.name}\0{source.name}".encode()).digest()
     return Value(int.from_bytes(digest[:6]) / 2**48)
 

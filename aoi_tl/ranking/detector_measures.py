@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.evaluation.predictions import Predictions, Scorer, box_iou, match_boxes
 from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.jackknife import with_interval
 from aoi_tl.ranking.measure import Measure, UndefinedMeasure, Value
 from aoi_tl.transfer.viewing import View
 
@@ -35,25 +36,41 @@ def _class_blind(target: Domain, source: Domain) -> Value:
 
 def _log_me(target: Domain, source: Domain) -> Value:
     """Log of maximum evidence of a linear model on region features."""
-    return Value(log_me(*regions_of(target, _seen_by_one(target, source))))
+    return _on_regions(target, source, log_me)
 
 
 def _h_score(target: Domain, source: Domain) -> Value:
     """H-score of region features, with a shrunk covariance."""
-    return Value(h_score(*regions_of(target, _seen_by_one(target, source))))
+    return _on_regions(target, source, h_score)
 
 
 def _knn(target: Domain, source: Domain) -> Value:
     """Balanced leave-one-out accuracy of nearest neighbours on region features."""
-    return Value(nearest_neighbours(*regions_of(target, _seen_by_one(target, source))))
+    return _on_regions(target, source, nearest_neighbours)
 
 
 def _energy(target: Domain, source: Domain) -> Value:
     """Mean negative free energy of the features of the labelled boxes."""
     from scipy.special import logsumexp
 
-    features = _seen_by_one(target, source).regions
-    return Value(float(logsumexp(features, axis=1).mean()))
+    energies = logsumexp(_seen_by_one(target, source).regions, axis=1)
+    images = target.box_images
+    return with_interval(lambda kept: float(energies[np.isin(images, kept)].mean()),
+                         len(target.labelled))
+
+
+def _on_regions(
+    target: Domain, source: Domain,
+    score: Callable[[NDArray[np.float64], NDArray[np.int64]], float],
+) -> Value:
+    """A score of region features and their classes, with its interval over images."""
+    features, classes, images = _regions(target, _seen_by_one(target, source))
+
+    def on(kept: NDArray[np.int64]) -> float:
+        mine = np.isin(images, kept)
+        return score(*_repeated(features[mine], classes[mine]))
+
+    return with_interval(on, len(target.labelled))
 
 
 def _seen(target: Domain, source: Domain) -> View:
@@ -65,7 +82,7 @@ def _seen(target: Domain, source: Domain) -> View:
 
 
 def _seen_by_one(target: Domain, source: Domain) -> View:
-    """What a single detector sees; features of several have nothing in common."""
+    """The view of a single detector; features of several detectors are not comparable."""
     if source.detector is None and source.members:
         raise UndefinedMeasure("the detectors of several sources have no features in common")
     return _seen(target, source)
@@ -75,20 +92,23 @@ def _known_classes(target: Domain, source: Domain) -> Predictions:
     view = _seen(target, source)
     known = {_plain(name) for name in view.names}
     if not any(_plain(name) in known for name in target.box_classes):
-        raise UndefinedMeasure("its detector knows none of your classes")
+        raise UndefinedMeasure(
+            f"its detector knows none of your classes (it has {', '.join(view.names)}); map names "
+            "with aliases, or rank by class-blind"
+        )
     return predictions_of(target, view)
 
 
 def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictions:
-    """Hold what a detector sees against the labels.
+    """Match a detector's predictions with the labels.
 
     Parameters
     ----------
     target : Domain
-        Whose labelled samples were looked at.
+        Whose labelled samples the detector saw.
     view : View
     blind : bool
-        Take all classes as one; else predictions of classes that the target does not have go.
+        Treat all classes as one; else drop predictions of classes that the target lacks.
 
     Returns
     -------
@@ -124,7 +144,7 @@ def predictions_of(target: Domain, view: View, blind: bool = False) -> Predictio
 def _without_doubles(
     rows: NDArray[np.int64], confidence: NDArray[np.float64], box: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The rows but those that say of a place what a more confident row says by another class."""
+    """The rows without those that overlap a more confident row of another class."""
     kept: list[int] = []
     for row in rows[np.argsort(-confidence[rows], kind="stable")].tolist():
         if not kept or box_iou(box[[row]], box[kept]).max() <= 0.7:
@@ -139,8 +159,8 @@ def _scored(found: Predictions, score: str, words: str) -> Value:
     drawn = [getattr(scorer.scores(row), score) for row in times]
     low, high = np.percentile(drawn, [2.5, 97.5])
     hits = int((found.correct[:, 0] & (found.confidence >= _SURE)).sum())
-    told = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
-    return Value(getattr(scorer.scores(), score), float(low), float(high), told)
+    remark = f"finds {hits} of your {len(found.truth_class)} {words}" if words else ""
+    return Value(getattr(scorer.scores(), score), float(low), float(high), remark)
 
 
 def zero_shot_map(target: Domain, source: Domain) -> float | None:
@@ -184,15 +204,33 @@ def regions_of(target: Domain, view: View) -> tuple[NDArray[np.float64], NDArray
     UndefinedMeasure
         Where there are fewer than two classes of at least two regions each.
     """
+    features, classes, _ = _regions(target, view)
+    return _repeated(features, classes)
+
+
+def _regions(
+    target: Domain, view: View
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Features, classes and images of labelled boxes and of background."""
     names = sorted(set(target.box_classes))
     classes = [names.index(name) for name in target.box_classes]
     classes += [len(names)] * len(view.background)
-    features = np.concatenate([view.regions, view.background])
+    elsewhere = view.background_image
+    if elsewhere is None:
+        elsewhere = np.zeros(len(view.background), dtype=np.int64)
+    return (np.concatenate([view.regions, view.background]), np.array(classes, dtype=np.int64),
+            np.concatenate([target.box_images, elsewhere]))
+
+
+def _repeated(
+    features: NDArray[np.float64], classes: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Those of the classes that have at least two regions."""
     counts = np.bincount(classes)
-    kept = np.isin(classes, np.flatnonzero(counts > 1))
     if (counts > 1).sum() < 2:
         raise UndefinedMeasure("expected at least two labelled boxes of a class")
-    return features[kept], np.asarray(classes)[kept]
+    kept = np.isin(classes, np.flatnonzero(counts > 1))
+    return features[kept], classes[kept]
 
 
 def log_me(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.int64]) -> float:
@@ -206,7 +244,7 @@ def log_me(features: NDArray[np.float64], classes: Sequence[int] | NDArray[np.in
     Returns
     -------
     float
-        Higher: the classes are easier to tell by a linear model on these features.
+        Higher: a linear model on these features separates the classes better.
 
     References
     ----------

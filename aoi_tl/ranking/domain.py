@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aoi_tl.data.dataset import Sample
 from aoi_tl.ranking.box_shapes import BoxShapes, box_shapes
@@ -16,6 +17,7 @@ from aoi_tl.similarity.emd import Flow, Solver, earth_movers_distance
 from aoi_tl.similarity.signature import Signature
 
 if TYPE_CHECKING:
+    from aoi_tl.evaluation.predictions import Predictions
     from aoi_tl.transfer.viewing import View
 
 IMAGES_VIEWED = 60  # labelled images of one dataset that a detector is shown, at most
@@ -24,7 +26,7 @@ COCO_SIZE = 320  # pixels of their longer side where COCO's features are compare
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """A target or a source; the same for both, so that any measure takes any pair.
+    """A target or a source, as measures use it.
 
     Parameters
     ----------
@@ -48,9 +50,11 @@ class Domain:
     weights : Path or None
         The COCO checkpoint whose features datasets are compared by.
     solver : str
-        How its colours are carried onto a target's, as for `earth_movers_distance`.
+        The solver of the flow to a target, as for `earth_movers_distance`.
     members : tuple of Domain
         The sources that it was pooled from; empty for a single dataset.
+    plain_proxies : dict of (int, int) to Predictions
+        Of a target: what short fine-tunings of the COCO checkpoint found, by their steps and size.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Domain:
     weights: Path | None = None
     solver: Solver = "exact"
     members: tuple[Domain, ...] = ()
+    plain_proxies: dict[tuple[int, int], Predictions] = field(default_factory=dict, repr=False)
     _flows: dict[int, Flow] = field(default_factory=dict, repr=False)
     _views: dict[int, View] = field(default_factory=dict, repr=False)
 
@@ -79,7 +84,7 @@ class Domain:
 
     @property
     def has_detector(self) -> bool:
-        """Whether there is a detector to look through: its own, or one of every member."""
+        """Whether a detector is available: its own, or one of every member."""
         return self.detector is not None or (
             bool(self.members) and all(member.has_detector for member in self.members)
         )
@@ -106,17 +111,22 @@ class Domain:
         return tuple(self.names[i] for sample in self.labelled for i in sample.classes.tolist())
 
     @cached_property
+    def box_images(self) -> NDArray[np.int64]:
+        """The image (a position in `labelled`) of every box of the labelled samples."""
+        return np.repeat(np.arange(len(self.labelled)), [len(s.boxes) for s in self.labelled])
+
+    @cached_property
     def coco_view(self) -> View:
-        """What the COCO checkpoint sees in the labelled samples; `weights` and a sample wanted."""
+        """The COCO checkpoint's view of the labelled samples; needs `weights` and a sample."""
         from aoi_tl.transfer.viewing import view_images
 
         assert self.weights is not None
         return view_images(self.weights, self.labelled, COCO_SIZE)
 
     def view_of(self, target: Domain) -> View:
-        """What this domain's detector sees in the target's labelled samples; looked at once.
+        """The view of the target's labelled samples by this domain's detector; computed once.
 
-        Without a detector of its own: what those of all its members see together.
+        Without a detector of its own, the fused view of all its members' detectors.
         """
         from aoi_tl.transfer.viewing import fuse_views, view_images
 
@@ -129,7 +139,7 @@ class Domain:
         return self._views[id(target)]
 
     def flow_to(self, target: Domain) -> Flow:
-        """Carry this domain's colours onto the target's; worked out once."""
+        """The optimal flow from this domain's colours to the target's; computed once."""
         key = id(target.signature)
         if key not in self._flows:
             self._flows[key] = earth_movers_distance(self.signature, target.signature, self.solver)
@@ -137,7 +147,7 @@ class Domain:
 
 
 def pool(sources: Sequence[Domain]) -> Domain:
-    """Give several sources as one: what a detector of all of them would learn from.
+    """Pool several sources into one domain: the training data of a joint detector.
 
     Parameters
     ----------

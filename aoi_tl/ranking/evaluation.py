@@ -13,7 +13,7 @@ from aoi_tl.ranking.measure import Direction
 if TYPE_CHECKING:
     import pandas
 
-#: What is said of a measure, each a mean over targets.
+#: The quantities reported for a measure, each a mean over targets.
 QUANTITIES = ("tau", "weighted_tau", "top1_regret", "top3_regret", "wins")
 _SAMPLES = 2000  # of the bootstrap
 
@@ -21,7 +21,7 @@ _SAMPLES = 2000  # of the bootstrap
 def agreement(
     pairs: pandas.DataFrame, measures: Mapping[str, Direction], generator: np.random.Generator
 ) -> pandas.DataFrame:
-    """Hold the order by each measure against the gains that training showed.
+    """Compare the order by each measure with the gains that training showed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def agreement(
         ``sources`` (one name, or several joined by "+"), ``gain`` (points of mAP50 over plain
         fine-tuning) and one for each measure; blank where it is undefined.
     measures : mapping of str to {"higher", "lower"}
-        The columns to hold against the gains, and which values speak for a source. One whose name
+        The columns to compare with the gains, and which values favour a source. One whose name
         begins with "auto" is an estimate of the gain: it may choose a set, and "none" where nothing
         is above 0; any other chooses among single sources.
     generator : Generator
@@ -66,7 +66,7 @@ def agreement(
 
 
 def choices_made(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str, float]]:
-    """Say what an estimate of the gain chooses for each target, and what came of it.
+    """Give the choice of an estimate for each target, and the gain that it brought.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def choices_made(pairs: pandas.DataFrame, estimate: str) -> dict[str, tuple[str,
 def calibration(
     pairs: pandas.DataFrame, estimate: str, margin: float, generator: np.random.Generator
 ) -> dict[str, float]:
-    """Hold an estimate of the gain against the gain.
+    """Compare an estimate of the gain with the measured gain.
 
     Parameters
     ----------
@@ -132,14 +132,14 @@ def _of_target(mine: pandas.DataFrame, name: str, direction: Direction) -> list[
 
     singles = mine[~mine["sources"].str.contains("+", regex=False)]
     sign = -1.0 if direction == "lower" else 1.0
-    # What is undefined stands last, all of it at one place.
+    # Undefined values come last, all with the same rank.
     value = np.asarray((sign * singles[name]).fillna(-np.inf).rank(), dtype=np.float64)
     gain = np.asarray(singles["gain"], dtype=np.float64)
     estimates = name.startswith("auto")
     offered = mine if estimates else singles
     order = offered[name].mul(sign).fillna(-np.inf).to_numpy().argsort(kind="stable")[::-1]
     outcomes = offered["gain"].to_numpy(float)[order]
-    if estimates:  # what is estimated below 0 stands behind "none"
+    if estimates:  # estimates below 0 come after "none"
         above = (offered[name].to_numpy(float)[order] > 0).sum()
         outcomes = np.insert(outcomes, above, 0.0)
     best = max(mine["gain"].max(), 0.0)

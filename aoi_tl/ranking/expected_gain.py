@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: What the estimate of a related source is made of: with a kept detector, and from data alone.
+#: The inputs of the estimate for a related source: with a kept detector, and from data alone.
 INPUTS = {"detector": ("zero-shot",), "data": ("box",)}
 #: A detector that finds less (mAP50) of the target's labelled defects finds nothing of them.
 FINDS_SOMETHING = 0.05
@@ -101,7 +101,7 @@ def estimate(values: Mapping[str, float | None]) -> tuple[float, tuple[float, fl
         Points of mAP50 over plain fine-tuning; for what `is_unrelated` what unrelated sources did
         to the targets that the weights were fitted on, whatever else is measured.
     interval : tuple of float
-        None in place of both where the measures are not there.
+        None in place of both if measures are missing.
     """
     if is_unrelated(values):
         return _with_ends(FITTED["unrelated"], [])
@@ -127,7 +127,7 @@ def is_unrelated(values: Mapping[str, float | None]) -> bool:
 
 
 def inputs_of(kind: str, values: Mapping[str, float | None]) -> list[float] | None:
-    """Give what an estimate is made of.
+    """Give the inputs of an estimate.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def inputs_of(kind: str, values: Mapping[str, float | None]) -> list[float] | No
 
 #: Fitted on benchmarks/results/ranking_measures.csv; see benchmarks/results/ranking.md.
 FITTED = {
-    "detector": Estimator((6.37, 24.49), 24.8),
-    "data": Estimator((37.72, -31.05), 17.2),
-    "unrelated": Estimator((-28.03,), 25.5),
+    "detector": Estimator((6.11, 24.95), 24.9),
+    "data": Estimator((37.77, -31.21), 17.3),
+    "unrelated": Estimator((-28.1,), 24.5),
 }

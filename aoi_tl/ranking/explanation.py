@@ -11,7 +11,7 @@ from aoi_tl.ranking.measure import Measured
 
 
 def explain(target: Domain, source: Domain, measured: Mapping[str, Measured]) -> str:
-    """Say in one sentence what the measures of a source mean.
+    """Explain the measures of a source in one sentence.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ def explain(target: Domain, source: Domain, measured: Mapping[str, Measured]) ->
     'one of your 2 classes (dent); much brighter images; 3 boxes in 4 images'
     """
     parts = [measured[name].words for name in ("zero-shot", "class-blind") if name in measured][:1]
+    parts += [measured["proxy"].words] if "proxy" in measured else []
     parts += [_classes(target, source), *_boxes(target, source, measured), _colours(target, source)]
     parts.append(f"{source.instances} boxes in {source.images} images")
     return "; ".join(part for part in parts if part)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.jackknife import with_interval
 from aoi_tl.ranking.measure import Measure, UndefinedMeasure, Value
 from aoi_tl.transfer.viewing import View
 
@@ -17,25 +18,40 @@ _POINTS = 300  # boxes of one dataset that are transported, at most
 def _frechet(target: Domain, source: Domain) -> Value:
     """Frechet distance between the features of whole images."""
     one, other = _views(target, source)
-    return Value(frechet_distance(*_scaled(one.whole, other.whole)))
+    first, second = _scaled(one.whole, other.whole)
+    return with_interval(
+        lambda mine, theirs: frechet_distance(first[mine], second[theirs]), len(first), len(second)
+    )
 
 
 def _mmd(target: Domain, source: Domain) -> Value:
     """Squared maximum mean discrepancy between the features of labelled boxes."""
     one, other = _views(target, source)
-    return Value(squared_mmd(*_scaled(one.regions, other.regions)))
+    first, second = _scaled(one.regions, other.regions)
+    return with_interval(
+        lambda mine, theirs: squared_mmd(
+            first[np.isin(target.box_images, mine)], second[np.isin(source.box_images, theirs)]
+        ), len(target.labelled), len(source.labelled),
+    )
 
 
 def _otdd(target: Domain, source: Domain) -> Value:
     """Optimal transport distance between labelled boxes, their classes counted."""
     one, other = _views(target, source)
     first, second = _scaled(one.regions, other.regions)
-    kept = [_spread(len(side), _POINTS) for side in (first, second)]
-    classes = [np.array(side.box_classes)[rows]
-               for side, rows in zip((target, source), kept, strict=True)]
-    return Value(transport_distance(
-        first[kept[0]], classes[0].tolist(), second[kept[1]], classes[1].tolist()
-    ))
+
+    def taken(
+        side: Domain, rows: NDArray[np.float64], kept: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        here = np.flatnonzero(np.isin(side.box_images, kept))
+        here = here[_spread(len(here), _POINTS)]
+        return rows[here], np.array(side.box_classes)[here].tolist()
+
+    return with_interval(
+        lambda mine, theirs: transport_distance(
+            *taken(target, first, mine), *taken(source, second, theirs)
+        ), len(target.labelled), len(source.labelled),
+    )
 
 
 def _views(target: Domain, source: Domain) -> tuple[View, View]:

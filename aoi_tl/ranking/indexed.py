@@ -20,6 +20,7 @@ from aoi_tl.ranking.comparison import (
 )
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.measures import looks_at_labels
+from aoi_tl.ranking.race import Doing
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import make_ranking
 from aoi_tl.similarity.emd import Solver
@@ -37,7 +38,7 @@ def index_datasets(
     progress: ImagesDone = lambda done, total: None,
     cache: SignatureCache | None = None,
 ) -> int:
-    """Put datasets into a signature index; those it knows are measured and written again.
+    """Add datasets to a signature index; known ones are measured and written again.
 
     Parameters
     ----------
@@ -49,11 +50,11 @@ def index_datasets(
         Clusters of a new index: "auto" chooses them on these datasets. An index that exists
         keeps its number.
     sample : int or "all", default "all"
-        Images of each dataset that are looked at.
+        Images of each dataset that are used.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
 
     Returns
     -------
@@ -102,6 +103,8 @@ def score_index(
     method: str = "paper",
     detector_of: Callable[[Dataset], Path | None] = lambda source: None,
     weights: Path | None = None,
+    budget: float | None = None,
+    doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
     """Rank the sources of an index that are closest to a target, and pick one.
 
@@ -113,22 +116,24 @@ def score_index(
     file : str or Path
         The index, from `index_datasets`.
     top : int, default 10
-        How many sources are wanted, at least 3 for the pick to be that of all sources.
+        The number of sources to rank; with at least 3 the selection is that of all sources.
     solver : {"slsqp", "exact", "auto"}, default "slsqp"
         For the rows returned; the search itself is exact.
     sample : int or "all", default "all"
-        Images of the target that are looked at.
+        Images of the target that are used.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
     method : str, default "paper"
-        What the order of those found is by, see `aoi_tl.ranking.measures.METHODS`. The search
-        itself is by the paper's score.
+        The ranking criterion of those found, see `aoi_tl.ranking.measures.METHODS`. The search
+        itself uses the paper's score.
     detector_of : callable, optional
         Gives the kept detector of a source, or None.
     weights : Path, optional
-        The COCO checkpoint of the measures that compare features.
+        The COCO checkpoint of the measures that compare features, and of short trainings.
+    budget, doing
+        As for `aoi_tl.ranking.scoring.make_ranking`.
 
     Returns
     -------
@@ -165,7 +170,9 @@ def score_index(
         f"{found.searched} sources with a defined score in the index, "
         f"{pruned:.1f} % of them pruned by lower bounds"
     )
-    return make_ranking(method, wanted, sources, comparison.n_clusters, tuple(notes))
+    return make_ranking(
+        method, wanted, sources, comparison.n_clusters, tuple(notes), budget, doing
+    )
 
 
 def _domain(

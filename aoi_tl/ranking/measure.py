@@ -10,12 +10,12 @@ from typing import Any, Literal
 from aoi_tl.ranking.domain import Domain
 
 Direction = Literal["higher", "lower"]
-#: What a measure looks at, the cheapest first.
+#: The inputs of measures, the cheapest first.
 Needs = Literal["data", "labels", "features", "detector", "training"]
 
 
 class UndefinedMeasure(ValueError):
-    """A measure has no value for this pair; the text says why, in a few words."""
+    """A measure has no value for this pair; the text states the reason."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Value:
     low, high : float or None
         The 95 % percentile interval of a bootstrap over images.
     words : str
-        What a reader needs to know of it; empty where the value says it all.
+        A remark for the reader; may be empty.
     """
 
     value: float
@@ -39,22 +39,22 @@ class Value:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure says of one source.
+    """The result of a measure for one source.
 
     Attributes
     ----------
     value : float or None
         None where it is undefined.
     direction : {"higher", "lower"}
-        Which values speak for the source.
+        Which values favour the source.
     low, high : float or None
         The ends of its 95 % interval; None where the measure does not sample.
     seconds : float
-        What it cost.
+        Its cost.
     undefined : str or None
         Why there is no value.
     words : str
-        What a reader needs to know of it; may be empty.
+        A remark for the reader; may be empty.
     """
 
     value: float | None
@@ -83,7 +83,7 @@ class Measured:
         return self.low <= other.high and other.low <= self.high
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the entry of ``scores.json``; without the cost, in which two equal runs differ."""
+        """Give the entry of ``scores.json``, without the cost, which differs between equal runs."""
         interval = None if self.low is None else [self.low, self.high]
         return {"value": self.value, "direction": self.direction, "interval": interval,
                 "undefined": self.undefined}
@@ -91,16 +91,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measure:
-    """A way to hold a source against a target.
+    """A measure of a source for a target.
 
     Attributes
     ----------
     name : str
-        What ``--method`` calls it.
+        Its name for ``--method``.
     direction : {"higher", "lower"}
-        Which values speak for the source.
+        Which values favour the source.
     needs : {"data", "labels", "features", "detector", "training"}
-        The dearest thing that it looks at.
+        The most expensive input that it uses.
     compute : callable
         Takes the target and the source. Gives a `Value`, or raises `UndefinedMeasure`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.discrepancy import discrepancy
@@ -9,7 +10,7 @@ from aoi_tl.similarity.gini import gini
 
 
 def paper_score(target: Domain, source: Domain) -> SourceScore:
-    """Hold one source against the target: EMD, Gini over the shared classes, discrepancy.
+    """Score one source for the target: EMD, Gini over the shared classes, discrepancy.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ def paper_score(target: Domain, source: Domain) -> SourceScore:
     shared = target.shared_classes(source)
     delta = gini([source.counts[label] for label in shared]) if shared else 0.0
     score = discrepancy(flow.distance, delta, len(shared))
-    notes = [score.note, flow.note]
+    notes = [score.note, flow.note, spelt_apart(target.label_space, source.label_space)]
     notes += [f"{source.unreadable} unreadable images left out"] if source.unreadable else []
     return SourceScore(
         name=source.name,

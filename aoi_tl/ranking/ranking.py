@@ -21,7 +21,7 @@ _PLAIN = tuple(f.name for f in fields(SourceScore) if f.name not in ("measures",
 
 @dataclass(frozen=True)
 class Ranking:
-    """Sources in rank order for one target; what ``scores.json`` holds.
+    """Sources in rank order for one target: the content of ``scores.json``.
 
     Attributes
     ----------
@@ -30,15 +30,15 @@ class Ranking:
     n_clusters : int
         Clusters of every signature of this comparison.
     method : str
-        What the order is by.
+        The ranking criterion.
     sources : tuple of SourceScore
         The best first, undefined ones last.
     selected : str or None
         The source to learn from; None where the method is defined for none.
     notes : tuple of str
-        What concerns the target or the whole comparison.
+        Notes on the target or on the comparison.
     choices : tuple of Choice
-        With ``auto``, all that can be done, the best first; "none" and "all together" among them.
+        With ``auto``, all choices, the best first, with "none" and "all together".
     signatures : mapping of str to Signature
         Of the target and the sources, by name.
     """
@@ -54,7 +54,7 @@ class Ranking:
 
     @property
     def chosen(self) -> tuple[str, ...] | None:
-        """The sources that ``auto`` would put together; empty: none. None with other methods."""
+        """The sources that ``auto`` recommends; empty for "none", None with other methods."""
         return self.choices[0].sources if self.choices else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +89,7 @@ class Ranking:
                 **{name: getattr(row, name) for name in _PLAIN},
                 "shared_classes": ";".join(row.shared_classes),
                 "low": low, "high": high,
+                "places": "" if row.places is None else f"{row.places[0]}-{row.places[1]}",
                 **{name: found.value for name, found in row.measures.items()
                    if name not in ("paper", "emd")},
             })
@@ -99,7 +100,7 @@ class Ranking:
 def rank_by(
     method: str, rows: Sequence[SourceScore]
 ) -> tuple[tuple[SourceScore, ...], str | None]:
-    """Order sources by a measure, and pick one.
+    """Order sources by a measure, and select one.
 
     Parameters
     ----------
@@ -137,15 +138,23 @@ def rank_by(
         )
         usable = [row for row in ranked if row.rank and (method != "auto" or row.shared_classes)]
         selected = usable[0].name if usable else None
+    placed = [(row.rank, _by(row, method)) for row in ranked if row.rank is not None]
+
+    def near(row: SourceScore) -> list[int]:
+        """The ranks of those that cannot be distinguished from it, its own among them."""
+        own = _by(row, method)
+        return [rank for rank, other in placed if rank == row.rank or own.reaches(other)]
+
     return tuple(
-        replace(row, tied=place > 0 and row.rank is not None
-                and _by(row, method).reaches(_by(ranked[0], method)))
+        row if row.rank is None else replace(
+            row, tied=place > 0 and 1 in near(row), places=(min(near(row)), max(near(row)))
+        )
         for place, row in enumerate(ranked)
     ), selected
 
 
 def _by(row: SourceScore, method: str) -> Measured:
-    """What a row is ordered by."""
+    """The measure that orders a row."""
     if method == "auto":
         low, high = row.interval or (None, None)
         return Measured(row.estimated_gain, "higher", low, high)
@@ -159,4 +168,5 @@ def _row(row: SourceScore) -> dict[str, Any]:
         "shared_classes": list(row.shared_classes),
         "measures": {name: found.to_dict() for name, found in row.measures.items()},
         "interval": None if row.interval is None else list(row.interval),
+        "places": None if row.places is None else list(row.places),
     }

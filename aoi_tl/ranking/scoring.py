@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from aoi_tl.errors import DataError
+from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.ranking.choices import list_choices
 from aoi_tl.ranking.comparison import (
     Comparison,
@@ -19,8 +21,10 @@ from aoi_tl.ranking.comparison import (
 from aoi_tl.ranking.domain import Domain
 from aoi_tl.ranking.expected_gain import estimate
 from aoi_tl.ranking.explanation import explain
-from aoi_tl.ranking.measures import measures_of
+from aoi_tl.ranking.measure import Measured
+from aoi_tl.ranking.measures import MEASURES, measures_of
 from aoi_tl.ranking.paper import paper_score
+from aoi_tl.ranking.race import Doing, Race, in_words, race, train_missing
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
 from aoi_tl.similarity.emd import Solver
@@ -40,8 +44,10 @@ def score_sources(
     cache: SignatureCache | None = None,
     detectors: Mapping[str, Path] | None = None,
     weights: Path | None = None,
+    budget: float | None = None,
+    doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
-    """Rank sources for a target, and pick one.
+    """Rank sources for a target, and select one.
 
     The target is seen with its train and val splits, the sources with all of theirs. A source
     that is the target itself, or comes twice, is skipped.
@@ -49,26 +55,28 @@ def score_sources(
     Parameters
     ----------
     target : Dataset or Summary
-        What a detector is wanted for; its test split is not opened.
+        The target of the new detector; its test split is not opened.
     sources : sequence of the same
-        What could be learned from first, at least one besides the target.
+        The candidate sources, at least one besides the target.
     n_clusters : int or "auto", default "auto"
         Clusters of each signature; "auto" chooses them at the elbow of a small sample.
     method : str, default "paper"
-        What the order is by, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
+        The ranking criterion, see `aoi_tl.ranking.measures.METHODS`: "paper" is EMD times Gini over
         the number of shared classes.
     solver : {"slsqp", "exact", "auto"}, default "slsqp"
         As for `earth_movers_distance`.
     sample : int or "all", default "all"
-        Images of each dataset that are looked at, evenly spread over it.
+        Images of each dataset that are used, evenly spread over it.
     progress : callable, optional
         Called with how many images are done, and of how many.
     cache : SignatureCache, optional
-        Where known signatures lie; the user's own unless given.
+        The cache of known signatures; the user's own unless given.
     detectors : mapping of str to Path, optional
         Kept detectors by the name of their source.
     weights : Path, optional
-        The COCO checkpoint of the measures that compare features.
+        The COCO checkpoint of the measures that compare features, and of short trainings.
+    budget, doing
+        As for `make_ranking`.
 
     Returns
     -------
@@ -78,7 +86,7 @@ def score_sources(
     Raises
     ------
     DataError
-        When there is nothing to score: no source, no box in the target, no readable image.
+        If there is no source, no box in the target, or no readable image.
     ExperimentError
         When a setting is out of range.
 
@@ -111,7 +119,7 @@ def score_sources(
             [target], kept, n_clusters, method, solver, sample, progress, signatures, detectors,
             weights,
         )
-        return _rank(comparison, target, kept)
+        return _rank(comparison, target, kept, budget, doing)
 
 
 def score_matrix(
@@ -124,6 +132,8 @@ def score_matrix(
     cache: SignatureCache | None = None,
     detectors: Mapping[str, Path] | None = None,
     weights: Path | None = None,
+    budget: float | None = None,
+    doing: Doing = lambda what, done, total: None,
 ) -> tuple[Ranking, ...]:
     """Rank, for each dataset as a target, all others as its sources.
 
@@ -131,8 +141,9 @@ def score_matrix(
     ----------
     datasets : sequence of Dataset or Summary
         At least two; one that comes twice is skipped.
-    n_clusters, method, solver, sample, progress, cache, detectors, weights
-        As for `score_sources`; the number of clusters is the same for all.
+    n_clusters, method, solver, sample, progress, cache, detectors, weights, budget, doing
+        As for `score_sources`; the number of clusters is the same for all, and each target has the
+        budget.
 
     Returns
     -------
@@ -154,11 +165,16 @@ def score_matrix(
             kept, kept, n_clusters, method, solver, sample, progress, signatures, detectors,
             weights,
         )
-        return tuple(_rank(comparison, target, excluding(kept, [target])) for target in kept)
+        return tuple(
+            _rank(comparison, target, excluding(kept, [target]), budget, doing) for target in kept
+        )
 
 
-def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> Ranking:
-    """Take the measures of every source, order them, pick one."""
+def _rank(
+    comparison: Comparison, target: Scored, sources: Sequence[Scored], budget: float | None,
+    doing: Doing,
+) -> Ranking:
+    """Measure every source, order them, select one."""
     wanted = comparison.target(target)
     notes = (
         [f"{target.name}: {wanted.unreadable} unreadable images left out"]
@@ -167,15 +183,16 @@ def _rank(comparison: Comparison, target: Scored, sources: Sequence[Scored]) -> 
     notes += [comparison.cache.note] if comparison.cache.note else []
     return make_ranking(
         comparison.method, wanted, [comparison.source(source) for source in sources],
-        comparison.n_clusters, tuple(notes),
+        comparison.n_clusters, tuple(notes), budget, doing,
     )
 
 
 def make_ranking(
     method: str, target: Domain, sources: Sequence[Domain], n_clusters: int,
-    notes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (), budget: float | None = None,
+    doing: Doing = lambda what, done, total: None,
 ) -> Ranking:
-    """Measure and order sources; with ``auto`` list all that can be done as well.
+    """Measure and order sources; with ``auto`` also list the choices.
 
     Parameters
     ----------
@@ -186,37 +203,117 @@ def make_ranking(
     n_clusters : int
         Of the signatures.
     notes : tuple of str
+    budget : float, optional
+        Seconds for short trainings, without what the cheap measures take: of proxies with ``auto``
+        and ``proxy``, of missing detectors with other measures. 0: no detector is looked through
+        either. Without it kept detectors are, and nothing is trained but fixed-length proxies where
+        the method is ``proxy``.
+    doing : callable
+        Called with what is being done, how much of it is done, and of how much.
 
     Returns
     -------
     Ranking
+
+    Raises
+    ------
+    DataError
+        When a method is by the target's labelled training images, and there is none.
+    ExperimentError
+        When the budget is not enough for one training.
     """
-    ranked, picked = rank_by(method, [measure_source(method, target, s) for s in sources])
-    listed = list_choices(target, sources, {
+    wanted = measures_of(method, data_only=budget == 0)
+    if any(measure.needs != "data" for measure in wanted) and not target.labelled:
+        raise DataError(
+            f"expected labelled images in the train split of {target.name} for {method}, got none; "
+            "label some, or rank by --method paper"
+        )
+    with tempfile.TemporaryDirectory(prefix="aoi-tl-race-") as folder:
+        spent = _spend(method, target, sources, budget, Path(folder), doing)
+        rows = _measure_all(method, target, spent, budget, doing)
+    ranked, picked = rank_by(method, rows)
+    listed = list_choices(target, spent.sources, {
         row.name: None if row.estimated_gain is None or row.interval is None
         else (row.estimated_gain, row.interval) for row in ranked
     }) if method == "auto" else ()
     return Ranking(
-        target.name, n_clusters, method, ranked, picked, notes, listed,
+        target.name, n_clusters, method, ranked, picked, (*notes, *spent.notes), listed,
         {domain.name: domain.signature for domain in (target, *sources)},
     )
 
 
-def measure_source(method: str, target: Domain, source: Domain) -> SourceScore:
-    """Take all measures of one source that a method shows.
+def _spend(
+    method: str, target: Domain, sources: Sequence[Domain], budget: float | None, folder: Path,
+    doing: Doing,
+) -> Race:
+    """Spend a time budget where places are open."""
+    if not budget:
+        return Race(tuple(sources), {}, ())
+    if target.weights is None:
+        raise ExperimentError(
+            "expected a COCO checkpoint that short trainings begin with, got none; name one"
+        )
+    cheap = [measure_source("auto", target, source) for source in sources]
+    ordered, _ = rank_by("auto", cheap)
+    by_name = {source.name: source for source in sources}
+    if method not in ("auto", "proxy"):
+        return train_missing(target, [by_name[r.name] for r in ordered], budget, folder, doing)
+    open_places = [row.name for row in ordered if method == "proxy" or row.rank == 1 or row.tied]
+    if method == "auto" and len(open_places) < 2:
+        return Race(tuple(sources), {}, (
+            "no place is within noise of the first: the budget was not spent",
+        ))
+    return race(target, sources, open_places, budget, folder, doing)
+
+
+def _measure_all(
+    method: str, target: Domain, spent: Race, budget: float | None, doing: Doing
+) -> list[SourceScore]:
+    """Measure every source; say how long it takes where detectors are looked through."""
+    rows, began = [], time.monotonic()
+    n = sum(source.has_detector for source in spent.sources)
+    looked = 0
+    for source in spent.sources:
+        rows.append(measure_source(method, target, source, budget, spent.proxies))
+        if source.has_detector:
+            looked += 1
+            left = (time.monotonic() - began) / looked * (n - looked)
+            doing(f"looking through kept detectors, about {in_words(left)} left", looked, n)
+    return rows
+
+
+def measure_source(
+    method: str, target: Domain, source: Domain, budget: float | None = None,
+    proxies: Mapping[str, Measured] | None = None,
+) -> SourceScore:
+    """Compute all measures of one source that a method reports.
 
     Parameters
     ----------
     method : str
         One of `METHODS`.
     target, source : Domain
+    budget : float, optional
+        As for `make_ranking`.
+    proxies : mapping of str to Measured, optional
+        What a race found, by the name of the source.
 
     Returns
     -------
     SourceScore
         Without a rank.
     """
-    measured = {measure.name: measure(target, source) for measure in measures_of(method)}
+    measured = {
+        measure.name: measure(target, source)
+        for measure in measures_of(method, data_only=budget == 0)
+        if not (budget and measure.name == "proxy")
+    }
+    if proxies and source.name in proxies:
+        measured["proxy"] = proxies[source.name]
+    elif budget and method == "proxy":
+        measured["proxy"] = Measured(
+            None, MEASURES["proxy"].direction, undefined="the budget was not enough for it"
+        )
     values = {name: found.value for name, found in measured.items()}
     gain, interval = (method == "auto" and estimate(values)) or (None, None)
     return replace(

@@ -12,7 +12,7 @@ CANDIDATES = 3  # the papers choose among the three closest sources
 
 @dataclass(frozen=True)
 class SourceScore:
-    """One source held against the target; the fields are those of ``scores.json``.
+    """The score of one source for the target; the fields are those of ``scores.json``.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class SourceScore:
     gap : float
         The flow's gap to the dual bound, in RGB units.
     note : str or None
-        What a reader of this row has to know.
+        A remark on this row.
     measures : mapping of str to Measured
         Every measure that was taken, by its name.
     estimated_gain : float or None
@@ -46,10 +46,13 @@ class SourceScore:
     interval : tuple of float or None
         The ends of the estimate's interval.
     explanation : str
-        One plain sentence: what this source has to do with the target.
+        One sentence on how this source relates to the target.
     tied : bool
         Whether it cannot be distinguished from the first: their intervals overlap, or the values
         are equal.
+    places : tuple of int or None
+        The first and the last rank that it may have: those of the sources that it cannot be
+        distinguished from. None without a rank.
     """
 
     name: str
@@ -69,6 +72,7 @@ class SourceScore:
     interval: tuple[float, float] | None = None
     explanation: str = ""
     tied: bool = False
+    places: tuple[int, int] | None = None
 
 
 def rank_sources(scores: Iterable[SourceScore]) -> tuple[SourceScore, ...]:
@@ -102,7 +106,7 @@ def rank_sources(scores: Iterable[SourceScore]) -> tuple[SourceScore, ...]:
 
 
 def select_source(scores: Iterable[SourceScore]) -> str | None:
-    """Pick, of the three lowest defined scores, the source with the most instances.
+    """Select the source with the most instances among the three lowest defined scores.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from aoi_tl.report.tables import Table
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
 _FORMS = {
     "tau": ("tau", ".2f"), "weighted_tau": ("weighted tau", ".2f"),
@@ -147,6 +148,23 @@ def draw_gains(pairs: pandas.DataFrame, measure: str, direction: str) -> str:
     import matplotlib
 
     figure, axes = canvas(5.4, 4.0)
+    paint_gains(axes, pairs, measure, direction)
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "aoi-tl", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def paint_gains(axes: Axes, pairs: pandas.DataFrame, measure: str, direction: str) -> None:
+    """Paint what `draw_gains` shows into a panel.
+
+    Parameters
+    ----------
+    axes : Axes
+    pairs, measure, direction
+        As for `draw_gains`.
+    """
+    targets = list(dict.fromkeys(pairs["target"].astype(str)))
     for number, (target, mine) in enumerate(pairs.groupby("target", sort=False)):
         several = mine["sources"].str.contains("+", regex=False)
         colour = PALETTE[number % len(PALETTE)]
@@ -155,9 +173,5 @@ def draw_gains(pairs: pandas.DataFrame, measure: str, direction: str) -> str:
                          label=label)
     axes.axhline(0, color="#000000", linewidth=0.8)
     axes.set(xlabel=f"{measure} ({direction} is better)", ylabel="gain, points of mAP50")
-    if pairs["target"].nunique() <= len(PALETTE):
+    if len(targets) <= len(PALETTE):
         axes.legend(frameon=False, fontsize=7)
-    stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "aoi-tl", "svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()

@@ -210,7 +210,13 @@ def canvas(width: float = 4.5, height: float = 3.3) -> Iterator[tuple[Figure, Ax
 
 def legend(axes: Axes, entries: int) -> None:
     """Put the legend above the panel, where it hides nothing."""
-    axes.legend(frameon=False, ncols=min(entries, 3), loc="lower left", bbox_to_anchor=(0, 1),
+    labels = axes.get_legend_handles_labels()[1]
+    widest = 30 + 4.6 * max(map(len, labels), default=0)  # points: its line, and 8-point letters
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = 65 * figure.get_figwidth()
+    columns = max(1, min(entries, 3, int(room / widest)))
+    axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1),
                 borderaxespad=0.2, handlelength=2.4, columnspacing=1.2)
 
 

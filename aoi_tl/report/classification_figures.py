@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.files.run_folder import write_atomically
 from aoi_tl.report.charts import PALETTE, arm_colours
 from aoi_tl.report.figures import draw_arms
@@ -127,8 +127,8 @@ def draw_samples(
         _show_image(axes, image)
         for spine in axes.spines.values():
             spine.set(visible=True, color=colour, linewidth=2.5)
-        told = f"{label}\n{chance:.0%}" if right else f"{label}\ntaken for {given} {chance:.0%}"
-        axes.set_title(told, fontsize=7, color=colour)
+        caption = f"{label}\n{chance:.0%}" if right else f"{label}\ntaken for {given} {chance:.0%}"
+        axes.set_title(caption, fontsize=7, color=colour)
     return _png(figure)
 
 
@@ -222,7 +222,8 @@ def write_figures(tables: RunTables) -> None:
     chosen = chosen_samples(tables, f"{shown}-s{seed}")
     if len(chosen):
         figures["samples.png"] = draw_samples(
-            [read_image(image) for image in chosen["image"]], list(chosen["class"]),
+            [read_image(row["image"], int(row.get("depth", 16)))
+             for row in chosen.to_dict("records")], list(chosen["class"]),
             list(chosen["predicted"]), list(chosen["probability"]),
         )
     for name, png in figures.items():
@@ -308,8 +309,8 @@ def _show_image(axes: Axes, image: np.ndarray) -> None:
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    peak = 65535 if image.dtype == np.uint16 else 255
-    axes.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=peak)
+    shown = to_8_bits(image)
+    axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=255)
 
 
 def _png(figure: Figure) -> bytes:

@@ -138,17 +138,24 @@
       rect.append(title);
       return rect;
     };
-    const framed = (picture, arm) => {
+    // A picture with all boxes of an arm faint, but for those of one mistake.
+    const framed = (picture, arm, mistake, own) => {
       const found = picture.found[arm], names = data.names;
       const svg = document.createElementNS(SVG, "svg");
       svg.setAttribute("class", "boxes");
       svg.setAttribute("viewBox", "0 0 100 100");
       svg.setAttribute("preserveAspectRatio", "none");
       svg.setAttribute("aria-hidden", "true");
-      picture.truth.forEach((box, place) => svg.append(
-        rectangle(box, found.met[place] ? "truth" : "missed", names[box[4]])));
-      found.boxes.forEach((box) => svg.append(
-        rectangle(box, box[6] ? "found" : "wrong", `${names[box[4]]} ${box[5]}`)));
+      const truth = (place, faint) => rectangle(picture.truth[place],
+        (found.met[place] ? "truth" : "missed") + faint, names[picture.truth[place][4]]);
+      const given = (box, kind) => rectangle(box, kind, `${names[box[4]]} ${box[5]}`);
+      const same = (box) => mistake.box && own && mistake.box.every((value, place) => value === box[place]);
+      picture.truth.forEach((_, place) => { if (place !== mistake.true) svg.append(truth(place, " faint")); });
+      found.boxes.forEach((box) => {
+        if (!same(box)) svg.append(given(box, (box[6] ? "found" : "wrong") + " faint"));
+      });
+      if (mistake.true !== null) svg.append(truth(mistake.true, " shown"));
+      if (mistake.box && own) svg.append(given(mistake.box, "wrong shown"));
       const missed = found.met.filter((met) => !met).length;
       const wrong = found.boxes.filter((box) => !box[6]).length;
       const image = make("img", { src: picture.src, width: picture.width, height: picture.height,
@@ -172,8 +179,8 @@
       })[order]());
       by("count").textContent = `${cases.length} mistakes of ${arm}; ${Math.min(shown, cases.length)} shown.`;
       gallery.replaceChildren(...cases.slice(0, shown).map((c) => {
-        const picture = data.pictures[c.at], panels = [framed(picture, arm)];
-        if (other && other !== arm) panels.push(framed(picture, other));
+        const picture = data.pictures[c.at], panels = [framed(picture, arm, c, true)];
+        if (other && other !== arm) panels.push(framed(picture, other, c, false));
         if (panels.length > 1) [arm, other].forEach((name, place) => panels[place].append(make("p", { class: "soft" }, name)));
         const words = c.kind === "confusion" ? `${c.label}, taken for ${c.as}` : c.label;
         const sure = c.kind === "miss" ? "" : `, confidence ${c.confidence.toFixed(2)}`;

@@ -13,10 +13,12 @@ from aoi_tl.report.run_tables import Kind, RunTables
 from aoi_tl.report.section import Section
 from aoi_tl.report.sections import (
     adaptation,
+    agreement,
     answer,
     arms,
     classified,
     failures,
+    gains,
     ledger,
     likeness,
     matrix,
@@ -37,6 +39,7 @@ SECTIONS: dict[Kind, tuple[Build, ...]] = {
         failures.build, operating.build, repeat.build,
     ),
     "classify": (answer.build, arms.build, classified.build, ledger.build, repeat.build),
+    "benchmark": (answer.build, agreement.build, gains.build, repeat.build),
 }
 
 
@@ -46,7 +49,7 @@ def write_page(folder: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        Of a ``score``, ``transfer``, ``run`` or ``classify``.
+        Of a ``score``, ``transfer``, ``run``, ``classify`` or ``benchmark``.
 
     Returns
     -------

@@ -65,7 +65,8 @@ class Picture:
 
 
 def embed(
-    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60
+    file: Path, side: int, boxes: Sequence[Box] = (), name: str = "", quality: int = 60,
+    depth: int = 16,
 ) -> Picture | None:
     """Scale an image down and embed it.
 
@@ -80,6 +81,8 @@ def embed(
         Its name; the file's name unless given.
     quality : int
         Of the WebP, 1..100.
+    depth : int
+        How many bits the image uses where its file stores 16.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def embed(
     from aoi_tl.errors import DataError
 
     try:
-        pixels = shrink(read_image(file), side)
+        pixels = shrink(read_image(file, depth), side)
     except (DataError, OSError):
         return None
     encoded = base64.b64encode(as_webp(pixels, quality)).decode()
@@ -115,14 +118,15 @@ def shrink(pixels: NDArray[np.uint8 | np.uint16], side: int) -> NDArray[np.uint8
     """
     import cv2
 
+    from aoi_tl.data.images import to_8_bits
+
     scale = min(1.0, side / max(pixels.shape[:2]))
     if scale < 1:
         width, height = (max(1, round(n * scale)) for n in (pixels.shape[1], pixels.shape[0]))
         pixels = np.asarray(
             cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=pixels.dtype
         )
-    deep = pixels.dtype == np.uint16
-    return (pixels >> 8 if deep else pixels).astype(np.uint8)
+    return to_8_bits(pixels)
 
 
 def as_webp(pixels: NDArray[np.uint8], quality: int = 60) -> bytes:

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-Kind = Literal["score", "matrix", "run", "classify"]
+    from aoi_tl.evaluation.predictions import Predictions
 
-#: The tables that tell the kinds of run apart, and the command that leaves them.
-_NEEDED = "scores.json (aoi-tl score) or arms.csv (transfer, run, classify)"
+Kind = Literal["score", "matrix", "run", "classify", "benchmark"]
+
+#: The tables that identify the kind of a run, and the command that writes them.
+_NEEDED = ("scores.json (aoi-tl score), arms.csv (transfer, run, classify) or ranking.csv "
+           "(benchmark)")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class RunTables:
     def kind(self) -> Kind:
         """The command that made the run."""
         scores = self.json("scores.json")
+        if self.has("ranking.csv") and self.has("pairs.csv"):
+            return "benchmark"
         if self.has("arms.csv"):
             return "run" if scores is not None else "classify"
         if isinstance(scores, list):
@@ -117,6 +122,13 @@ class RunTables:
             return None
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
+
+    def predictions(self, stage: str) -> Predictions | None:
+        """Read what one arm and seed found on the test split; None where the run kept none."""
+        from aoi_tl.evaluation.predictions import read_predictions
+
+        file = self.path / "stages" / f"{stage}-target" / "predictions.npz"
+        return read_predictions(file.read_bytes()) if file.is_file() else None
 
     def required(self, name: str) -> pandas.DataFrame:
         """Read a table that is required for the page of this kind of run.

@@ -68,7 +68,8 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
             "" if row["rank"] is None else str(row["rank"]), row["name"], f"{row['emd']:.2f}",
             f"{row['gini']:.4f}", str(len(row["shared_classes"])),
             "undefined" if value is None else f"{value:.4f}",
-            str(row["images"]), str(row["instances"]), _remark(row, scores, row["undefined"]),
+            str(row["images"]), str(row["instances"]),
+            _remark(row, row["name"] == scores["selected"], row["undefined"]),
         ))
     return Table(
         f"Sources for {scores['target']}, the closest first",
@@ -83,10 +84,13 @@ def _choices_table(scores: Mapping[str, Any]) -> Table:
     for place, choice in enumerate(scores["choices"], start=1):
         gain, row = choice["estimated_gain"], by_name.get(choice["name"])
         why = None if row is None else row["measures"]["box"]["undefined"]
+        picked = place == 1 and gain is not None
+        said = _remark(row, picked, why) if row else "; ".join(
+            filter(None, ("picked" if picked else "", ", ".join(choice["sources"]))))
         rows.append((
             "" if gain is None else str(place), choice["name"],
             "unknown" if gain is None else _with_ends(gain, choice["interval"], "+.1f"),
-            _remark(row, scores, why) if row else ", ".join(choice["sources"]),
+            said,
         ))
     return Table(
         f"What {scores['target']} may learn from, the best first",
@@ -102,16 +106,20 @@ def _measure_table(scores: Mapping[str, Any]) -> Table:
             "" if row["rank"] is None else str(row["rank"]), row["name"],
             "undefined" if found["value"] is None
             else _with_ends(found["value"], found["interval"], ".4g"),
-            _remark(row, scores, found["undefined"]),
+            _remark(row, row["name"] == scores["selected"], found["undefined"]),
         ))
     return Table(f"Sources for {scores['target']}, the best first",
                  ("rank", "source", scores["method"], ""), tuple(rows))
 
 
-def _remark(row: Mapping[str, Any], scores: Mapping[str, Any], why: str | None) -> str:
+def _remark(row: Mapping[str, Any], picked: bool, why: str | None) -> str:
     """The remark on a source beside its figures."""
-    parts = ["picked"] if row["name"] == scores["selected"] else []
-    parts += ["within noise of the first"] if row.get("tied") else []
+    parts = ["picked"] if picked else []
+    low, high = row.get("places") or (1, 1)
+    if row.get("tied"):
+        parts.append("within noise of the first")
+    elif low < high:
+        parts.append(f"within noise of places {low} to {high}")
     return "; ".join([*parts, *filter(None, (why, row.get("note"), row.get("explanation")))])
 
 
@@ -233,9 +241,9 @@ def verdict(summary: pandas.DataFrame, metric: str, arm: str, baseline: str) -> 
     if n == 0 or math.isnan(mean):
         return f"{arm} and {baseline} share no seed: they cannot be compared."
     if n == 1:
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which tells nothing yet."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} on one seed, which shows nothing yet."
     if math.isnan(low):
-        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to tell."
+        return f"{arm} minus {baseline}: {mean:+.3f} {metric} over {n} seeds, too few to compare."
     span = f"{mean:+.3f} {metric} [{low:+.3f}, {high:+.3f}] over {n} seeds"
     if low > 0:
         return f"{arm} is better than {baseline}: {span}."

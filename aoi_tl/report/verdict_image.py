@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 #: Colours of frames and boxes; the verdict is also written, so colour is not the only cue.
@@ -34,8 +33,9 @@ def verdict_image(
     from matplotlib import font_manager
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = (pixels / 257).round() if pixels.dtype == np.uint16 else pixels
-    image = Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+    from aoi_tl.data.images import to_8_bits
+
+    image = Image.fromarray(to_8_bits(pixels)).convert("RGB")
     side = max(image.size)
     height, line = max(11, side // 40), max(1, side // 400)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), height)

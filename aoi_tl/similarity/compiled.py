@@ -18,7 +18,7 @@ Singles = NDArray[np.float32]
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
 CELL_BITS = 6  # of a cell's number on one axis
-AXIS_CELLS = 56  # at most 2**CELL_BITS; more cost more and tell no more
+AXIS_CELLS = 56  # at most 2**CELL_BITS; more cost more without a gain
 _LINE = 16  # singles in a cache line
 _BLOCK = 512  # points worked on at a time
 _MANY = 4096  # points: so many are near where the grid's are
@@ -117,7 +117,7 @@ def cells_of_channels(
 
 @_compiled
 def interleaved(cell: int) -> int:
-    """Put the bits of a cell of one axis where the bits of two others can stand between them."""
+    """Spread the bits of a cell of one axis, so that those of two other axes fit between."""
     spread = 0
     for bit in range(CELL_BITS):
         spread |= (cell >> bit & 1) << 3 * bit
@@ -274,7 +274,7 @@ def cells_of_levels(share: Floats, n_cells: int) -> NDArray[np.int64]:
             last += share[level] > 0
             cell[level] = max(last, 0)
         return cell
-    # What the sample missed may be there all the same: two hundredths are spread over all levels.
+    # Levels that the sample missed may still occur: two hundredths are spread over all levels.
     floor = 0.02 * total / len(share)
     upto, before = np.empty(len(share)), 0.0
     for level in range(len(share)):
@@ -292,7 +292,7 @@ def cells_of_levels(share: Floats, n_cells: int) -> NDArray[np.int64]:
 def best_gains(
     values: Floats, weights: Floats, layers: int
 ) -> tuple[Floats, NDArray[np.int64], float]:
-    """Cut sorted values into runs of greatest gain, by dynamic programming.
+    """Cut sorted values into runs of maximal gain, by dynamic programming.
 
     The run of the values i..j-1 lowers the inertia about the common mean by
     ``(s1[j] - s1[i])**2 / (s0[j] - s0[i])``, with the sums of the weights and of the weighted
@@ -401,7 +401,7 @@ def cluster_line(values: Floats, weights: Floats, k: int) -> tuple[Floats, Float
 
 @_compiled
 def packed(rows: int, n: int) -> Singles:
-    """Give room for some rows of n singles, all zero; longer, so that each begins a cache line.
+    """Allocate zeroed rows of n singles, padded so that each row starts a cache line.
 
     What reaches over the end of a line takes half as long again.
     """
@@ -413,7 +413,7 @@ def packed(rows: int, n: int) -> Singles:
 
 @_compiled
 def merge_runs(points: Singles, cells: NDArray[np.uint32]) -> tuple[Singles, NDArray[np.uint32]]:
-    """Join the points of each eight cells that make up a larger one into their mean.
+    """Merge the points of each eight cells that form a larger cell into their mean.
 
     Parameters
     ----------
@@ -513,7 +513,7 @@ def _point_at(share: Singles, passed: Any) -> int:
 
 @_compiled
 def follow(points: Singles, starts: Floats, steps: int, tolerance: float, kept: int) -> Floats:
-    """Follow some starts by Lloyd's steps; give the best of those that came to different places.
+    """Run Lloyd's steps from several starts; give the best distinct results.
 
     Parameters
     ----------
@@ -556,7 +556,7 @@ def follow(points: Singles, starts: Floats, steps: int, tolerance: float, kept: 
 
 @_compiled
 def lloyd(points: Singles, centroids: Floats, steps: int, tolerance: float) -> float:
-    """Move centroids to the means of what is nearest to them, and beyond, again and again.
+    """Move centroids to the means of their nearest points repeatedly, with over-relaxation.
 
     Twice as far as the mean is where a step stops to pay, so all but the last go most of that way:
     fewer are needed.
@@ -655,7 +655,7 @@ def label_nearest(
 def cluster_space(
     points: Floats, weights: Floats, cells: NDArray[np.uint32], draws: Floats
 ) -> tuple[Floats, Floats, float]:
-    """Look for the clusters of least inertia: many starts, of which few are followed far.
+    """Find the clusters of least inertia: many starts, of which only the best are refined.
 
     Starts are drawn on a coarse grid, followed on a finer one and, the best of them, on the points
     themselves. All this is done in half the digits; the last step is not.
@@ -704,7 +704,7 @@ def cluster_space(
     for i in range(n):
         spread += w[i] * (x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
 
-    # A grid of few cells tells too little; one that joins little saves nothing.
+    # A grid of few cells is too coarse; one that joins few points saves nothing.
     fine, of_fine = merge_runs(all_points, cells)
     if not 4 * k < len(of_fine) < 0.7 * n:
         fine, of_fine = all_points, cells

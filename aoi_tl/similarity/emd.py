@@ -22,7 +22,7 @@ _NOISE = 1e-13  # share of the largest ground distance that is rounding, where t
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """What moves where, at what cost, and how far that can be from the least cost.
+    """The flow between two signatures, with its distance and a bound on its error.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Flow:
 
 
 def earth_movers_distance(source: Signature, target: Signature, solver: Solver = "slsqp") -> Flow:
-    """Carry one colour signature onto another at the least cost.
+    """Move one colour signature onto another at the least cost.
 
     Where the totals differ, the smaller is moved whole and the rest stays (partial match).
     "slsqp" starts from Russell's initial basis [2]_ and is optimised by sequential quadratic
@@ -140,7 +140,7 @@ def ground_distance(source: Signature, target: Signature) -> Floats:
 
 
 def russell_basis(ground: Floats, supply: Floats, demand: Floats) -> Floats:
-    """Build a cheap feasible flow: ship over the cell that looks best, strike, repeat.
+    """Build a cheap feasible flow by Russell's method: ship over the best cell, strike, repeat.
 
     The cell taken has the most negative ``ground - max_row - max_col`` among the rows and
     columns not yet struck.
@@ -192,7 +192,7 @@ def russell_basis(ground: Floats, supply: Floats, demand: Floats) -> Floats:
 
 
 def _balanced(cost: Floats, supply: Floats, demand: Floats) -> tuple[Floats, Floats, Floats]:
-    """Equal totals: a row or column of zero cost takes up what the larger side has over."""
+    """Balance the totals: a row or column of zero cost absorbs the surplus."""
     total_supply, total_demand = supply.sum(), demand.sum()
     surplus = total_supply - total_demand
     if abs(surplus) <= 1e-12 * max(total_supply, total_demand):
@@ -218,7 +218,7 @@ def _certified(
 
 
 def _feasible(flow: Floats, supply: Floats, demand: Floats) -> Floats:
-    """The flow with margins mended to the last digits: scaled down, the rest spread evenly."""
+    """The flow with exact margins: scaled down, with the remainder spread evenly."""
     flow = np.where(np.isfinite(flow), np.maximum(flow, 0.0), 0.0)
     for axis, weights in ((1, supply), (0, demand)):
         margin = flow.sum(axis=axis, keepdims=True)

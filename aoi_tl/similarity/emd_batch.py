@@ -14,7 +14,7 @@ from aoi_tl.similarity.signature import Signature
 
 Floats = NDArray[np.float64]
 
-QUANTILES = 16  # equal shares of the weight that a sketch tells apart
+QUANTILES = 16  # equal shares of the weight in a sketch
 _PAIRS = 8192  # pairs worked on in one go: their numbers stay in the processor's cache
 
 # Grey first, then red against green, then both against blue: on grey images only the first speaks.
@@ -126,7 +126,7 @@ def emd_pairs(sources: SignatureTable, targets: SignatureTable) -> Floats:
 
 
 def sketch(table: SignatureTable) -> NDArray[np.float32]:
-    """Sum up signatures for `lower_bounds`: mean positions of equal shares of their weight.
+    """Sketch signatures for `lower_bounds`: mean positions of equal shares of their weight.
 
     Parameters
     ----------

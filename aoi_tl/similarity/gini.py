@@ -79,7 +79,7 @@ def gini(counts: ArrayLike) -> float:
 
 
 def _checked(counts: ArrayLike) -> NDArray[np.float64]:
-    """Ascending counts, or a ValueError saying what is wrong with them."""
+    """Check counts and sort them."""
     values = np.asarray(counts, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(

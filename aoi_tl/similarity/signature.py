@@ -25,7 +25,7 @@ _space = threading.local()
 
 @dataclass(frozen=True)
 class _WorkArea:
-    """Room for counting the colours of an image: the table of cells, their marks, what they hold.
+    """Work memory for counting the colours of an image.
     """
 
     table: NDArray[np.uint64]
@@ -36,7 +36,7 @@ class _WorkArea:
 
     @classmethod
     def of(cls, width: int) -> _WorkArea:
-        """Set aside room for cells of so many numbers."""
+        """Allocate cells of so many numbers."""
         return cls(
             np.zeros((_CELLS, width), dtype=np.uint64), np.zeros(_CELLS // 8, dtype=np.uint8),
             np.empty((_CELLS, 3)), np.empty(_CELLS), np.empty(_CELLS, dtype=np.uint32),
@@ -211,7 +211,7 @@ def _together(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
 
 
 def joined_in_cells(points: Floats, weights: Floats, at_most: int) -> tuple[Floats, Floats]:
-    """Let the points of each cell of a grid stand together at their mean.
+    """Merge the points of each cell of a grid into their mean.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def colour_counts(image: NDArray[Any]) -> tuple[Floats, Floats]:
 
 
 def _counts(image: NDArray[Any]) -> tuple[Floats, Floats, NDArray[np.uint32] | None]:
-    """What `colour_counts` gives, and the cells of the colours where the image has colour."""
+    """The result of `colour_counts`, and the cells of the colours of a colour image."""
     pixels = _checked(image)
     if pixels.ndim == 3 and _is_grey(pixels):
         pixels = pixels[:, :, 0]

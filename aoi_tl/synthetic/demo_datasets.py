@@ -114,7 +114,7 @@ def draw_demo(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
 ) -> list[Path]:
-    """Draw the eleven datasets as plain Ultralytics datasets, or find them drawn.
+    """Draw the eleven datasets as plain Ultralytics datasets, or reuse drawn ones.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _table(name: str) -> list[dict[str, str]]:
 def _share_out(
     counts: dict[str, int], images: int, chance: np.random.Generator
 ) -> list[tuple[str, ...]]:
-    """Which defects each image holds: at least one, the rest where it falls."""
+    """The defects of each image: at least one, the rest at random."""
     defects = [name for name, count in counts.items() for _ in range(count)]
     order = chance.permutation(len(defects))
     held: list[list[str]] = [[defects[k]] for k in order[:images]]
@@ -249,7 +249,7 @@ def _split(held: Sequence[tuple[str, ...]], chance: np.random.Generator) -> list
 
 
 def _fingerprint(name: str, factor: float, size: int, seed: int) -> dict[str, object]:
-    """What the pixels depend on: the settings and the code that draws."""
+    """A hash of everything the pixels depend on: the settings and the drawing code."""
     code = hashlib.sha256()
     for part in (
         "demo_datasets.py", "tiles.py", "drawn_defects.py", "seed_counts.csv", "seed_totals.csv",
@@ -266,7 +266,7 @@ def _fingerprint(name: str, factor: float, size: int, seed: int) -> dict[str, ob
 
 
 def _is_drawn(folder: Path, fingerprint: dict[str, object]) -> bool:
-    """Whether a set lies there whole and as asked; anything not ours in the way is refused."""
+    """Whether a complete set with these settings exists; other files there are refused."""
     if not folder.exists():
         return False
     try:
@@ -281,7 +281,7 @@ def _is_drawn(folder: Path, fingerprint: dict[str, object]) -> bool:
 
 
 def _write_set(job: tuple[Path, str, float, int, int]) -> None:
-    """Draw one dataset beside its place, then move it there in one step."""
+    """Draw one dataset in a temporary folder, then move it in one step."""
     folder, name, factor, size, seed = job
     counts, images = demo_counts(factor)[name], demo_images(factor)[name]
     number = zlib.crc32(name.encode())

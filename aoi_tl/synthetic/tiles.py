@@ -19,7 +19,7 @@ DARKEST, BRIGHTEST = 30.0, 225.0  # room for a mark to be seen at either end
 
 @dataclass(frozen=True)
 class Style:
-    """What a production line's pictures look like, apart from their defects.
+    """The appearance of a production line's images, apart from defects.
 
     ``mean`` is the grey level, ``exposure`` its half-range from picture to picture and
     ``contrast`` the grey levels per unit of the surface's texture. ``streak`` is the width and
@@ -198,7 +198,7 @@ def _place(
     tile: tuple[int, int, int, int],
     taken: np.ndarray,
 ) -> tuple[np.ndarray, int, int]:
-    """A mark and a free place for it: the patch, its left column and its top row."""
+    """A defect and a free place for it: the patch, its left column and its top row."""
     left, top, right, bottom = tile
     place = DRAWN_DEFECTS[name].place
     scale = 1.0
@@ -234,7 +234,7 @@ def _place(
 def _edge(
     side: int, tile: tuple[int, int, int, int], shape: tuple[int, ...], inset: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where a mark may lie that hangs from side 0 top, 1 right, 2 bottom, 3 left."""
+    """The place of a defect at an edge: side 0 top, 1 right, 2 bottom, 3 left."""
     left, top, right, bottom = tile
     height, width = shape
     if side == 0:
@@ -249,7 +249,7 @@ def _edge(
 def _corner(
     flip: int, tile: tuple[int, int, int, int], shape: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where a mark lies that fills a corner: flip 1 is down, 2 is right."""
+    """The place of a defect in a corner: flip 1 is down, 2 is right."""
     left, top, right, bottom = tile
     x = right - shape[1] if flip & 2 else left
     y = bottom - shape[0] if flip & 1 else top

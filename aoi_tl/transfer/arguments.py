@@ -30,10 +30,10 @@ OWNED_ARGUMENTS = {
     "single_cls": "make all classes one with `aliases`",
 }
 
-#: What Ultralytics' `build_optimizer` knows; it says so only once training has begun.
+#: The optimisers of Ultralytics' `build_optimizer`, which checks them only after training starts.
 OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
 
-#: What Linux has where a GPU can be used: of NVIDIA, of WSL, of AMD, of NVIDIA's small boards.
+#: Device files of Linux if a GPU can be used: NVIDIA, WSL, AMD, NVIDIA's small boards.
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/nvmap")
 
 
@@ -122,7 +122,7 @@ def check_device(device: str) -> None:
     Parameters
     ----------
     device : str
-        ``cpu``, ``0``, ``0,1``, ``mps``, ..., as Ultralytics has it.
+        ``cpu``, ``0``, ``0,1``, ``mps``, ..., as in Ultralytics.
 
     Raises
     ------
@@ -170,14 +170,14 @@ def _no_such_device(device: str, gpus: int) -> ExperimentError:
 
 
 def training_threads(number: int | None = None) -> int:
-    """Say how many threads a training on CPU uses; given a number, use so many from now on.
+    """Get the number of threads of a training on CPU; set it if a number is given.
 
-    Float sums depend on it: machines that shall find the same tensors use the same number.
+    Float sums depend on it: machines that must produce the same tensors use the same number.
 
     Parameters
     ----------
     number : int, optional
-        >= 1; unless given, what Ultralytics chose for this machine stays.
+        >= 1; by default the choice of Ultralytics for this machine is kept.
 
     Returns
     -------

@@ -23,9 +23,9 @@ def average_checkpoints(
     Parameters
     ----------
     source : Path
-        The checkpoint that fine-tuning began with; the same class names as `tuned`.
+        The checkpoint before fine-tuning, with the same class names as `tuned`.
     tuned : Path
-        What fine-tuning made of it.
+        The checkpoint after fine-tuning.
     out : Path
         The new checkpoint.
     tuned_share : float

@@ -35,7 +35,7 @@ def data_names(data: Path) -> tuple[str, ...]:
 
 
 def has_own_val(data: Path) -> bool:
-    """Say whether a ``data.yaml`` has a val split that is not its training images again.
+    """Check if a ``data.yaml`` has a val split other than its training images.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def new_model(architecture: str | Mapping[str, Any], names: Sequence[str], seed:
     names : sequence of str
         The class names.
     seed : int
-        Decides the tensors; the world's own seed is left as it was.
+        Seed of the tensors; the global random state is unchanged.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def save_checkpoint(model: Any, path: Path) -> None:
     model : DetectionModel
         The model; it keeps its class names and its description.
     path : Path
-        The file; written whole or not at all.
+        The file; written atomically.
     """
     from ultralytics import __version__
 

@@ -18,25 +18,26 @@ from aoi_tl.files.run_folder import RunFolder, file_hash, write_atomically
 from aoi_tl.transfer.detector import load_checkpoint
 from aoi_tl.transfer.mixing import Member, write_mix
 from aoi_tl.transfer.stage import Stage, train_stage
+from aoi_tl.transfer.trackers import Tracked
 
-#: Changed when a kept detector of before must not be used any more.
+#: Changed when older kept detectors must not be used any more.
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class SourceDetector:
-    """A detector of one source, or of several together, and how it comes about.
+    """A detector of one source or of several, given or defined by its training.
 
     Parameters
     ----------
     name : str
-        What tables call it: the source's name, or ``union``.
+        Its name in tables: the source's name, or ``union``.
     data : tuple of (Path, int)
         The ``data.yaml`` of each source, and how often each of its images comes in an epoch.
     contents : tuple of str
         The fingerprint of each source's train split.
     start : Path
-        The checkpoint that its training begins with.
+        The checkpoint that its training starts from.
     arguments : mapping
         Ultralytics' training arguments.
     seed : int
@@ -55,7 +56,7 @@ class SourceDetector:
 
     @property
     def key(self) -> str:
-        """What its tensors depend on, as 32 hexadecimal digits."""
+        """A hash of everything that its tensors depend on, as 32 hexadecimal digits."""
         from ultralytics import __version__
 
         start = file_hash(self.start) if self.start.is_file() else str(self.start)
@@ -70,7 +71,7 @@ class SourceDetector:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept."""
+        """The folder where it is kept."""
         return cache_folder() / "detectors" / self.key
 
     @property
@@ -81,7 +82,7 @@ class SourceDetector:
 
 @dataclass(frozen=True)
 class KeptDetector:
-    """A source detector that is there.
+    """An available source detector.
 
     Attributes
     ----------
@@ -90,7 +91,7 @@ class KeptDetector:
     seconds : float
         How long its training took; 0 where the user gave it.
     reused : bool
-        Whether it was there before.
+        Whether it existed before.
     """
 
     checkpoint: Path
@@ -98,16 +99,20 @@ class KeptDetector:
     reused: bool
 
 
-def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetector:
+def keep_detector(
+    detector: SourceDetector, tracked: Tracked | None = None, verbose: bool = False
+) -> KeptDetector:
     """Give a source's detector: the given one, the kept one, or train it and keep it.
 
-    A training that was stopped goes on from its last epoch. Two processes that want the same
-    detector train it once: the second waits.
+    An interrupted training resumes from its last epoch. If two processes need the same
+    detector, the second waits for the first.
 
     Parameters
     ----------
     detector : SourceDetector
         What is wanted.
+    tracked : Tracked, optional
+        What the user's own trackers of experiments call its training.
     verbose : bool
         Show Ultralytics' own lines.
 
@@ -134,7 +139,7 @@ def keep_detector(detector: SourceDetector, verbose: bool = False) -> KeptDetect
             write_mix(members, data.parent)
         stage = Stage(
             detector.start, data, folder / "training", "all", seed=detector.seed,
-            arguments=detector.arguments,
+            arguments=detector.arguments, tracked=tracked,
         )
         trained = train_stage(stage, resume=True, verbose=verbose)
         write_atomically(best, trained.best.read_bytes())

@@ -29,7 +29,7 @@ from aoi_tl.transfer.thresholds import KEY, OPENVINO, Thresholds
 #: The packages that each format needs, and how a file of it is called.
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
 SUFFIXES = {"onnx": ".onnx", "openvino": OPENVINO}
-#: The largest difference of a confidence that is put up with. Differences in the order of float32
+#: The largest tolerated difference of a confidence. Differences in the order of float32
 #: sums are a thousand times smaller; a wrongly exported layer's are larger.
 BOUND = 0.001
 #: Boxes that overlap more are one box that was found twice.
@@ -43,7 +43,7 @@ class Parity:
     Attributes
     ----------
     images : int
-        How many were looked at.
+        The number of compared images.
     boxes : int
         The boxes that the checkpoint found on them.
     confidence : float
@@ -67,7 +67,7 @@ class Parity:
 def export_detector(
     checkpoint: Path, thresholds: Thresholds, format_: str, out: Path, images: Sequence[Path]
 ) -> Parity:
-    """Export a detector, and refuse the file where it finds other boxes than the checkpoint.
+    """Export a detector, and refuse the file if its boxes differ from the checkpoint's.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def export_detector(
 
 
 def compare(one: Inspector, other: Inspector, images: Sequence[Path]) -> Parity:
-    """Compare what two detectors find on the same images.
+    """Compare the boxes of two detectors on the same images.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _export(copy: Path, format_: str, size: int) -> Path:
     from ultralytics import YOLO
 
     # Simplifying would need one more package; the runtime does it when it loads the file.
-    told = {"simplify": False} if format_ == "onnx" else {}
+    options = {"simplify": False} if format_ == "onnx" else {}
     with (
         quiet_ultralytics(), preserved_random_state(), openvino_without_telemetry(),
         warnings.catch_warnings(),
@@ -186,7 +186,7 @@ def _export(copy: Path, format_: str, size: int) -> Path:
         warnings.simplefilter("ignore")  # of the tracer, about constants that are meant to be
         try:
             made = YOLO(str(copy), task="detect").export(
-                format=format_, imgsz=size, batch=1, device="cpu", verbose=False, **told
+                format=format_, imgsz=size, batch=1, device="cpu", verbose=False, **options
             )
         except Exception as error:  # converters raise many kinds
             raise RunError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics, quiet_ultralytics
 from aoi_tl.data.dataset import Sample
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.errors import CheckpointError, RunError
 from aoi_tl.evaluation.operating import FLOOR
 from aoi_tl.evaluation.predictions import Predictions, match_boxes
@@ -162,7 +162,7 @@ def predict_samples(
     """
     found, correct = [], []
     for number, sample in enumerate(samples):
-        one = inspector.find_boxes(read_image(sample.image))
+        one = inspector.find_boxes(read_image(sample.image, sample.depth))
         found.append(one)
         correct.append(match_boxes(
             sample.classes, corners_of(sample.boxes), one.class_id, one.box
@@ -195,8 +195,7 @@ def corners_of(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint16:
-        pixels = (pixels / 257).round()
+    pixels = to_8_bits(pixels)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return np.ascontiguousarray(pixels[..., :3].astype(np.uint8))
+    return np.ascontiguousarray(pixels[..., :3])

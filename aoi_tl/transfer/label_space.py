@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import CheckpointError
 from aoi_tl.transfer.detector import load_checkpoint, save_checkpoint
 from aoi_tl.transfer.stage import build_start
@@ -48,9 +49,10 @@ def relabel_detector(checkpoint: Path, names: Sequence[str], out: Path) -> Path:
     known = {name.strip().lower() for name in own}
     unknown = [i for i, name in enumerate(names) if name.strip().lower() not in known]
     if len(unknown) == len(names):
+        cure = spelt_apart(names, own) or "map class names with aliases, or choose another source"
         raise CheckpointError(
             f"expected a detector that shares a class with {', '.join(names)}, got {checkpoint} "
-            f"with {', '.join(own)}; map class names with aliases, or choose another source"
+            f"with {', '.join(own)}; {cure}"
         )
     new, _ = build_start(checkpoint, names, "all", seed=0)
     with torch.no_grad():
@@ -88,7 +90,7 @@ def rename_classes(checkpoint: Path, aliases: Mapping[str, str], out: Path) -> P
 
 
 def rows_not_learned(ledger: Ledger) -> dict[str, tuple[int, ...]]:
-    """List the rows of a stage's start that its checkpoint had no values for.
+    """List the rows of a stage's initial weights that its checkpoint had no values for.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class PartlyAnnotatedDataset(YOLODataset):
 
 
 class MaskedClassLoss(nn.Module):
-    """Binary cross-entropy that leaves out what an image's dataset does not annotate.
+    """Binary cross-entropy without the classes that an image's dataset does not annotate.
 
     Parameters
     ----------

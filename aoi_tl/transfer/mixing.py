@@ -73,7 +73,7 @@ def target_times(n_target: int, n_source: int, share: float) -> int:
 
 
 def source_times(sizes: Sequence[int], evenness: float) -> list[int]:
-    """How often each source's images are repeated, so that a huge one does not drown the small.
+    """How often each source's images are repeated, so that a large source does not dominate.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def joint_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        If two names differ in case or blanks only: whether they mean one class cannot be told.
+        If two names differ only in case or blanks, so that it is unclear if they mean one class.
     """
     names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.names))
     folded: dict[str, str] = {}

@@ -13,12 +13,12 @@ from typing import Any
 def openvino_without_telemetry() -> Iterator[None]:
     """Keep OpenVINO's converter from reporting its use over the network.
 
-    It does so through a package of its own, and goes on without where that cannot be imported.
+    It reports through a separate package, and works without it if it cannot be imported.
     """
     reporter = "openvino_telemetry"
     before = {name: sys.modules.pop(name) for name in list(sys.modules)
               if name.partition(".")[0] == reporter}
-    sys.modules[reporter] = None  # type: ignore[assignment]  # what an import then meets is an error
+    sys.modules[reporter] = None  # type: ignore[assignment]  # so that importing it fails
     try:
         yield
     finally:
@@ -29,7 +29,7 @@ def openvino_without_telemetry() -> Iterator[None]:
 def compile_float32(folder: Path) -> Any:
     """Compile a model for this machine's CPU in 32-bit numbers.
 
-    Left to itself OpenVINO computes in bfloat16 on processors that have it. Confidences then differ
+    By default OpenVINO computes in bfloat16 on processors that support it. Confidences then differ
     by some hundredths, and verdicts with them.
 
     Parameters

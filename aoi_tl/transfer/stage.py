@@ -26,6 +26,7 @@ from aoi_tl.transfer.detector import (
     save_checkpoint,
     widen_class_branch,
 )
+from aoi_tl.transfer.trackers import Tracked
 from aoi_tl.transfer.training import train_detector
 from aoi_tl.transfer.weights import MODULES, Ledger, apply_transfer, plan_transfer
 
@@ -35,7 +36,7 @@ STARTS = (*MODULES, "stock")
 
 @dataclass(frozen=True)
 class Stage:
-    """A training that begins from a checkpoint.
+    """A training that starts from a checkpoint.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class Stage:
         Decides new tensors, the order of the images and their augmentation.
     arguments : mapping
         Any training argument of Ultralytics.
+    tracked : Tracked or None
+        What the user's own trackers of experiments call it.
     """
 
     start: Path | str
@@ -65,26 +68,27 @@ class Stage:
     freeze: int = 0
     seed: int = 0
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    tracked: Tracked | None = None
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves.
+    """The result of a stage.
 
     Parameters
     ----------
     best : Path
         The checkpoint to test or to hand on.
     ledger : Path
-        The CSV that accounts for every tensor it began with.
+        The CSV with the origin of every initial tensor.
     counts : dict of str to int
         How many tensors were copied, copied in rows, initialised.
     epochs : int
         How many epochs were trained.
     seconds : float
-        How long that took, since the stage was begun or last gone on with.
+        The duration since the stage was started or last resumed.
     notes : tuple of str
-        What changed the protocol on the way, such as a batch cut for want of memory.
+        Changes of the protocol, such as a batch size reduced for lack of memory.
     """
 
     best: Path
@@ -101,9 +105,9 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
     Parameters
     ----------
     stage : Stage
-        What to begin from, what to train on, and where.
+        Its initial checkpoint, data and folder.
     resume : bool
-        Take a stage that is done as it is, and go on from the last epoch of one that is not.
+        Reuse a finished stage, and resume an unfinished one from its last epoch.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
 
@@ -138,7 +142,8 @@ def train_stage(stage: Stage, resume: bool = False, verbose: bool = False) -> St
         save_checkpoint(model, initial)
     arguments = {"freeze": stage.freeze} if stage.freeze else {}
     trained = train_detector(
-        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose
+        initial, stage.data, folder, stage.seed, {**arguments, **stage.arguments}, resume, verbose,
+        stage.tracked,
     )
     seconds = round(time.monotonic() - began, 1)
     result = {
@@ -158,7 +163,7 @@ def transfer_backbone(
     modules: str = "backbone",
     seed: int = 0,
 ) -> Ledger:
-    """Write a new checkpoint that takes over a part of another.
+    """Write a new checkpoint that copies a part of another one.
 
     Parameters
     ----------
@@ -202,7 +207,7 @@ def transfer_backbone(
 def build_start(
     start: Path | str, names: Sequence[str], modules: str, seed: int
 ) -> tuple[Any, Ledger]:
-    """Build the model a stage begins with.
+    """Build the initial model of a stage.
 
     Parameters
     ----------

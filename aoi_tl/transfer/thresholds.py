@@ -10,6 +10,7 @@ from typing import Any
 
 from aoi_tl.checkpoints.ultralytics_setup import prepare_ultralytics
 from aoi_tl.checkpoints.writing import save_state
+from aoi_tl.data.depth import DEPTHS
 from aoi_tl.errors import CheckpointError
 from aoi_tl.files.run_folder import write_atomically
 
@@ -21,7 +22,7 @@ OPENVINO = "_openvino_model"
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a detector needs beside its weights to pass or reject an image.
+    """The thresholds and settings with which a detector passes or rejects images.
 
     Attributes
     ----------
@@ -36,6 +37,9 @@ class Thresholds:
         What they were chosen for, as ``operate`` has it in the experiment.
     chosen_on : mapping
         The images that they were chosen on, and the rates there.
+    depth : int or None
+        How many bits the target's images use where their files store 16; None where they store 8
+        or use all.
     """
 
     values: dict[str, float]
@@ -43,11 +47,13 @@ class Thresholds:
     checkpoint: str = ""
     aim: Mapping[str, Any] = field(default_factory=dict)
     chosen_on: Mapping[str, Any] = field(default_factory=dict)
+    depth: int | None = None
 
     def to_json(self) -> str:
         """Give the content of ``thresholds.json``."""
+        depth = {} if self.depth is None else {"depth": self.depth}
         return json.dumps({
-            "thresholds": self.values, "image_size": self.image_size,
+            "thresholds": self.values, "image_size": self.image_size, **depth,
             "checkpoint": self.checkpoint, "aim": dict(self.aim), "chosen_on": dict(self.chosen_on),
         }, indent=2, ensure_ascii=False) + "\n"
 
@@ -103,9 +109,16 @@ def parse_thresholds(text: str, place: str) -> Thresholds:
         raise CheckpointError(
             f"expected an image_size from 32 to 16384 in {place}, got {_brief(size)}; correct it"
         )
+    depth = known.get("depth")
+    if depth is not None and (isinstance(depth, bool) or depth not in DEPTHS):
+        raise CheckpointError(
+            f"expected a depth of {', '.join(map(str, DEPTHS))} bits in {place}, got "
+            f"{_brief(depth)}; correct it"
+        )
     return Thresholds(
         {str(name): float(value) for name, value in values.items()}, size,
         str(known.get("checkpoint", "")), known.get("aim") or {}, known.get("chosen_on") or {},
+        depth,
     )
 
 

@@ -37,6 +37,7 @@ from ultralytics.utils import RANK, dist, ops, plotting  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA, strip_optimizer, unwrap_model  # noqa: E402
 
 from aoi_tl.transfer.masking import PartlyAnnotatedDataset, mask_class_loss  # noqa: E402
+from aoi_tl.transfer.trackers import named_for_trackers, read_tracked  # noqa: E402
 
 #: Things that changed the protocol of a training, one line each, written when they happen.
 NOTES = "notes.txt"
@@ -94,7 +95,7 @@ _read_labels = ultralytics_dataset.YOLODataset.cache_labels
 
 
 def _read_labels_of_all(dataset: Any, *args: Any) -> Any:
-    # Ultralytics would go on without an image that is gone, and tell nobody.
+    # Ultralytics would silently continue without a missing image.
     for image in dataset.im_files:
         if not os.path.exists(image):
             raise DataError(
@@ -340,7 +341,7 @@ class StageTrainer(DetectionTrainer):
     # -- validation --------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, Any] | None, Any]:
-        """Validate, unless told not to: Ultralytics would still do so after the last epoch."""
+        """Validate, unless disabled: Ultralytics would still do so after the last epoch."""
         if not self.args.val:
             return self.metrics, None
         return super().validate()
@@ -358,7 +359,7 @@ class StageTrainer(DetectionTrainer):
     # -- saving ------------------------------------------------------------------------------------
 
     def save_model(self) -> bool:
-        """Save the exact state, then `last.pt` and `best.pt`, each whole or not at all."""
+        """Save the exact state, then `last.pt` and `best.pt`, each atomically."""
         self.wdir.mkdir(parents=True, exist_ok=True)
         state = self._state_file(self.epoch)
         save_state(self._state(), state)
@@ -514,7 +515,12 @@ class StageTrainer(DetectionTrainer):
             self._restore_chance()
         elif event == "on_train_batch_end" and self._held is not None and self._held > 0:
             self.accumulate, self._held = self._held, -1
-        super().run_callbacks(event)
+        if not event.startswith("on_pretrain_routine"):
+            super().run_callbacks(event)
+            return
+        # Here trackers of experiments begin their runs.
+        with named_for_trackers(self.args, read_tracked(self.save_dir)):
+            super().run_callbacks(event)
 
     def optimizer_step(self) -> None:
         """Step, and remember when."""

@@ -14,12 +14,14 @@ from aoi_tl.checkpoints.ultralytics_setup import (
     prepare_ultralytics,
     preserved_random_state,
     quiet_ultralytics,
+    trackers_on,
 )
 from aoi_tl.errors import CheckpointError, DataError, ExperimentError, RunError
 from aoi_tl.files.run_folder import UNFINISHED, write_atomically
 from aoi_tl.transfer.arguments import check_train_arguments
 from aoi_tl.transfer.data_yaml import has_own_val
 from aoi_tl.transfer.detector import load_checkpoint
+from aoi_tl.transfer.trackers import Tracked
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Trained:
     epochs : int
         How many epochs were trained, those before a resume included.
     notes : tuple of str
-        What changed the protocol on the way: a batch cut for want of memory, a repeated epoch, ...
+        Changes of the protocol: a batch size reduced for lack of memory, a repeated epoch, ...
     """
 
     best: Path
@@ -49,6 +51,7 @@ def train_detector(
     arguments: Mapping[str, Any] | None = None,
     resume: bool = False,
     verbose: bool = False,
+    tracked: Tracked | None = None,
 ) -> Trained:
     """Train a detector with Ultralytics into exactly one folder.
 
@@ -74,6 +77,8 @@ def train_detector(
         that of an unbroken training, bit for bit.
     verbose : bool
         Show Ultralytics' own lines and progress bars.
+    tracked : Tracked, optional
+        What the user's own trackers of experiments call it, where one is on.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def train_detector(
                 finish(weights)
             return _trained(folder)
     if go_on:
-        settings["batch"] = batch  # cut, perhaps, for want of memory
+        settings["batch"] = batch  # possibly reduced for lack of memory
     load_checkpoint(last if go_on else start)
     from ultralytics import YOLO
 
@@ -113,6 +118,8 @@ def train_detector(
     else:
         for old in (*weights.glob("*.pt"), folder / "results.csv", folder / NOTES):
             old.unlink(missing_ok=True)
+    if tracked is not None and trackers_on():
+        tracked.save(folder)
     for torn in weights.glob(f"{UNFINISHED}*"):  # left by a kill in the middle of a write
         _remove(torn)
     with quiet_ultralytics(verbose), preserved_random_state(), _in_plain_words(settings):
@@ -159,7 +166,7 @@ def _in_plain_words(settings: Mapping[str, Any]) -> Iterator[None]:
         raise RunError(
             f"expected memory to train with batches of {settings.get('batch', 16)} images of "
             f"{settings.get('imgsz', 640)} pixels, got none left; free some and try again (a run "
-            "goes on with --resume), or lower batch or imgsz"
+            "continues with --resume), or lower batch or imgsz"
         ) from error
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aoi_tl.checkpoints.ultralytics_setup import quiet_ultralytics
 from aoi_tl.data.dataset import Sample
-from aoi_tl.data.images import read_image
+from aoi_tl.data.images import read_image, to_8_bits
 from aoi_tl.evaluation.predictions import box_iou
 from aoi_tl.transfer.detector import load_checkpoint
 
@@ -45,6 +45,8 @@ class View:
         Features of regions of the same sizes that touch no labelled box.
     whole : float64 array of shape (p, c)
         Features of each whole image.
+    background_image : int64 array of shape (b,), or None
+        The image of each background region; None where there are none.
     """
 
     names: tuple[str, ...]
@@ -55,6 +57,7 @@ class View:
     regions: NDArray[np.float64]
     background: NDArray[np.float64]
     whole: NDArray[np.float64]
+    background_image: NDArray[np.int64] | None = None
 
 
 def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = None) -> View:
@@ -92,7 +95,7 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
     try:
         with torch.inference_mode(), quiet_ultralytics():
             for number, sample in enumerate(samples):
-                pixels, shape = _fit(sample.image, size)
+                pixels, shape = _fit(sample, size)
                 maps.clear()
                 found.append(_predicted(model(pixels), model, number, shape))
                 corners = _corners(sample.boxes) * np.tile(shape, 2)
@@ -108,6 +111,7 @@ def view_images(checkpoint: Path, samples: Sequence[Sample], size: int | None = 
         tuple(str(model.names[i]) for i in sorted(model.names)),
         table[:, 0].astype(np.int64), table[:, 6].astype(np.int64), table[:, 5], table[:, 1:5],
         np.concatenate(regions), np.concatenate(background), np.concatenate(whole),
+        np.repeat(np.arange(len(background)), [len(rows) for rows in background]),
     )
 
 
@@ -160,14 +164,39 @@ def fuse_views(views: Sequence[View]) -> View:
                 rows[:, 3:], nothing, nothing, nothing)
 
 
-def _fit(image: Path, size: int) -> tuple[Any, NDArray[np.float64]]:
+def join_views(views: Sequence[View], places: Sequence[Sequence[int]]) -> View:
+    """Lay what detectors of one label space see in different images side by side.
+
+    Parameters
+    ----------
+    views : sequence of View
+        At least one.
+    places : sequence of sequence of int
+        For each view the positions that its images have among all.
+
+    Returns
+    -------
+    View
+        Without features: those of different detectors have nothing in common.
+    """
+    nothing = np.empty((0, 0))
+    return View(
+        views[0].names,
+        np.concatenate([np.asarray(place, dtype=np.int64)[view.image]
+                        for view, place in zip(views, places, strict=True)]),
+        np.concatenate([view.class_id for view in views]),
+        np.concatenate([view.confidence for view in views]),
+        np.concatenate([view.box for view in views]),
+        nothing, nothing, nothing,
+    )
+
+
+def _fit(sample: Sample, size: int) -> tuple[Any, NDArray[np.float64]]:
     """An image as a padded square tensor; its width and height in that square."""
     import cv2
     import torch
 
-    pixels = read_image(image)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels / 257).round().astype(np.uint8)
+    pixels = to_8_bits(read_image(sample.image, sample.depth))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     height, width = pixels.shape[:2]

@@ -95,7 +95,7 @@ class Ledger:
         Parameters
         ----------
         path : Path
-            The file, written whole or not at all.
+            The file, written atomically.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -132,7 +132,7 @@ def _picture(run: RunFolder, name: str, sample: Sample) -> NDArray[np.uint8] | N
     from aoi_tl.report.pictures import as_webp, shrink
 
     try:
-        pixels = shrink(read_image(sample.image), SIDE)
+        pixels = shrink(read_image(sample.image, sample.depth), SIDE)
     except (DataError, OSError):
         return None
     run.write(f"appearance/{name}.webp", as_webp(pixels, 70))

@@ -19,7 +19,7 @@ from aoi_tl.experiment.detection import Experiment
 from aoi_tl.files.run_folder import RunFolder, file_hash, folder_name, stage_name
 from aoi_tl.workflows.auto import choose_and_train, chosen
 from aoi_tl.workflows.chain import Chain, Work
-from aoi_tl.workflows.progress import Progress
+from aoi_tl.workflows.progress import Progress, View, watched
 from aoi_tl.workflows.training import read_result, train_and_evaluate
 
 if TYPE_CHECKING:
@@ -214,14 +214,17 @@ def train_arms(runs: Sequence[Arms], engine: Engine, progress: Progress) -> Iter
     total = sum(len(arms.works) for arms in runs)
     done = total - len(owners)
     yield from (arms for arms in runs if arms.is_done)
-    progress("training", done, total)
-    for task, result in engine.run(task for arms in runs for task in arms.tasks()):
-        arms = owners[task.name]
-        arms.keep(task.arguments[0], result)
-        done += 1
+    if done and isinstance(progress, View):
+        progress.reused(f"{done} of {total} arms with one seed, evaluated before")
+    with watched([arms.run.path for arms in runs], progress):
         progress("training", done, total)
-        if arms.is_done:
-            yield arms
+        for task, result in engine.run(task for arms in runs for task in arms.tasks()):
+            arms = owners[task.name]
+            arms.keep(task.arguments[0], result)
+            done += 1
+            progress("training", done, total)
+            if arms.is_done:
+                yield arms
 
 
 def requested_resources(work: Work) -> tuple[int, int]:

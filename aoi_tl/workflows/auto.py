@@ -16,6 +16,7 @@ import numpy as np
 
 from aoi_tl.adaptation.folds import folds
 from aoi_tl.data.dataset import Dataset
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.data.yolo.write import write_dataset
 from aoi_tl.files.run_folder import RunFolder
@@ -103,10 +104,10 @@ def chosen(work: Work) -> Work | None:
     if kept is None:
         return None
     [candidate] = [c for c in work.chain.candidates if c.arm == kept["arm"]]
-    told = work.experiment.transfer
-    rate = kept.get("rate", told.rate)
+    settings = work.experiment.transfer
+    rate = kept.get("rate", settings.rate)
     # At another rate it is no training that an arm of its own shares.
-    apart = f"-rate{rate:g}" if rate != told.rate else ""
+    apart = f"-rate{rate:g}" if rate != settings.rate else ""
     return replace(
         _with_settings(work, kept["soup"], rate),
         chain=replace(
@@ -136,8 +137,9 @@ def choose(work: Work) -> Choice:
     learned = {name for file, _ in work.chain.detector.data
                for name in load_dataset(file).split("train").label_space}
     if not learned & set(labelled.label_space):
-        return Choice("stock", soup, rate, "no source shares a class with the target, so the COCO "
-                      "checkpoint is fine-tuned", {})
+        why = ("no source shares a class with the target, so the COCO checkpoint is fine-tuned",
+               spelt_apart(labelled.label_space, learned))
+        return Choice("stock", soup, rate, "; ".join(filter(None, why)), {})
     parts = parts_of(labelled)
     shown = len({parts[sample.image] for sample in labelled.samples if len(sample.classes)})
     if shown >= ENOUGH:
@@ -185,13 +187,13 @@ def cross_validate(work: Work, labelled: Dataset, parts: Mapping[Path, str]) -> 
         for trial in candidates_of(work):
             tried.setdefault(trial, []).append(_tried(work, trial, data, longer))
     means = {trial: float(np.mean(found)) for trial, found in tried.items()}
-    told = work.experiment.transfer
-    default = Candidate(DEFAULT, told.soup, told.rate)
+    settings = work.experiment.transfer
+    default = Candidate(DEFAULT, settings.soup, settings.rate)
     best = max(means, key=lambda trial: (means[trial], trial == default))
     return Choice(
         best.arm, best.soup, best.rate,
         f"{best}, the best of {len(means)} in cross-validation on {n} labelled images "
-        f"(mAP50 {means[best]:.3f}; stock {means[Candidate('stock', 1.0, told.rate)]:.3f})",
+        f"(mAP50 {means[best]:.3f}; stock {means[Candidate('stock', 1.0, settings.rate)]:.3f})",
         {str(trial): round(mean, 5) for trial, mean in means.items()},
     )
 

@@ -28,11 +28,11 @@ from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import pool
 from aoi_tl.ranking.evaluation import agreement, calibration, choices_made
 from aoi_tl.ranking.expected_gain import FITTED, estimate
-from aoi_tl.ranking.measure import Direction
-from aoi_tl.ranking.measures import MEASURES
+from aoi_tl.ranking.measures import MEASURES, directions
 from aoi_tl.report.benchmark import benchmark_page, draw_gains
 from aoi_tl.workflows.kept_detectors import kept_detectors
 from aoi_tl.workflows.progress import Progress, silent
+from aoi_tl.workflows.record import record_experiment
 from aoi_tl.workflows.shelf import load_with_aliases
 from aoi_tl.workflows.transfer import find_weights, run_experiments
 
@@ -88,7 +88,8 @@ def run_benchmark(
         The experiment, or its YAML file.
     out : str or Path
         The run folder: gets ``evidence.csv``, ``measures.csv``, ``pairs.csv``, ``ranking.csv``,
-        ``ranking.md``, plots, and under ``targets/`` the run folder of each target.
+        ``calibration.csv``, ``ranking.md``, plots, ``report.html``, and under ``targets/`` the run
+        folder of each target.
     resume, data_root, overrides, progress, address, jobs
         As for `aoi_tl.workflows.transfer.run_experiment`.
 
@@ -104,15 +105,18 @@ def run_benchmark(
     bench = as_experiment(benchmark, Benchmark, overrides)
     experiments = experiments_of(bench, data_root)
     names = [Path(e.target).parent.name for e in experiments]
-    with open_run(out, {"benchmark": bench.model_dump(mode="json")}, resume) as run:
+    said = bench.model_dump(mode="json", exclude={"depth"})  # it shows in the data
+    with open_run(out, {"benchmark": said}, resume) as run:
         folders = [run.path / "targets" / f"{i}-{name}" for i, name in enumerate(names)]
         run_experiments(
             experiments, folders, resume=True, progress=progress, address=address, jobs=jobs
         )
+        _record(run, bench, experiments, folders, data_root)
         evidence, measured = [], read_rows(run.path / "measures.csv")
         for experiment, folder in zip(experiments, folders, strict=True):
             target, *sources = load_with_aliases(
-                [experiment.target, *experiment.source_files], experiment.aliases
+                [experiment.target, *experiment.source_files], experiment.aliases,
+                depth=experiment.depth,
             )
             together = [s.name for s in sources if _shares(s, target)] or [s.name for s in sources]
             evidence += _trained(experiment, folder, target.name, together)
@@ -159,7 +163,7 @@ def experiments_of(bench: Benchmark, data_root: str | Path | None = None) -> lis
             )
         targets += found
     shared = bench.model_dump(include={
-        "weights", "weights_may_run_code", "seeds", "device", "target_images", "overlap",
+        "weights", "weights_may_run_code", "seeds", "device", "depth", "target_images", "overlap",
         "transfer", "union", "train", "engine",
     })
     experiments = []
@@ -197,7 +201,7 @@ def measure_pairs(
     detectors : mapping of str to Path
         Kept detectors by the name of their source.
     weights : Path or None
-        The COCO checkpoint of the measures that compare features.
+        The COCO checkpoint of the measures that compare features, and of ``proxy``.
     cache : SignatureCache
     sets : sequence of sequence of str
         Sources that are put together; their estimates are added.
@@ -282,14 +286,6 @@ def pairs_of(
     return pairs
 
 
-def directions(pairs: pandas.DataFrame) -> dict[str, Direction]:
-    """Give the measures that a table of pairs has, in their usual order, with their directions."""
-    found: dict[str, Direction] = {
-        name: measure.direction for name, measure in MEASURES.items() if name in pairs
-    }
-    return found | {name: "higher" for name in ("auto", "auto-data") if name in pairs}
-
-
 def _estimates(name: str, *estimates: Any) -> list[dict[str, Any]]:
     rows = []
     for measure, found in zip(("auto", "auto-data"), estimates, strict=True):
@@ -313,8 +309,9 @@ def _of_budget(
     few = target if images == "all" else nested_subsets(target, sizes, bench.seeds[0])[int(images)]
     with SignatureCache() as cache:
         detectors = kept_detectors(sources, "zero-shot", cache)
+        weights = find_weights(experiment)
         rows = measure_pairs(
-            few, sources, bench.measures, detectors, find_weights(experiment), cache,
+            few, sources, bench.measures, detectors, weights if weights.is_file() else None, cache,
             [together] if len(together) > 1 else [],
         )
     return [{"target": target.name, "images": str(images), **row} for row in rows]
@@ -356,7 +353,11 @@ def _evaluate(
     run: RunFolder, evidence: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]],
     arm: str,
 ) -> Benchmarked:
-    """Write tables, page and plots of what is known."""
+    """Write tables, pages and plots of what is known."""
+    import pandas as pd
+
+    from aoi_tl.report.page import write_page
+
     pairs = pairs_of(evidence, measured, arm)
     generator = np.random.default_rng(0)
     found = agreement(pairs, directions(pairs), generator)
@@ -369,8 +370,30 @@ def _evaluate(
     run.write_table("ranking.csv", found)
     for name, direction in directions(pairs).items():
         run.write(f"plots/{name}.svg", draw_gains(pairs, name, direction))
+    if calibrated:
+        rows = [{"estimate": name, **values} for name, values in calibrated.items()]
+        run.write_table("calibration.csv", pd.DataFrame(rows))
     run.write("ranking.md", benchmark_page(pairs, found, calibrated, choices_made(pairs, "auto")))
+    write_page(run.path)
     return Benchmarked(run.path, found, calibrated)
+
+
+def _record(
+    run: RunFolder, bench: Benchmark, experiments: Sequence[Experiment], folders: Sequence[Path],
+    data_root: str | Path | None,
+) -> None:
+    """Keep what a repetition needs; paths become absolute, so that it works from anywhere."""
+    data: dict[str, str] = {}
+    for folder in folders:
+        data |= (RunFolder(folder).read_json("environment.json") or {}).get("data", {})
+    known = (RunFolder(folders[0]).read_json("fingerprint.json") or {}).get("weights", "")
+    located = bench.model_copy(update={
+        "target": tuple(experiment.target for experiment in experiments),
+        "sources": tuple(str(bench.data_path(text, data_root).absolute())
+                         for text in bench.sources),
+        "aliases": experiments[0].aliases, "weights": experiments[0].weights,
+    })
+    record_experiment(run, located, data, located.weights, known, "benchmark")
 
 
 def _shares(source: Dataset, target: Dataset) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoi_tl.experiment.detection import Experiment
-from aoi_tl.files.run_folder import stage_name
+from aoi_tl.files.run_folder import folder_name, stage_name
 
 if TYPE_CHECKING:
     from aoi_tl.transfer.detectors import SourceDetector
@@ -103,6 +103,15 @@ class Work:
     def name(self) -> str:
         """How its stages' folders begin."""
         return stage_name(self.chain.arm, self.seed, self.chain.images)
+
+    def stage_title(self, stage: str) -> str:
+        """What a stage is called to whoever watches: ``<experiment>/<arm>/<seed>/<stage>``."""
+        named = self.experiment.folder is not None  # else it was made in Python or by options
+        experiment = self.experiment.name if named else self.run.name
+        arm = self.chain.arm if self.chain.images is None else (
+            f"{self.chain.arm}-n{self.chain.images}"
+        )
+        return f"{experiment}/{folder_name(arm)}/{self.seed}/{stage}"
 
     @property
     def tuned(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aoi_tl.data.dataset import Dataset
 from aoi_tl.data.labels import load_aliases
+from aoi_tl.data.synonyms import spelt_apart
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment.detection import (
     DETECTOR_ARMS,
@@ -125,8 +126,10 @@ def _times_longer(
     from aoi_tl.transfer.mixing import optimiser_steps
 
     def steps(n_images: int, stage: Literal["source", "target"]) -> int:
-        told = experiment.train.arguments(stage)
-        return optimiser_steps(n_images, told["epochs"], told["batch"], told.get("nbs", 64))
+        arguments = experiment.train.arguments(stage)
+        return optimiser_steps(
+            n_images, arguments["epochs"], arguments["batch"], arguments.get("nbs", 64)
+        )
 
     lengths = [
         sum(times * _train_images(data, path) for path, times in chain.detector.data)
@@ -159,10 +162,12 @@ def source_detectors(
     # What shares no class with the target is no part of a union, unless nothing else is there.
     shared = [source for source in together if _shares(source, data)]
     if "union" in experiment.arms and not shared:
+        theirs = [name for source in together for name in source.label_space]
+        cure = spelt_apart(data.label_space, theirs) or "map class names with aliases"
         raise ExperimentError(
             f"{experiment.where('arms')}: expected a source that shares a class with the target "
             f"({', '.join(data.label_space)}) for the arm union, which does not train, got none; "
-            "map class names with aliases, or leave union out"
+            f"{cure}, or leave union out"
         )
     return detectors_of(
         experiment, data, sources, shared or together, weights, experiment.seeds[0]

@@ -44,7 +44,7 @@ class Checked:
     Parameters
     ----------
     name : str
-        Of the dataset; with as much of its path as tells it from others of the name.
+        Of the dataset; extended by its path if another one has the same name.
     path : Path
         Its YAML.
     images, boxes : int
@@ -115,6 +115,7 @@ def run_check(
     duplicates: bool = True,
     progress: Progress = silent,
     workers: int = 2,
+    depth: int | None = None,
 ) -> tuple[Checked, ...]:
     """Check datasets, each by itself and against the others.
 
@@ -132,6 +133,8 @@ def run_check(
         Called with ``(what, done, total)`` during the work.
     workers : int
         Threads that read images.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found for each dataset.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def run_check(
     inspections: list[Inspection] = []
     for number, (path, name) in enumerate(zip(files, distinct_names(files), strict=True)):
         progress("reading labels", number, len(files))
-        inspections.append(replace(_inspected(path, name, out), name=name))
+        inspections.append(replace(_inspected(path, name, out, depth), name=name))
     found: list[list[Finding]] = [list(one.findings) for one in inspections]
     if duplicates:
         shelf = _Shelf(inspections, workers, progress)
@@ -168,17 +171,19 @@ def run_check(
     return tuple(checked)
 
 
-def _inspected(path: Path, name: str, out: str | Path | None) -> Inspection:
+def _inspected(
+    path: Path, name: str, out: str | Path | None, depth: int | None
+) -> Inspection:
     """Inspect a dataset; that of a folder is its YAML, else what its annotations become."""
     from aoi_tl.files.run_folder import folder_name
     from aoi_tl.formats import import_dataset
 
     if not path.is_dir():
-        return inspect_dataset(path)
+        return inspect_dataset(path, depth)
     inside = [file for file in (path / "data.yaml", path / "dataset.yaml") if file.is_file()]
     inside += sorted(path.glob("*.yaml"))
     if inside:
-        return inspect_dataset(inside[0])
+        return inspect_dataset(inside[0], depth)
     place = Path(out or tempfile.mkdtemp()) / folder_name(name) / "imported"
     if (place / "data.yaml").is_file():
         shutil.rmtree(place)  # of an earlier check
@@ -187,7 +192,7 @@ def _inspected(path: Path, name: str, out: str | Path | None) -> Inspection:
         done = import_dataset(None, path, place, link=True, skip_faulty=True, most_faulty=1.0)
     except DataError as error:
         return Inspection(name, path, (), (), (Finding("dataset", str(path), str(error)),))
-    found = inspect_dataset(done.path)
+    found = inspect_dataset(done.path, depth)
     faults = [fault.partition(": expected") for fault in done.faults]
     return replace(found, path=path, findings=(
         *(Finding("annotation", where, (expected + what).removeprefix(": "))
@@ -211,12 +216,14 @@ class _Shelf:
         ]
         self.images = list(places)
         labelled = _Labelled()
+        depths: dict[str, int] = {}
         for inspection in inspections:
             for entry in inspection.entries:
                 labelled.add(entry, inspection.names)
+                depths.setdefault(real_path(entry.image), inspection.depth.bits)
         self.found: Duplicates = find_duplicates(
             self.images, workers, lambda done, total: progress("reading images", done, total),
-            defects=labelled.of(self.images),
+            defects=labelled.of(self.images), depths=[depths[image] for image in self.images],
         )
 
     def findings(self, number: int) -> Iterator[Finding]:
@@ -362,8 +369,8 @@ def unseen_images_in(
     Returns
     -------
     tuple of list of (Path, Path, float)
-        For each source: its image, the likest of the target's val and test images, and how like: 2
-        for equal files, else a correlation, which from ``duplicates.CERTAIN`` on is beyond doubt.
+        For each source: its image, the most similar val or test image of the target, and the
+        similarity: 2 for equal files, else a correlation, certain from ``duplicates.CERTAIN`` on.
     """
     unseen = {real_path(s.image): s.image for s in target.split("val", "test").samples}
     theirs = [
@@ -374,10 +381,12 @@ def unseen_images_in(
     for dataset in (target, *sources):
         for sample in dataset.samples:
             labelled.add(sample, dataset.names)
+    depths = {real_path(s.image): s.depth for d in (*sources, target) for s in d.samples}
     hidden = np.array([image in unseen for image in images], dtype=bool)
     found = find_duplicates(
         images, workers, lambda done, total: progress("looking for test images", done, total),
         across=hidden, defects=labelled.of(images),
+        depths=[depths[image] for image in images],
     )
     return tuple(
         [
@@ -447,6 +456,7 @@ def run_split(
         found = find_duplicates(
             images, workers, lambda done, total: progress("reading images", done, total),
             defects=[Defects(sample.classes, sample.boxes) for sample in samples],
+            depths=[sample.depth for sample in samples],
         )
         numbers = found.groups
     else:

@@ -272,6 +272,7 @@ def keep_tested(
         "predicted": [images.classes[label] for label in given],
         "probability": tested.chances.max(axis=1).round(6),
         "group": list(images.groups),
+        **({"depth": images.depth} if images.depth != 16 else {}),
     }))
     curve = measure_coverage(tested.chances, images.labels)
     run.write_table(f"{stage}/coverage.csv", pd.DataFrame({

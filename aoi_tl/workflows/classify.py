@@ -109,7 +109,7 @@ def run_classification(
     fingerprint = {
         "experiment": experiment.model_dump(
             mode="json", exclude={"encoder": True, "weights": True, "report": True,
-                                  "target": {"path"}, "source": {"path"}}
+                                  "target": {"path"}, "source": {"path"}, "depth": True}
         ),
         "data": data,
         **weights,
@@ -118,6 +118,9 @@ def run_classification(
         record_experiment(run, experiment, data, experiment.encoder, weights["encoder"],
                           "classify")
         write_counts(run, target, source)
+        notes = [f"{images.name}: {note}" for images in (target, source) for note in images.notes]
+        if notes:
+            run.write_json("notes.json", notes)
         experiment = trust_encoder(run, experiment)
         rows = []
         for seed in experiment.seeds:

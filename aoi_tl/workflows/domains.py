@@ -19,6 +19,7 @@ from aoi_tl.classification.image_set import (
     hold_out,
     keep_classes,
 )
+from aoi_tl.data.depth import find_depth
 from aoi_tl.errors import DataError, ExperimentError
 from aoi_tl.experiment.classification import ClassificationExperiment, Images
 from aoi_tl.experiment.settings import did_you_mean
@@ -90,7 +91,7 @@ def trust_encoder(
     Raises
     ------
     CheckpointError, ExperimentError
-        When the encoder cannot be used all the same.
+        When the encoder still cannot be used.
     """
     if not experiment.weights_may_run_code:
         return experiment
@@ -110,13 +111,15 @@ def trust_encoder(
     return trusted
 
 
-def read_images(images: Images) -> ImageSet:
+def read_images(images: Images, depth: int | None = None) -> ImageSet:
     """Read one domain according to its settings.
 
     Parameters
     ----------
     images : Images
         With an absolute path.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found.
 
     Returns
     -------
@@ -134,6 +137,10 @@ def read_images(images: Images) -> ImageSet:
         else read_image_csv(path, images.image, images.class_columns, images.split, images.group,
                             images.pattern)
     )
+    known = find_depth(found.images, depth)
+    notes = [known.note] if known.note else []
+    notes += [f"mixed depths: {known.mixed}"] if known.mixed else []
+    found = replace(found, depth=known.bits, notes=tuple(notes))
     return keep_classes(found, images.classes) if images.classes else found
 
 
@@ -155,7 +162,9 @@ def read_domains(experiment: ClassificationExperiment) -> tuple[ImageSet, ImageS
     DataError, ExperimentError
         When one of them cannot be read or used.
     """
-    target, source = read_images(experiment.target), read_images(experiment.source)
+    target, source = (
+        read_images(images, experiment.depth) for images in (experiment.target, experiment.source)
+    )
     if experiment.target.test_share is not None:
         if "test" in target.splits:
             raise ExperimentError(

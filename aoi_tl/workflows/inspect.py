@@ -56,6 +56,7 @@ def run_inspection(
     out: Path,
     progress: Progress = silent,
     say: Callable[[Verdict], None] = lambda verdict: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> list[Verdict]:
     """Inspect images.
 
@@ -72,6 +73,8 @@ def run_inspection(
         Called with how many images are done, and of how many.
     say : callable
         Called with each verdict at once.
+    note : callable
+        Called with what looks odd about the images, before the first verdict.
 
     Returns
     -------
@@ -98,10 +101,13 @@ def run_inspection(
             f"expected a threshold for each class of {model} ({', '.join(inspector.names)}), got "
             f"{', '.join(thresholds.values)} in {place}; correct {', '.join(sorted(differing))}"
         )
+    depth = thresholds.depth or depth_of(files, note)
     names = picture_names(files)
     verdicts = []
     for number, file in enumerate(files):
-        verdict = inspect_image(inspector, thresholds.values, file, out / "pictures" / names[file])
+        verdict = inspect_image(
+            inspector, thresholds.values, file, out / "pictures" / names[file], depth
+        )
         say(verdict)
         verdicts.append(verdict)
         progress("inspecting", number + 1, len(files))
@@ -152,6 +158,28 @@ def find_images(given: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
+def depth_of(files: Sequence[Path], note: Callable[[str], None]) -> int:
+    """Find how many bits images use that store 16, where their detector does not know it.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    note : callable
+        Called with how it was found.
+
+    Returns
+    -------
+    int
+        16 where none of the images stores more than 8 bits.
+    """
+    from aoi_tl.data.depth import find_depth
+
+    found = find_depth(files)
+    if found.note:
+        note(f"{found.note}; \"depth\": 12 or the like, in the thresholds.json, sets it")
+    return found.bits
+
+
 def picture_names(files: Sequence[Path]) -> dict[Path, Path]:
     """Name a picture for each image, in the same folder structure as the images.
 
@@ -178,14 +206,14 @@ def picture_names(files: Sequence[Path]) -> dict[Path, Path]:
 
 
 def inspect_image(
-    inspector: Inspector, thresholds: dict[str, float], file: Path, picture: Path
+    inspector: Inspector, thresholds: dict[str, float], file: Path, picture: Path, depth: int = 16
 ) -> Verdict:
     """Pass or reject one image, and draw its picture."""
     from aoi_tl.data.images import read_image
     from aoi_tl.report.verdict_image import verdict_image
 
     try:
-        pixels = read_image(file)
+        pixels = read_image(file, depth)
     except DataError as error:
         return Verdict(file, "unreadable", fault=str(error))
     height, width = pixels.shape[:2]

@@ -42,6 +42,8 @@ def kept_detectors(
 
 def content_of(source: Dataset | Summary, cache: SignatureCache) -> str:
     """Give the fingerprint of a source's train split, by which its detectors are kept."""
-    whole = source if isinstance(source, Dataset) else load_dataset(source.path, source.aliases)
+    whole = source if isinstance(source, Dataset) else load_dataset(
+        source.path, source.aliases, depth=source.depth
+    )
     train = whole.split("train")
     return train.fingerprint(cache.contents(train.images).__getitem__)

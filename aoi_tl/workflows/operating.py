@@ -117,14 +117,15 @@ def set_thresholds(
             f"{work.chain.labelled}: {error} (validation images, and cross-validated training "
             "images where these are few); label more images, or leave 'operate' out"
         ) from error
+    test = load_dataset(work.test_data).split("test")
     out = tested if tested.parent == folder / "weights" else folder / "weights" / "best.pt"
     aim = json.loads(work.experiment.operate.model_dump_json(exclude_none=True))
     keep_thresholds(tested, Thresholds(
         dict(zip(inspector.names, point.thresholds, strict=True)), size, out.name, aim,
         {"data": str(work.chain.labelled.relative_to(run.path)), "images": len(seen.images),
          **_described(point)},
+        None if test.depth == 16 else test.depth,
     ), out)
-    test = load_dataset(work.test_data).split("test")
     rates = measure_rates(predict_samples(inspector, test.samples), point.thresholds)
     run.write_json(f"stages/{work.name}-target/operating.json", [
         {"aim": json.dumps(aim), **_row(one), **_prefixed("chosen_", _described(point))}

@@ -35,6 +35,7 @@ def parts_of(
         [real_path(sample.image) for sample in samples], workers,
         lambda done, total: progress("looking for copies", done, total),
         defects=[Defects(sample.classes, sample.boxes) for sample in samples],
+        depths=[sample.depth for sample in samples],
     )
     return {
         sample.image: str(part) for sample, part in zip(samples, found.groups, strict=True)

@@ -54,12 +54,12 @@ def probe_arm(
     if patches is not None:
         encoder = patches.encoder
 
-    def told(done: int) -> None:
+    def report(done: int) -> None:
         progress(f"{arm}, seed {draw.seed}", done, total)
 
     # The arms see the same images, and all seeds the same test images: each is computed once.
-    tested = cache_features(encoder.module, draw.target_test, cache, progress=told)
-    features = cache_features(encoder.module, draw.target_train, cache, views, progress=told)
+    tested = cache_features(encoder.module, draw.target_test, cache, progress=report)
+    features = cache_features(encoder.module, draw.target_train, cache, views, progress=report)
     started, classes = time.perf_counter(), len(draw.target.classes)
     if patches is None:
         probe = FITS[arm](features, draw.target_train.labels, classes, draw.seed)

@@ -24,7 +24,7 @@ def record_experiment(
     name, sha256 : str
         The weights that training starts from, and their hash.
     command : str
-        The ``aoi-tl`` command that repeats the run: ``run`` or ``classify``.
+        The ``aoi-tl`` command that repeats the run: ``run``, ``classify`` or ``benchmark``.
     """
     import yaml
 

@@ -20,7 +20,7 @@ from aoi_tl.experiment.settings import SettingsFile, validate
 from aoi_tl.files.run_folder import environment, open_run
 from aoi_tl.ranking.comparison import ImagesDone
 from aoi_tl.ranking.indexed import score_index
-from aoi_tl.ranking.measures import measures_of
+from aoi_tl.ranking.measures import looks_through_detectors, measures_of
 from aoi_tl.ranking.ranking import Ranking
 from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.workflows.kept_detectors import kept_detectors
@@ -44,6 +44,8 @@ def run_score(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    budget: float | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Score sources for a target into a run folder.
 
@@ -66,7 +68,12 @@ def run_score(
     engine : Engine, optional
         Where signatures are measured; on every core of this machine unless given.
     weights : str, optional
-        The COCO checkpoint of the measures that compare features: a name or a path.
+        The COCO checkpoint of the measures that compare features, and of short trainings: a name
+        or a path.
+    budget : float, optional
+        Seconds for short trainings, see `aoi_tl.ranking.scoring.make_ranking`; 0: read data alone.
+    depth : int, optional
+        How many bits the images use where their files store 16; else found for each dataset.
 
     Returns
     -------
@@ -79,16 +86,21 @@ def run_score(
         When settings, data or folder cannot be used.
     """
     chosen = _checked(settings)
+    check_budget(chosen["method"], budget)
+    checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different([target, *sources]), aliases, cache)
+        loaded = sum_up_with_aliases(
+            _different([target, *sources]), aliases, cache, depth
+        )
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
-            return [score_sources(loaded[0], loaded[1:], **chosen, progress=images_done,
-                                  cache=cache,
-                                  detectors=kept_detectors(loaded[1:], chosen["method"], cache),
-                                  weights=_weights(chosen["method"], weights))]
+            return [score_sources(
+                loaded[0], loaded[1:], **chosen, progress=images_done, cache=cache,
+                detectors=_detectors(loaded[1:], chosen["method"], budget, cache),
+                weights=checkpoint, budget=budget, doing=progress,
+            )]
 
-        said = _said_of(loaded, chosen, matrix=False)
+        said = _said_of(loaded, chosen, budget, matrix=False)
         return _run(rank, loaded, said, out, resume, progress)[0].to_dict()
 
 
@@ -101,6 +113,8 @@ def run_score_matrix(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    budget: float | None = None,
+    depth: int | None = None,
 ) -> list[dict[str, Any]]:
     """Score every dataset against every other into a run folder.
 
@@ -108,8 +122,9 @@ def run_score_matrix(
     ----------
     datasets : sequence of str or Path
         At least two ``data.yaml`` files.
-    out, settings, aliases, resume, progress, engine, weights
-        As for `run_score`; ``scores.json`` holds a list, ``scores.csv`` a column ``target`` too.
+    out, settings, aliases, resume, progress, engine, weights, budget, depth
+        As for `run_score`, the budget 0 or none; ``scores.json`` holds a list, ``scores.csv`` a
+        column ``target`` too.
 
     Returns
     -------
@@ -122,15 +137,24 @@ def run_score_matrix(
         When settings, data or folder cannot be used.
     """
     chosen = _checked(settings)
+    check_budget(chosen["method"], budget)
+    if budget:
+        raise ExperimentError(
+            "expected --matrix without a --budget for trainings, got both; score one target at a "
+            "time with it, or give --budget 0"
+        )
+    checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
-        loaded = sum_up_with_aliases(_different(datasets), aliases, cache)
+        loaded = sum_up_with_aliases(_different(datasets), aliases, cache, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
-            return list(score_matrix(loaded, **chosen, progress=images_done, cache=cache,
-                                     detectors=kept_detectors(loaded, chosen["method"], cache),
-                                     weights=_weights(chosen["method"], weights)))
+            return list(score_matrix(
+                loaded, **chosen, progress=images_done, cache=cache,
+                detectors=_detectors(loaded, chosen["method"], budget, cache),
+                weights=checkpoint, budget=budget, doing=progress,
+            ))
 
-        said = _said_of(loaded, chosen, matrix=True)
+        said = _said_of(loaded, chosen, budget, matrix=True)
         return [ranking.to_dict() for ranking in _run(rank, loaded, said, out, resume, progress)]
 
 
@@ -145,6 +169,8 @@ def run_score_index(
     progress: Progress = silent,
     engine: Engine | None = None,
     weights: str | None = None,
+    budget: float | None = None,
+    depth: int | None = None,
 ) -> dict[str, Any]:
     """Rank the datasets of an index for a target, into a run folder.
 
@@ -162,7 +188,7 @@ def run_score_index(
         ``method``, ``solver`` and ``sample``, as under ``score`` in an experiment.
     aliases : str or Path, optional
         YAML that maps class names to common ones; the index keeps those it was made with.
-    resume, progress, engine, weights
+    resume, progress, engine, weights, budget, depth
         As for `run_score`.
 
     Returns
@@ -181,25 +207,26 @@ def run_score_index(
             "the index with aoi-tl index"
         )
     chosen = _checked(settings)
+    check_budget(chosen["method"], budget)
+    checkpoint = _weights(chosen["method"], budget, weights)
     with SignatureCache(engine=engine) as cache:
         common = {} if aliases is None else load_aliases(aliases)
         # One map serves the index and its targets, so names already mapped in the index are known.
         with SignatureIndex(file) as index:
             indexed = index.class_names()
         known = [name for name, label in common.items() if label in indexed]
-        [target] = read_summaries(targets, common, cache, known)
+        [target] = read_summaries(targets, common, cache, known, depth)
 
         def rank(images_done: ImagesDone) -> list[Ranking]:
             solver, sample = chosen["solver"], chosen["sample"]
 
             def detector_of(source: Dataset) -> Path | None:
-                return kept_detectors([source], chosen["method"], cache).get(source.name)
+                return _detectors([source], chosen["method"], budget, cache).get(source.name)
 
             return [score_index(target, file, top, solver, sample, images_done, cache,
-                                chosen["method"], detector_of,
-                                _weights(chosen["method"], weights))]
+                                chosen["method"], detector_of, checkpoint, budget, progress)]
 
-        said = {"score": chosen, "top": top, "target": target.fingerprint}
+        said = {"score": chosen, "top": top, "target": target.fingerprint, **_asked(budget)}
         return _run(rank, [target], said, out, resume, progress)[0].to_dict()
 
 
@@ -213,24 +240,70 @@ def _checked(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     return validate({"score": words}, Asked).score.model_dump(mode="json")
 
 
-def _weights(method: str, weights: str | None) -> Path | None:
-    """The checkpoint whose features the method compares; None where it compares none."""
-    if not any(measure.needs == "features" for measure in measures_of(method)):
+def check_budget(method: str, budget: float | None) -> None:
+    """Refuse a method and a budget that do not go together.
+
+    Parameters
+    ----------
+    method : str
+        One of `aoi_tl.ranking.measures.METHODS`.
+    budget : float or None
+        Seconds for short trainings.
+
+    Raises
+    ------
+    ExperimentError
+        When the method trains or looks through detectors and must not, or does neither and has
+        time for it.
+    """
+    if budget is None and method == "proxy":
+        raise ExperimentError(
+            "expected a time for the short trainings of --method proxy, got none; give such as "
+            "--budget 10m"
+        )
+    if budget == 0 and method != "auto" and looks_through_detectors(method):
+        raise ExperimentError(
+            f"expected a method that looks through no detector with --budget 0, got {method}; "
+            "choose such as auto or box, or leave --budget out"
+        )
+    if budget and not looks_through_detectors(method):
+        raise ExperimentError(
+            f"expected a method that may train with --budget, such as auto or proxy, got {method}; "
+            "leave --budget out"
+        )
+
+
+def _weights(method: str, budget: float | None, weights: str | None) -> Path | None:
+    """The checkpoint that features are taken of or trainings begin with; None without either."""
+    compares = any(measure.needs == "features" for measure in measures_of(method))
+    if not compares and not budget:
         return None
     if weights is None:
+        why = ("--budget, whose short trainings begin with it" if budget
+               else f"{method}, which compares its features")
         raise ExperimentError(
-            f"expected a COCO checkpoint for {method}, which compares its features, got none; name "
-            "one with --weights"
+            f"expected a COCO checkpoint for {why}, got none; name one with --weights"
         )
     return find_checkpoint(weights, [Path("weights")], {})
 
 
+def _detectors(
+    sources: Sequence[Dataset | Summary], method: str, budget: float | None, cache: SignatureCache
+) -> dict[str, Path]:
+    """The kept detectors of sources; none where data alone is to be read."""
+    return {} if budget == 0 else kept_detectors(sources, method, cache)
+
+
+def _asked(budget: float | None) -> dict[str, float]:
+    return {} if budget is None else {"budget": budget}
+
+
 def _said_of(
-    datasets: Sequence[Summary], chosen: dict[str, Any], matrix: bool
+    datasets: Sequence[Summary], chosen: dict[str, Any], budget: float | None, matrix: bool
 ) -> dict[str, Any]:
     """The settings and data that a resumed run must share."""
     data = {dataset.name: dataset.fingerprint for dataset in datasets}
-    return {"score": chosen, "matrix": matrix, "data": data}
+    return {"score": chosen, "matrix": matrix, "data": data, **_asked(budget)}
 
 
 def _run(

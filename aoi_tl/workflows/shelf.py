@@ -55,7 +55,7 @@ def read_data(
     """
     target, *sources = load_with_aliases(
         [experiment.target, *experiment.source_files], experiment.aliases,
-        [None, *experiment.source_names], experiment.faulty == "skip",
+        [None, *experiment.source_names], experiment.faulty == "skip", experiment.depth,
     )
     names = [target.name, *(source.name for source in sources)]
     folders = [folder_name(name) for name in names]
@@ -78,17 +78,17 @@ def read_data(
                 f"{target.path}: expected boxes in the {split} split {why}, got "
                 f"{len(found.samples)} images without any; label some"
             )
-    kept, told = without_overlap(target, sources, experiment, progress)
-    return target, kept, [*notes, *told]
+    kept, excluded = without_overlap(target, sources, experiment, progress)
+    return target, kept, [*notes, *excluded]
 
 
 def load_with_aliases(
     paths: Sequence[str | Path], aliases: str | Path | None, names: Sequence[str | None] = (),
-    skip_faulty: bool = False,
+    skip_faulty: bool = False, depth: int | None = None,
 ) -> list[Dataset]:
     """Load datasets, give them distinct names, and map their class names to common ones."""
     datasets = [
-        replace(load_dataset(path, skip_faulty=skip_faulty), name=name)
+        replace(load_dataset(path, skip_faulty=skip_faulty, depth=depth), name=name)
         for path, name in zip(paths, distinct_names([Path(p) for p in paths], names), strict=True)
     ]
     if aliases is None:
@@ -99,10 +99,12 @@ def load_with_aliases(
 
 
 def sum_up_with_aliases(
-    paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache
+    paths: Sequence[str | Path], aliases: str | Path | None, cache: SignatureCache,
+    depth: int | None = None,
 ) -> list[Summary]:
     """Summarise datasets as `load_with_aliases` loads them; unchanged ones come from the cache."""
-    found = read_summaries(paths, {} if aliases is None else load_aliases(aliases), cache)
+    common = {} if aliases is None else load_aliases(aliases)
+    found = read_summaries(paths, common, cache, depth=depth)
     names = distinct_names([Path(path) for path in paths])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 

@@ -17,9 +17,11 @@ from aoi_tl.errors import EngineError
 from aoi_tl.files.run_folder import RunFolder, file_hash
 from aoi_tl.workflows.chain import Work
 from aoi_tl.workflows.operating import set_thresholds
+from aoi_tl.workflows.progress import note_reused, noted
 
 if TYPE_CHECKING:
     from aoi_tl.transfer.stage import Stage
+    from aoi_tl.transfer.trackers import Tracked
 
 
 #: Epochs that a joint training is cut into: each sees other augmentations, and the rate falls.
@@ -85,7 +87,12 @@ def train(run: RunFolder, work: Work) -> tuple[Path, list[str]]:
     for stage in stages_of(work):
         if work.chain.mixed and not stage.data.is_file():
             mix_data(work, stage.data)
-        trained = train_stage(replace(stage, start=best), resume=True)
+        assert stage.tracked is not None
+        title = stage.tracked.name
+        if (stage.folder / "done").is_file():
+            note_reused(run.path, f"{title}, trained before")
+        with noted(run.path, title, stage.folder, stage.arguments["epochs"]):
+            trained = train_stage(replace(stage, start=best), resume=True)
         best = trained.best
         notes += [f"{stage.folder.name}: {note}" for note in trained.notes]
     return final_checkpoint(run, work, start, best), notes
@@ -112,7 +119,12 @@ def starting_checkpoint(run: RunFolder, work: Work) -> Path:
         work.chain.detector,
         arguments={**work.chain.detector.arguments, "device": work.experiment.device},
     )
-    kept = keep_detector(detector)
+    tracked = _tracked(work, "source")
+    training, epochs = detector.folder / "training", detector.arguments.get("epochs", 0)
+    with noted(run.path, tracked.name, training, epochs):
+        kept = keep_detector(detector, tracked)
+    if kept.reused:
+        note_reused(run.path, f"{tracked.name}, the kept detector of {detector.name}")
     with run.lock(".detectors.lock"):
         known = run.read_json("detectors.json") or {}
         if known.get(detector.name, {}).get("checkpoint") != str(kept.checkpoint):
@@ -282,7 +294,14 @@ def stages_of(work: Work) -> Iterator[Stage]:
             freeze=experiment.transfer.freeze if which == "target" and not chain.detector else 0,
             seed=work.seed,
             arguments={**arguments, "device": experiment.device},
+            tracked=_tracked(work, which),
         )
+
+
+def _tracked(work: Work, stage: str) -> Tracked:
+    from aoi_tl.transfer.trackers import Tracked
+
+    return Tracked(work.stage_title(stage), work.run / "tensorboard")
 
 
 def gentle_arguments(arguments: Mapping[str, Any], rate: float, data: Path) -> dict[str, Any]:

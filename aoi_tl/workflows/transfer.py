@@ -241,8 +241,8 @@ def read(experiment: Experiment, engine: Engine, progress: Progress = silent) ->
     notes = [*ignored_settings(experiment), *notes]
     settings = experiment.model_dump(
         # Where the files lie and where the work is done makes no other run of it; what faulty rows
-        # are left out shows in the data.
-        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty"}
+        # are left out shows in the data, and so does the depth.
+        mode="json", exclude={"target", "sources", "aliases", "engine", "faulty", "depth"}
     )
     with SignatureCache() as cache:  # has the hashes of unchanged files
         data = {
@@ -388,13 +388,14 @@ def rank(
     """Score every source against the target; kept as ``scores.json`` and ``scores.csv``."""
     from aoi_tl.caches.signature_cache import SignatureCache
 
-    score = experiment.score
+    score, weights = experiment.score, find_weights(experiment)
     # On this machine every core measures, however few trainings there are at once.
     with SignatureCache(engine=None if isinstance(engine, LocalEngine) else engine) as cache:
         ranking = score_sources(
             target, sources, n_clusters=score.n_clusters, method=score.method, solver=score.solver,
             sample=score.sample, progress=lambda done, total: progress("signatures", done, total),
             cache=cache, detectors=_detectors_looked_through(run, experiment, sources, cache),
+            weights=weights if weights.is_file() else None,
         )
     run.write("scores.json", ranking.to_json())
     run.write_table("scores.csv", ranking.to_frame())

@@ -53,6 +53,14 @@ def test_rare_classes_reach_a_share_of_the_largest(tmp_path):
     assert list(frame.columns) == ["class", "before", "after", "gini_before", "gini_after"]
 
 
+def test_a_class_without_training_instances_is_no_part_of_the_gini(tmp_path):
+    tiles = dataset_of(tmp_path, [[0]] * 4 + [[1]] * 2 + [[2]], splits=["train"] * 6 + ["val"])
+    done = balance(tiles, tmp_path / "new", minority_to=1.0, seed=0)
+    assert [(c.before, c.after) for c in done.counts] == [(4, 4), (2, 4), (0, 0)]
+    assert done.gini_before == pytest.approx(gini([4, 2]))
+    assert done.gini_after == 0
+
+
 def test_a_count_is_a_goal_and_use_goes_round(tmp_path):
     tiles = dataset_of(tmp_path, [[0]] * 4 + [[1]] * 3)
     done = balance(tiles, tmp_path / "new", minority_to=9)
@@ -61,6 +69,18 @@ def test_a_count_is_a_goal_and_use_goes_round(tmp_path):
     assert sorted(origins[str(n)] for n in range(4)) == [1, 1, 1, 2]
     assert [origins[str(n)] for n in range(4, 7)] == [2, 2, 2]
     assert "1 classes without a training instance cannot be raised: crack" in done.dataset.notes
+
+
+def test_two_is_a_count_and_no_share(tmp_path):
+    done = balance(dataset_of(tmp_path, [[0]] * 4 + [[1]]), tmp_path / "new", minority_to=2)
+    assert train_counts(done.dataset) == [4, 2, 0]
+
+
+def test_an_image_of_the_rare_class_alone_is_used_first(tmp_path):
+    # One stain is missing: the image that holds one alone brings no dent along.
+    tiles = dataset_of(tmp_path, [[0]] * 4 + [[0, 0, 1], [1]])
+    done = balance(tiles, tmp_path / "new", minority_to=3)
+    assert train_counts(done.dataset) == [6, 3, 0]
 
 
 def test_images_full_of_common_classes_are_used_less(tmp_path):

@@ -55,6 +55,13 @@ def test_a_name_without_instances_is_not_shared(tmp_path):
         subset_to_label_space(stains, ["dent"])
 
 
+def test_classes_that_differ_only_in_spelling_are_told_where_none_is_shared(tmp_path):
+    with pytest.raises(DataError, match=(
+        "got dent, stain; 'Dent' and 'dent' are two names: `aoi-tl labels` proposes the alias"
+    )):
+        subset_to_label_space(source(tmp_path), ["Dent"])
+
+
 def test_mixed_images_can_be_dropped(tmp_path):
     done = subset_to_label_space(source(tmp_path), ["dent"], mixed="drop")
     assert [s.image.stem for s in done.samples] == ["dent", "clean"]

@@ -55,9 +55,9 @@ def loaded(monkeypatch):
     """The datasets that were really read."""
     paths = []
 
-    def counting(path, aliases):
+    def counting(path, aliases, **others):
         paths.append(path)
-        return DatasetReader(path, aliases)
+        return DatasetReader(path, aliases, **others)
 
     monkeypatch.setattr(room, "DatasetReader", counting)
     return paths

@@ -195,7 +195,7 @@ class BlindEngine:
 
     def run(self, tasks):
         for task in tasks:
-            [(files, _)] = task.arguments
+            [(files, *_)] = task.arguments
             yield task, [(path, "", None) for path, _ in files]
 
 

@@ -23,7 +23,7 @@ def test_wins_ties_and_losses() -> None:
                           Interval(-0.2, -0.3, -0.1)])
     assert (found.wins, found.ties, found.losses) == (1, 1, 1)
     assert found.low < 0 < found.high
-    assert "over 3 targets: 1 won, 1 not told apart, 1 lost" in str(found)
+    assert "over 3 targets: 1 won, 1 undecided, 1 lost" in str(found)
 
 
 def test_no_target_is_refused() -> None:

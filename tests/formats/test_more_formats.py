@@ -359,3 +359,36 @@ def test_what_is_in_a_folder_is_found(tmp_path, picture, put):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="got none; name the format"):
         recognise(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_masks_and_images_in_folders_of_splits(tmp_path, picture, told):
+    """``train/images`` beside ``train/masks``, the same names in each split."""
+    for split in ("train", "Valid", "test"):
+        picture(f"set/{split}/images/a.png"), picture(f"set/{split}/preview/a.png")
+        folder = tmp_path / "set" / split / "masks" / "dent"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "a.png"), (two_classes() == 1).astype(np.uint8))
+    done = import_dataset("masks" if told else None, tmp_path / "set", tmp_path / "new")
+    assert sorted(sample.split for sample in done.dataset.samples) == ["test", "train", "val"]
+    assert done.dataset.counts == {"dent": 3}
+
+
+def test_masks_as_anomaly_sets_lay_them(tmp_path, picture):
+    """MVTec's layout: ``ground_truth/<class>`` beside ``train/good`` and ``test/<class>``."""
+    picture("set/train/good/000.png"), picture("set/test/good/000.png")
+    for name in ("crack", "hole"):
+        picture(f"set/test/{name}/000.png")
+        folder = tmp_path / "set" / "ground_truth" / name
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "000_mask.png"), (two_classes() == 1).astype(np.uint8) * 255)
+    done = import_dataset(None, tmp_path / "set", tmp_path / "new")
+    assert done.dataset.counts == {"crack": 1, "hole": 1}
+    assert [sample.split for sample in done.dataset.samples].count("test") == 3
+
+
+def test_a_folder_of_nothing_but_images_is_no_class(tmp_path, picture):
+    picture("set/images/a.png"), picture("other/train/a.png"), picture("third/train/images/a.png")
+    for name in ("set", "other", "third"):
+        with pytest.raises(DataError, match="got none; name the format"):
+            recognise(tmp_path / name)

@@ -10,6 +10,7 @@ import json
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -306,16 +307,33 @@ def _encoded() -> list[bytes]:
     return found
 
 
+def _deep() -> list[bytes]:
+    """Images of 12 bits in 16, with the tags that say so and without."""
+    grey = np.random.default_rng(0).integers(0, 4096, (9, 12), dtype=np.uint16)
+    found = []
+    for suffix, pixels in [(".png", grey), (".tif", grey), (".pgm", grey),
+                           (".png", np.dstack([grey] * 3)), (".tif", np.dstack([grey] * 3))]:
+        done, data = cv2.imencode(suffix, pixels)
+        assert done, suffix
+        found.append(data.tobytes())
+    chunk = b"sBIT\x0c"
+    found.append(found[0][:33] + struct.pack(">I", 1) + chunk
+                 + struct.pack(">I", zlib.crc32(chunk)) + found[0][33:])
+    found.append(found[2].replace(b"65535", b"4095"))
+    return found
+
+
 IMAGES = _encoded()
+DEEP = _deep()
 _BIG = [struct.pack(order + kind, n) for order in "<>" for kind, n in
         [("I", 2**31 - 1), ("I", 2**32 - 1), ("I", 60000), ("I", 0), ("H", 65535), ("H", 0),
          ("I", 1)]]
 
 
 @st.composite
-def images(draw: st.DrawFn) -> bytes:
+def images(draw: st.DrawFn, of: Sequence[bytes] = tuple(IMAGES)) -> bytes:
     """Images with other sizes, depths and offsets in their headers, cut and overwritten."""
-    content = draw(st.sampled_from(IMAGES))
+    content = draw(st.sampled_from(of))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, min(len(content), 80)) | st.integers(0, len(content)))
         piece = draw(st.sampled_from(_BIG) | st.binary(min_size=1, max_size=4))
@@ -329,8 +347,6 @@ def images(draw: st.DrawFn) -> bytes:
 
 def _with_checksums(content: bytes) -> bytes:
     """Mend a PNG's checksums, so that what is odd in it is looked at."""
-    import zlib
-
     done, at = content[:8], 8
     while at + 12 <= len(content):
         [length] = struct.unpack(">I", content[at:at + 4])

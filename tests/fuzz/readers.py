@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 
+from aoi_tl.data.depth import find_depth
 from aoi_tl.data.images import image_fault, image_size, read_image, read_stored
 from aoi_tl.data.labels import load_aliases
 from aoi_tl.data.yolo.read import load_dataset
@@ -84,11 +87,33 @@ def importer(format_: str | None, name: str, **beside: str) -> Callable[[Path], 
         draw(folder, "images/a.png", "images/b.png")
         (folder / "notes" / name).parent.mkdir(parents=True)
         for other, content in beside.items():
+            (folder / "notes" / other).parent.mkdir(exist_ok=True)
             (folder / "notes" / other).write_text(content)
 
         def given(content: bytes) -> object:
             (folder / "notes" / name).write_bytes(content)
             return read(folder / "notes" / name)
+
+        return given
+
+    return prepare
+
+
+def mask_reader(name: str) -> Callable[[Path], Any]:
+    """Read masks whose own content, or whose map of colours, is given."""
+
+    def prepare(folder: Path) -> Callable[[bytes], object]:
+        draw(folder, "images/a.png", "masks/a.png")
+        (folder / "masks/a.png").write_bytes(PALETTE_MASK)
+
+        def given(content: bytes) -> object:
+            (folder / name).write_bytes(content)
+            try:
+                return import_dataset("masks", folder / "masks", folder / "out",
+                                      values={1: "dent", 2: "hole"} if name.endswith("png")
+                                      else None)
+            finally:
+                shutil.rmtree(folder / "out", ignore_errors=True)
 
         return given
 
@@ -107,6 +132,12 @@ def load_and_write(file: Path) -> object:
         return load_dataset(write_dataset(loaded, file.parent / "out"))
     finally:
         shutil.rmtree(file.parent / "out", ignore_errors=True)
+
+
+def load_deep(file: Path) -> object:
+    """Load a dataset whose depth is found on this image alone, and write it as 8 bits."""
+    (file.parent / "a.png").unlink(missing_ok=True)
+    return load_and_write(file.parents[2] / "data.yaml")
 
 
 def load_labels(file: Path) -> object:
@@ -177,6 +208,7 @@ def index_files(folder: Path) -> st.SearchStrategy[bytes]:
 
 def image(file: Path) -> object:
     fault = image_fault(file)
+    find_depth([file])
     told = None
     for read in (image_size, read_stored, read_image):
         try:
@@ -255,13 +287,26 @@ def checkpoint_files(folder: Path, valid: bytes | None = None) -> st.SearchStrat
 
 # --------------------------------------------------------------------------------- the valid files
 
+def palette_mask() -> bytes:
+    """A PNG of 20 x 10 pixels with a palette of three colours."""
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(
+            ">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + bytes([0] * 5 + [1] * 10 + [2] * 5) for _ in range(10))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 10, 8, 3, 0, 0, 0))
+            + chunk(b"PLTE", bytes([0, 0, 0, 128, 0, 0, 0, 128, 0]))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+PALETTE_MASK = palette_mask()
 DATA = {"path": ".", "train": "images/train", "val": ["images/val"], "nc": 2,
-        "names": {0: "dent", 1: "hole"}, "kpt_shape": [2, 3], "download": "print(1)"}
+        "names": {0: "dent", 1: "hole"}, "depth": 12, "kpt_shape": [2, 3], "download": "print(1)"}
 EXPERIMENT = {"target": "data.yaml", "sources": ["images/../data.yaml", "other.yaml"],
               "aliases": None, "weights": "yolov8n.yaml", "pick": ["auto"], "seeds": [0, 1],
               "score": {"n_clusters": 3, "sample": "all"}, "balance": {"minority": {"to": 0.5}},
               "train": {"epochs": 1, "lr0": 0.1, "source": {"epochs": 2}}, "arms": ["coco"],
-              "device": 0}
+              "device": 0, "depth": 12}
 CLASSIFICATION = {"method": "cdg", "target": {"path": "images/train", "shots": {"a": 1}},
                   "source": {"path": "images/val", "pattern": "{}.png"}, "seeds": [0],
                   "train": {"epochs": 1, "blocks": {"source": 1, "target": 1}},
@@ -312,6 +357,10 @@ TABLE = [["image", "class", "split"], ["images/train/a.png", "fine", "train"],
 GROUPS = [["image", "group"], ["a.png", "p1"], ["b.png", "p2"]]
 ROWS = [b"0 0.5 0.5 0.2 0.1\n1 .1 .1 .5 .1 .5 .7\n", b"\xef\xbb\xbf1 .5 .5 .1 .1\r\n"]
 
+LABEL_MAP = b"# label:color_rgb:parts:actions\nbackground:0,0,0::\ndent:128,0,0::\nhole:0,128,0::\n"
+SETTINGS = b"classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n"
+LISTED = b"data/obj_train_data/a.png\nimages\\b.png\n"
+
 READERS: dict[str, Reader] = {
     "data.yaml": Reader(file_reader("data.yaml", load_and_write), lambda f: files.yamls(DATA)),
     "labels": Reader(file_reader("labels/train/a.txt", load_labels), lambda f: files.rows(*ROWS)),
@@ -334,6 +383,20 @@ READERS: dict[str, Reader] = {
                    lambda f: files.rows(*ROWS)),
     "yolo names": Reader(importer("yolo", "obj.names", **{"a.txt": "0 .5 .5 .1 .1\n"}),
                          lambda f: files.rows(b"dent\nhole\n")),
+    "yolo settings": Reader(
+        importer("yolo", "obj.data", **{"obj.names": "dent\n", "a.txt": "0 .5 .5 .1 .1\n"}),
+        lambda f: files.rows(SETTINGS), 0.5),
+    "yolo list": Reader(
+        importer("yolo", "train.txt", **{"obj.names": "dent\n", "a.txt": "0 .5 .5 .1 .1\n"}),
+        lambda f: files.rows(LISTED), 0.5),
+    "mask": Reader(mask_reader("masks/a.png"), lambda f: st.one_of(
+        files.JUNK, files.images(),
+        files.edited([PALETTE_MASK], [b"PLTE", b"\0\0\0\3", b"\xff" * 4]),
+    )),
+    "label map": Reader(mask_reader("labelmap.txt"), lambda f: files.rows(LABEL_MAP)),
+    "deeppcb list": Reader(
+        importer("deeppcb", "trainval.txt", **{"a_not/a.txt": "1 2 5 6 3\n"}),
+        lambda f: files.rows(b"a/a.jpg a_not/a.txt\nb/b.jpg b_not/b.txt\n"), 0.5),
     "deeppcb": Reader(importer("deeppcb", "a_not/a.txt"), lambda f: files.rows(
         b"1 2 5 6 3\n2,3,6,7,6\n")),
     "run lengths": Reader(importer("csv", "a.csv"), lambda f: files.tables(RUNS)),
@@ -346,6 +409,8 @@ READERS: dict[str, Reader] = {
     "groups": Reader(file_reader("groups.csv", groups), lambda f: files.tables(GROUPS)),
     "index": Reader(file_reader("shelf.index", index), index_files, 0.5),
     "image": Reader(file_reader("a.png", image), lambda f: st.one_of(files.JUNK, files.images())),
+    "deep image": Reader(file_reader("images/train/a.tif", load_deep), lambda f: st.one_of(
+        files.JUNK, files.images(files.DEEP))),
     "detector": Reader(file_reader("a.pt", detector), checkpoint_files, 0.5),
     "encoder": Reader(file_reader("a.pt", encoder), checkpoint_files, 0.5),
     "tensors": Reader(file_reader("a.pt", tensors), state_files),

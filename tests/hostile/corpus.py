@@ -24,12 +24,12 @@ class Trap:
         return open, (str(self.mark), "w")
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
+def png(width: int, height: int, data: bytes, bits: int = 8) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(
             ">I", zlib.crc32(kind + body))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data)
             + chunk(b"IEND", b""))
 
@@ -81,6 +81,15 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "pixel bomb": lambda d, m: (d / IMAGE).write_bytes(
         png(40_000, 40_000, zlib.compress(bytes(40_001) * 2000))),
     "pixel lie": lambda d, m: (d / IMAGE).write_bytes(png(2**31 - 1, 2**31 - 1, b"")),
+    "deep pixel bomb": lambda d, m: (d / IMAGE).write_bytes(
+        png(30_000, 30_000, zlib.compress(bytes(60_001) * 1000), 16)),
+    "deep pixel lie": lambda d, m: (d / IMAGE).write_bytes(png(2**31 - 1, 2**31 - 1, b"", 16)),
+    "tags without an end": lambda d, m: (
+        (d / IMAGE).unlink(),
+        (d / IMAGE).with_suffix(".tif").write_bytes(
+            b"II*\0\x08\0\0\0\xff\xff" + struct.pack("<HHII", 258, 3, 2**31, 8) * 65535)),
+    "depth bomb": lambda d, m: (d / YAML).write_text(
+        "train: images/train\nnames: [dent]\ndepth: &a [" + "12, " * 9000 + "*a]\n"),
     "folder loop": lambda d, m: link(d / "images" / "train" / "again", d / "images"),
     "list is a device": lambda d, m: (
         link(d / "list.txt", "/dev/zero"),

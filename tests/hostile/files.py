@@ -150,6 +150,44 @@ for key in [("voc", "path that climbs out"), ("csv", "path that climbs out")]:
         VOC.format("dent").replace("a.png", "../../etc/passwd") if key[0] == "voc" else
         "filename,class,xmin,ymin,xmax,ymax\n../../../../etc/passwd,dent,1,1,3,3\n")
 
+#: What a folder of annotations holds when nothing in it is hostile, by format.
+FOLDERS: dict[str, dict[str, bytes]] = {
+    "yolo": {"obj.data": b"names = obj.names\n", "obj.names": b"dent\n",
+             "a.txt": b"0 .5 .5 .1 .1\n", "train.txt": b"data/a.png\n"},
+    "deeppcb": {"a_not/a.txt": b"1 2 5 6 3\n", "trainval.txt": b"a/a.jpg a_not/a.txt\n"},
+    "masks": {"masks/a.png": png(8, 8, zlib.compress(bytes(9) * 8)),
+              "labelmap.txt": b"dent:128,0,0::\n"},
+}
+LONG_LINE = b"x" * 1_000_000
+#: (format, file in the folder, kind): what makes that file; it is refused, or passed over.
+IN_FOLDERS: dict[tuple[str, str, str], Callable[[Path], object]] = {
+    **{(format_, name, f"is {what}"): make
+       for format_, several in FOLDERS.items() for name in several
+       for what, make in NO_FILES.items()},
+    ("yolo", "obj.data", "names that climb out"): text("names = ../../../../etc/passwd\n"),
+    ("yolo", "obj.data", "names of nothing but dots"): text("names = ..\n"),
+    ("yolo", "obj.data", "a pattern for names"): text("names = " + "*" * 5000 + "\n"),
+    ("yolo", "obj.data", "a name too long"): text(b"names = " + LONG_LINE),
+    ("yolo", "obj.names", "a name of a megabyte"): text(LONG_LINE),
+    ("yolo", "obj.names", "a million names"): text(b"".join(b"%d\n" % n for n in range(1_000_000))),
+    ("yolo", "a.txt", "long numbers"): text("9" * 100_000 + " 1e999 1 1 1\n"),
+    ("yolo", "a.txt", "half a character"): text(b"\xed\xa0\x80 .5 .5 .1 .1\n"),
+    ("yolo", "train.txt", "paths that climb out"): text(
+        "../../../../etc/passwd\n/etc/shadow.png\n"),
+    ("yolo", "train.txt", "null characters"): text(b"a\0.png\n" * 1000),
+    ("yolo", "train.txt", "path of a million folders"): text("a/" * 1_000_000 + "b.png\n"),
+    ("deeppcb", "a_not/a.txt", "long numbers"): text("9" * 100_000 + " 2 5 6 3\n"),
+    ("deeppcb", "a_not/a.txt", "a line of a megabyte"): text(LONG_LINE),
+    ("deeppcb", "trainval.txt", "paths that climb out"): text("../../../../etc/passwd x\n"),
+    ("masks", "masks/a.png", "pixel bomb"): text(lambda: BOMB),
+    ("masks", "masks/a.png", "palette that lies"): text(
+        png(8, 8, zlib.compress(bytes(9) * 8)).replace(
+            b"IDAT", b"PLTE" + b"\xff" * 768 + b"IDAT")),
+    ("masks", "labelmap.txt", "long numbers"): text("dent:" + "9" * 100_000 + ",0,0::\n"),
+    ("masks", "labelmap.txt", "a line of a megabyte"): text(LONG_LINE),
+    ("masks", "labelmap.txt", "half a character"): text(b"\xed\xa0\x80:1,2,3::\n"),
+}
+
 # ---------------------------------------------------------------------------------------- archives
 
 IMAGE = png(8, 8, zlib.compress(bytes(9) * 8))

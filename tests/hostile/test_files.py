@@ -18,7 +18,16 @@ from aoi_tl.experiment.settings import read_settings
 from aoi_tl.formats import import_dataset
 from aoi_tl.transfer.detector import load_checkpoint
 from tests.drawn import draw_dataset
-from tests.hostile.files import ANNOTATIONS, CHECKPOINTS, MEMBERS, YAMLS, ZIPS, packed
+from tests.hostile.files import (
+    ANNOTATIONS,
+    CHECKPOINTS,
+    FOLDERS,
+    IN_FOLDERS,
+    MEMBERS,
+    YAMLS,
+    ZIPS,
+    packed,
+)
 from tests.hostile.limits import at_most, bounded_memory
 
 pytestmark = pytest.mark.slow
@@ -68,6 +77,31 @@ def test_hostile_annotations_are_refused(format_: str, kind: str, tmp_path: Path
     before = listing(tmp_path)
     refused(lambda: import_dataset(format_, source, tmp_path / "out", tmp_path / "images"))
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(("format_", "name", "kind"), IN_FOLDERS)
+@pytest.mark.parametrize("skip", [False, True])
+def test_hostile_files_among_annotations(
+    format_: str, name: str, kind: str, skip: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "set" / "images" / "a.png"), np.full((8, 8), 9, np.uint8))
+    for other, content in FOLDERS[format_].items():
+        (tmp_path / "set" / other).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / other).write_bytes(content)
+    IN_FOLDERS[format_, name, kind](tmp_path / "set" / name)
+    before = listing(tmp_path)
+    source = tmp_path / "set" / "masks" if format_ == "masks" else tmp_path / "set"
+    told = ""
+    with at_most(60), bounded_memory():
+        try:
+            import_dataset(format_, source, tmp_path / "out", skip_faulty=skip)
+        except AoiTlError as error:
+            told = str(error)
+            assert listing(tmp_path) == before
+    assert "\n" not in told
+    assert len(told) < 2000
+    assert {path for path in listing(tmp_path) if not path.startswith("out")} == before
 
 
 @pytest.mark.parametrize("kind", ZIPS)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from aoi_tl.data.dataset import Sample
+from aoi_tl.data.images import write_image
 from aoi_tl.ranking.choices import (
     NONE,
     TOGETHER,
@@ -15,7 +18,7 @@ from aoi_tl.ranking.choices import (
 )
 from aoi_tl.ranking.detector_measures import zero_shot_map
 from aoi_tl.ranking.domain import Domain, pool
-from aoi_tl.ranking.expected_gain import FITTED
+from aoi_tl.ranking.expected_gain import FITTED, estimate
 from aoi_tl.similarity.signature import Signature
 from aoi_tl.transfer.viewing import View, fuse_views
 
@@ -132,3 +135,37 @@ def test_nothing_that_helps_means_none(target):
 def test_what_cannot_be_estimated_stands_last(target):
     listed = list_choices(target, [Domain("a", {"dent": 1}, 1, GREY, names=("dent",))], {"a": None})
     assert [choice.name for choice in listed] == [NONE, "a"]
+
+
+def test_the_best_detector_of_a_set_may_find_nothing(target):
+    stranger = Domain("s", {"stain": 3}, 3, GREY, names=("stain",), detector="best.pt")
+    stranger._views[id(target)] = seen(names=("stain",))
+    dents = source("dents", target, seen((0, 0, 0.2, 0.9), (1, 0, 0.4, 0.8)))
+    gain, _ = estimate_together(target, {stranger: (9.0, (0.0, 18.0)), dents: (5.0, (0.0, 10.0))})
+    found = zero_shot_map(target, pool([stranger, dents]))
+    assert gain == pytest.approx(9 + UNION_BONUS + FITTED["detector"].weights[1] * found)
+
+
+def on_disk(folder, target):
+    """The target with images that are there: shapes of boxes need their sizes."""
+    file = folder / "a.png"
+    write_image(file, np.zeros((8, 8), dtype=np.uint8))
+    samples = tuple(replace(sample, image=file) for sample in target.samples)
+    return replace(target, samples=samples)
+
+
+@pytest.mark.parametrize("lacking", ["a detector", "an estimate", "labels"])
+def test_a_set_is_estimated_by_its_data_where_something_lacks(target, tmp_path, lacking):
+    target = on_disk(tmp_path, target)
+    one, other = (Domain(n, {"dent": 5, "crack": 5}, 5, GREY, names=NAMES, samples=target.samples,
+                         detector=None if lacking == "a detector" else "best.pt") for n in "ab")
+    ours = replace(target, samples=()) if lacking == "labels" else target
+    known = {one: (50.0, (40.0, 60.0)),
+             other: None if lacking == "an estimate" else (50.0, (40.0, 60.0))}
+    found = estimate_together(ours, known)
+    if lacking == "labels":
+        assert found is None  # neither detectors nor boxes can be compared
+    else:  # boxes alike: the highest gain that data alone promise
+        expected, (low, _) = estimate({"overlap": 1.0, "box": 0.0})
+        assert found[0] == pytest.approx(expected + UNION_BONUS)
+        assert found[1][0] == pytest.approx(low + UNION_BONUS)

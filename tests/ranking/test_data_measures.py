@@ -40,6 +40,9 @@ def test_random_depends_on_the_names_alone():
     one, again = (MEASURES["random"](TARGET, Domain("s", {"dent": 1}, n, WHITE)) for n in (1, 2))
     assert one.value == again.value != MEASURES["random"](TARGET, TARGET).value
     assert 0 <= one.value < 1
+    drawn = [MEASURES["random"](TARGET, Domain(f"s{i}", {}, 1, WHITE)).value for i in range(200)]
+    assert min(drawn) < 0.1
+    assert 0.9 < max(drawn) < 1
 
 
 @pytest.mark.parametrize("method", METHODS)

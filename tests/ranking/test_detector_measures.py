@@ -119,6 +119,7 @@ def test_one_look_gives_every_measure(target, tmp_path):
         found = MEASURES[name](target, source)
         assert found.undefined is None
         assert np.isfinite(found.value)
+        assert found.low <= found.high  # over the images
     assert "of your 4 labelled defects" in MEASURES["zero-shot"](target, source).words
 
 
@@ -143,3 +144,8 @@ def test_a_kept_detector_is_found_by_its_data(tmp_path):
     assert find_kept(["a"], tmp_path) == tmp_path / "0" / "best.pt"
     assert find_kept(["b", "a"], tmp_path) == tmp_path / "1" / "best.pt"
     assert find_kept(["c"], tmp_path) is None
+
+
+def test_no_sample_is_its_own_neighbour():
+    # Of three samples the two others decide: 0 and 1 tie, which the lower class wins.
+    assert nearest_neighbours(np.eye(3) + 1, [0, 1, 1]) == 0

@@ -6,7 +6,10 @@ from aoi_tl.caches.signature_cache import SignatureCache
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.engine import LocalEngine
 from aoi_tl.errors import DataError
+from aoi_tl.ranking import scoring
 from aoi_tl.ranking.indexed import index_datasets, score_index
+from aoi_tl.ranking.measure import Measured
+from aoi_tl.ranking.race import Race
 from aoi_tl.ranking.scoring import score_sources
 from tests.drawn import draw_dataset
 
@@ -55,18 +58,35 @@ def test_finds_what_scoring_finds(tmp_path, shelf, cache):
     assert [row.name for row in nearest.sources] == [defined[0].name]
 
 
-def test_those_found_can_be_ordered_by_another_measure(tmp_path, shelf, cache):
+@pytest.mark.parametrize("method", ["emd", "size", "overlap", "box", "random"])
+def test_those_found_can_be_ordered_by_another_measure(tmp_path, shelf, cache, method):
     target, *sources = shelf
     file = tmp_path / "shelf.index"
     index_datasets(file, shelf, n_clusters=4, cache=cache)
-    found = score_index(target, file, cache=cache, method="box")
-    expected = score_sources(target, sources, n_clusters=4, cache=cache, method="box")
-    boxes = {row.name: row.measures["box"] for row in expected.sources}
-    assert found.method == "box"
+    found = score_index(target, file, cache=cache, method=method)
+    expected = score_sources(target, sources, n_clusters=4, cache=cache, method=method)
+    known = {row.name: row.measures[method] for row in expected.sources}
+    assert found.method == method
     assert len(found.sources) == 3
-    assert [row.measures["box"] for row in found.sources] == sorted(
-        (boxes[row.name] for row in found.sources), key=lambda box: box.value
-    )
+    badness = [row.measures[method].badness for row in found.sources]
+    assert badness == sorted(badness)
+    for row in found.sources:
+        assert row.measures[method].value == pytest.approx(known[row.name].value, rel=1e-6)
+
+
+def test_those_found_can_race(tmp_path, shelf, cache, monkeypatch):
+    values = {"a": 0.1, "b": 0.3, "c": 0.2}
+
+    def race(target, sources, order, seconds, folder, doing):
+        assert sorted(order) == ["a", "b", "c"]
+        return Race(tuple(sources), {n: Measured(v, "higher") for n, v in values.items()}, ("ran",))
+
+    monkeypatch.setattr(scoring, "race", race)
+    index_datasets(tmp_path / "shelf.index", shelf, n_clusters=4, cache=cache)
+    found = score_index(shelf[0], tmp_path / "shelf.index", cache=cache, method="proxy", budget=60,
+                        weights=tmp_path / "coco.pt")
+    assert [row.name for row in found.sources] == ["b", "c", "a"]
+    assert found.notes[-1] == "ran"
 
 
 def test_refuses(tmp_path, shelf, cache):

@@ -1,4 +1,12 @@
-from aoi_tl.ranking.measure import Measured
+import time
+
+import pytest
+
+from aoi_tl.ranking.domain import Domain
+from aoi_tl.ranking.measure import Measure, Measured, UndefinedMeasure, Value
+from aoi_tl.similarity.signature import Signature
+
+DOMAIN = Domain("a", {"dent": 3}, 1, Signature([[9, 9, 9]], [1.0]))
 
 
 def test_intervals_that_overlap_reach_each_other() -> None:
@@ -20,3 +28,19 @@ def test_a_lower_badness_is_better() -> None:
     assert Measured(2.0, "higher").badness < Measured(1.0, "higher").badness
     assert Measured(1.0, "lower").badness < Measured(2.0, "lower").badness
     assert Measured(None, "lower").badness == float("inf")
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_measure_reports_its_value_or_why_there_is_none_and_its_cost(undefined: bool) -> None:
+    def compute(target: Domain, source: Domain) -> Value:
+        if undefined:
+            raise UndefinedMeasure("no box")
+        return Value(4.0, 3.0, 5.0, "four of five")
+
+    began = time.perf_counter()
+    found = Measure("m", "higher", "data", compute)(DOMAIN, DOMAIN)
+    assert 0 <= found.seconds <= time.perf_counter() - began
+    expected = (None, None, None, "no box", "") if undefined else (4.0, 3.0, 5.0, None,
+                                                                   "four of five")
+    assert (found.value, found.low, found.high, found.undefined, found.words) == expected
+    assert found.direction == "higher"

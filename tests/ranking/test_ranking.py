@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from aoi_tl.ranking.choices import Choice
 from aoi_tl.ranking.measure import Measured
 from aoi_tl.ranking.ranking import Ranking, rank_by
 from aoi_tl.ranking.selection import SourceScore
@@ -34,6 +35,21 @@ def test_places_within_noise_of_the_first_are_marked():
         row("far", box=Measured(3.0, "lower", 2.5, 3.5)),
     ])
     assert [r.tied for r in rows] == [False, True, False]
+    assert [r.places for r in rows] == [(1, 2), (1, 2), (3, 3)]
+
+
+def test_places_within_noise_of_each_other_are_said():
+    rows, _ = rank_by("box", [
+        row("a", box=Measured(1.0, "lower", 0.9, 1.1)),
+        row("b", box=Measured(2.0, "lower", 1.5, 2.5)),
+        row("c", box=Measured(3.0, "lower", 2.4, 3.6)),
+        row("d", box=Measured(4.0, "lower", 3.5, 4.5)),
+        row("none", box=Measured(None, "lower", undefined="no box")),
+    ])
+    assert [r.places for r in rows] == [(1, 1), (2, 3), (2, 4), (3, 4), None]
+    assert not any(r.tied for r in rows)
+    written = json.loads(Ranking("t", 5, "box", rows, None).to_json())["sources"]
+    assert [r["places"] for r in written] == [[1, 1], [2, 3], [2, 4], [3, 4], None]
 
 
 def test_the_files_hold_every_measure():
@@ -55,3 +71,16 @@ def test_a_cost_does_not_make_two_measurements_differ():
     assert Measured(1.0, "lower", seconds=1) == Measured(1.0, "lower", seconds=2)
     assert Measured(1.0, "lower").badness < Measured(None, "lower").badness
     assert Measured(2.0, "higher").badness == pytest.approx(-2.0)
+
+
+def test_choices_are_written_where_there_are_any():
+    plain = Ranking("t", 5, "auto", (row("a"),), "a")
+    assert "choices" not in plain.to_dict()
+    assert plain.chosen is None
+    listed = (Choice("a + b", ("a", "b"), 4.0, (1.0, 7.0)), Choice("none", (), 0.0, None))
+    chosen = Ranking("t", 5, "auto", (row("a"),), "a", choices=listed)
+    assert chosen.to_dict()["choices"] == [
+        {"name": "a + b", "sources": ["a", "b"], "estimated_gain": 4.0, "interval": [1.0, 7.0]},
+        {"name": "none", "sources": [], "estimated_gain": 0.0, "interval": None},
+    ]
+    assert chosen.chosen == ("a", "b")

@@ -298,3 +298,37 @@ def make_matrix(folder: Path, run: Path) -> Path:
         for place, target in enumerate(names)
     ]), "utf-8")
     return folder
+
+
+def make_benchmark(
+    folder: Path, targets: Sequence[str] = ("new", "other"),
+    sources: Sequence[str] = ("near", "far", "odd"),
+) -> Path:
+    """Leave what ``aoi-tl benchmark`` would: `auto` knows the gains, `emd` guesses."""
+    from aoi_tl.ranking.evaluation import agreement, calibration
+    from aoi_tl.ranking.measures import directions
+
+    chance = np.random.default_rng(2)
+    folder.mkdir(parents=True)
+    pairs, evidence = [], []
+    for target in targets:
+        for place, source in enumerate([*sources, "+".join(sources)]):
+            gain = float(12 - 9 * place + chance.normal()) if source in sources else 15.0
+            pairs.append({
+                "family": "", "target": target, "images": "10", "sources": source, "stock": 30.0,
+                "gain": gain, "auto": gain + float(chance.normal()),
+                "emd": None if "+" in source else float(chance.uniform(5, 90)),
+            })
+            evidence.append({
+                "target": target, "images": "10", "arm": "chain-soup", "sources": source,
+                "seed": 0, "map50": (30 + gain) / 100, "test_images": 20, "test_boxes": 60,
+                "seconds": 61.5,
+            })
+    table = pd.DataFrame(pairs)
+    table.to_csv(folder / "pairs.csv", index=False)
+    pd.DataFrame(evidence).to_csv(folder / "evidence.csv", index=False)
+    agreement(table, directions(table), chance).to_csv(folder / "ranking.csv", index=False)
+    pd.DataFrame([{"estimate": "auto", **calibration(table, "auto", 2.0, chance)}]).to_csv(
+        folder / "calibration.csv", index=False)
+    _write_words(folder, "shelf")
+    return folder

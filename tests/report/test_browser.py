@@ -17,7 +17,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from aoi_tl.report.page import write_comparison, write_page
-from tests.report.made_runs import make_classification, make_matrix, make_run, make_score
+from tests.report.made_runs import (
+    make_benchmark,
+    make_classification,
+    make_matrix,
+    make_run,
+    make_score,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 KINDS = {
@@ -26,6 +32,7 @@ KINDS = {
     "score": ["answer", "sources", "likeness", "repeat"],
     "matrix": ["answer", "matrix", "likeness", "repeat"],
     "classify": ["answer", "arms", "classified", "ledger", "repeat"],
+    "benchmark": ["answer", "agreement", "gains", "repeat"],
     "comparison": ["runs"],
 }
 #: A busy machine is slow; only a page that never answers is a failure.
@@ -62,6 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "run": write_page(run), "score": write_page(make_score(folder / "score", run)),
         "matrix": write_page(make_matrix(folder / "matrix", run)),
         "classify": write_page(make_classification(folder / "classify")),
+        "benchmark": write_page(make_benchmark(folder / "benchmark")),
     }
     return found | {"comparison": write_comparison(
         [run, folder / "score", folder / "classify"], folder / "comparison.html")}
@@ -215,6 +223,36 @@ def test_the_gallery_is_filtered_and_sorted(opened: Open) -> None:
     page.locator("#gallery-other").select_option("")
     assert cards.first.locator("img").count() == 1
     assert cards.first.locator("rect.missed").count() >= 1
+
+
+def test_a_card_of_the_gallery_shows_the_box_that_it_is_about(opened: Open) -> None:
+    page = opened("run").page
+    page.locator("#gallery-controls").scroll_into_view_if_needed()
+    page.locator("#gallery > li").first.wait_for()
+    page.locator("#gallery-other").select_option("")
+    for arm in ("coco", "method-all"):
+        page.locator("#gallery-arm").select_option(arm)
+        cards = page.eval_on_selector_all("#gallery > li", """all => all.map(card => ({
+            kind: card.dataset.kind, size: Number(card.dataset.size),
+            shown: [...card.querySelectorAll("rect.shown")].map(r => [r.classList[0],
+                Math.sqrt(r.getAttribute("width") * r.getAttribute("height")) / 100]),
+        }))""")
+        assert {card["kind"] for card in cards} == {"miss", "false alarm", "confusion"}
+        for card in cards:
+            wanted = {"miss": ["missed"], "false alarm": ["wrong"],
+                      "confusion": ["missed", "wrong"]}[card["kind"]]
+            assert [kind for kind, _ in card["shown"]] == wanted
+            assert card["shown"][0][1] == pytest.approx(card["size"], abs=0.002)
+
+
+def test_a_benchmark_says_how_to_rank_and_what_each_source_gained(opened: Open) -> None:
+    page = opened("benchmark").page
+    assert "Rank by auto: its first choice lost" in page.locator("#answer").inner_text()
+    assert page.locator(".gains td.up").count() == 6  # two targets: near, far and together
+    assert page.locator(".gains td.down").count() == 2
+    text = base64.b64decode(str(page.locator("#gains .csv").first.get_attribute("href"))
+                            .split(",")[1]).decode()
+    assert text.startswith("target,sources,auto,gain\nnew,near,")
 
 
 def test_the_experiment_can_be_copied(opened: Open) -> None:

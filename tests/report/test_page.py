@@ -12,7 +12,13 @@ from aoi_tl.errors import RunError
 from aoi_tl.report.page import SECTIONS, write_comparison, write_page
 from aoi_tl.report.run_tables import RunTables
 from tests.one_line import one_line
-from tests.report.made_runs import make_classification, make_matrix, make_run, make_score
+from tests.report.made_runs import (
+    make_benchmark,
+    make_classification,
+    make_matrix,
+    make_run,
+    make_score,
+)
 
 HOSTILE = "<script>alert(1)</script>"
 HOLLOW = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
@@ -100,6 +106,17 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert sum(tag == "script" for tag, _ in outline.tags) == 3  # the page's own, and its data
 
 
+def test_names_of_a_benchmark_are_shown_as_text(tmp_path: Path) -> None:
+    page = write_page(make_benchmark(
+        tmp_path / "b", targets=(f"new {HOSTILE}", "other"), sources=(f"near {HOSTILE}", "far"),
+    )).read_text(encoding="utf-8")
+    outline = Outline(page)
+    assert "alert(1)" in page
+    assert HOSTILE not in page
+    assert sum(tag == "script" for tag, _ in outline.tags) == 1
+    assert len(outline.ids) == len(set(outline.ids))
+
+
 def test_the_main_metric_comes_first_and_classes_are_by_arm(page: str) -> None:
     assert page.index("mAP50 on the target") < page.index("mAP50-95 on the target")
     assert ", 4 images" not in page  # test images of a class are not labelled images
@@ -140,12 +157,13 @@ def test_a_run_of_before_this_page_is_shown_too(tmp_path: Path) -> None:
 def test_every_kind_of_run_has_its_own_sections(run: Path, tmp_path: Path) -> None:
     said = {
         "score": "No detector was trained here", "matrix": "Which pairs are close?",
-        "classify": "What moved?",
+        "classify": "What moved?", "benchmark": "Which measure foretold the gain?",
     }
     folders = {
         "score": make_score(tmp_path / "score", run),
         "matrix": make_matrix(tmp_path / "matrix", run),
         "classify": make_classification(tmp_path / "classify"),
+        "benchmark": make_benchmark(tmp_path / "benchmark"),
     }
     for kind, folder in folders.items():
         assert RunTables(folder).kind == kind

@@ -61,6 +61,19 @@ def test_auto_shows_all_that_can_be_done_with_its_sentence() -> None:
     assert table.rows[2][3] == "bare has no labelled box; none of your classes"
 
 
+def test_of_several_together_the_set_is_picked_not_its_first_member() -> None:
+    near = {**SCORES["sources"][0], "explanation": "your class", "tied": False,
+            "measures": {"box": {"undefined": None}}}
+    choices = [
+        {"name": "nj-101 + xh-3", "sources": ["nj-101", "xh-3"], "estimated_gain": 5.0,
+         "interval": [-1.0, 9.0]},
+        {"name": "nj-101", "sources": ["nj-101"], "estimated_gain": 4.0, "interval": [-1.0, 9.0]},
+    ]
+    table = ranking_table({"target": "dc-1", "method": "auto", "selected": "nj-101",
+                           "sources": [near], "choices": choices})
+    assert [row[-1] for row in table.rows] == ["picked; nj-101, xh-3", "your class"]
+
+
 def test_another_measure_is_shown_with_its_interval() -> None:
     found = {"value": 0.5, "interval": [0.25, 0.75], "undefined": None}
     row = {**SCORES["sources"][0], "measures": {"box": found}, "tied": True, "explanation": "why"}
@@ -96,7 +109,7 @@ def test_only_an_interval_without_zero_is_a_difference(
 
 def test_one_seed_tells_nothing() -> None:
     table = summarise(rows(("stock", 0, 0.1), ("method", 0, 0.9)), ["map50"], ["stock"])
-    assert "tells nothing" in verdict(table, "map50", "method", "stock")
+    assert "shows nothing" in verdict(table, "map50", "method", "stock")
     assert arms_table(table, "map50", ["coco", "stock"]).rows[1] == (
         "method", "1", "0.900", "", "+0.800"
     )
@@ -106,7 +119,7 @@ def test_three_seeds_without_resampled_images_are_too_few() -> None:
     values = [(arm, seed, v + seed / 100) for seed in range(3)
               for arm, v in (("stock", 0.1), ("method", 0.9))]
     table = summarise(rows(*values), ["map50"], ["stock"])
-    assert "too few to tell" in verdict(table, "map50", "method", "stock")
+    assert "too few to compare" in verdict(table, "map50", "method", "stock")
 
 
 def test_the_wider_of_two_intervals_decides_and_both_are_shown() -> None:
@@ -144,14 +157,14 @@ def test_several_targets_are_summed_up_where_they_have_intervals() -> None:
 
     [said] = verdicts_over_targets([target(0.2), target(0.4)], "map50", ["stock", "stock-long"])
     assert said == ("auto minus stock, mAP50: +0.300 [+0.200, +0.400] over 2 targets: 2 won, "
-                    "0 not told apart, 0 lost.")
+                    "0 undecided, 0 lost.")
     one_seed = summarise(rows(("stock", 0, 0.1), ("auto", 0, 0.9)), ["map50"], ["stock"])
     assert verdicts_over_targets([one_seed, one_seed], "map50", ["stock"]) == []
     budgets = [pd.concat([target(g).assign(images="10"), target(0.0).assign(images="all")])
                for g in (0.2, 0.3)]
     said10, said_all = verdicts_over_targets(budgets, "map50", ["stock"])
     assert said10.startswith("With 10 labelled images: auto minus stock, mAP50: +0.250")
-    assert "0 won, 2 not told apart" in said_all
+    assert "0 won, 2 undecided" in said_all
 
 
 def test_arms_without_a_common_seed() -> None:

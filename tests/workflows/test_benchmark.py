@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from aoi_tl.errors import ExperimentError
 from aoi_tl.experiment.benchmark import Benchmark
@@ -57,6 +58,9 @@ def test_a_shelf_is_trained_measured_and_compared(shelf: Path, tmp_path: Path) -
     assert {"paper", "size", "zero-shot", "auto", "auto-data"} <= set(found.agreement["measure"])
     assert "What auto chose" in (tmp_path / "b" / "ranking.md").read_text()
     assert (tmp_path / "b" / "plots" / "zero-shot.svg").read_text().startswith("<?xml")
+    assert "Which measure foretold" in (tmp_path / "b" / "report.html").read_text("utf-8")
+    again = yaml.safe_load((tmp_path / "b" / "experiment.yaml").read_text("utf-8"))
+    assert experiments_of(Benchmark.model_validate(again)) == experiments_of(benchmark(shelf))
     before = {f.name: f.read_bytes() for f in (tmp_path / "b").glob("*.csv")}
     shutil.rmtree(tmp_path / "b" / "plots")
     run_benchmark(benchmark(shelf), tmp_path / "b", resume=True)

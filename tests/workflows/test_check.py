@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from aoi_tl.adaptation.few_labels import nested_subsets
+from aoi_tl.data.faults import Finding
 from aoi_tl.data.yolo.read import load_dataset
 from aoi_tl.duplicates.pairs import CERTAIN
 from aoi_tl.errors import DataError
 from aoi_tl.formats import export_dataset
-from aoi_tl.workflows.check import run_check, run_split, unseen_images_in
+from aoi_tl.workflows.check import Checked, run_check, run_split, unseen_images_in
 from aoi_tl.workflows.parts import parts_of
 from tests.drawn import draw_dataset, tree_hash
 from tests.drawn_boards import again, copy, write_boards
@@ -41,6 +42,20 @@ def test_a_sound_dataset_has_nothing_to_tell(sound: Path, tmp_path: Path) -> Non
     assert written["sound"] is True
     assert written["findings"] == []
     assert tree_hash(sound.parent) == before
+
+
+def test_a_finding_is_written_with_its_split_where_it_has_one() -> None:
+    checked = Checked("new", Path("new/data.yaml"), 3, 2, (
+        Finding("blank image", "a.png", "one single grey level", "val"),
+        Finding("class without instances", "burr", "no box in any split"),
+    ))
+    places = {found["kind"]: found["places"] for found in checked.to_json()["findings"]}
+    assert places == {
+        "blank image": [{"where": "a.png", "what": "one single grey level", "split": "val"}],
+        "class without instances": [
+            {"where": "burr", "what": "no box in any split", "split": None}
+        ],
+    }
 
 
 def spoil(kind: str, folder: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from aoi_tl.classification.folders import read_image_folders
 from aoi_tl.errors import CheckpointError
+from aoi_tl.experiment.classification import ClassificationExperiment
 from aoi_tl.synthetic.surfaces import LITHIUM_COUNTS
-from aoi_tl.workflows.demo import run_classification_demo
+from aoi_tl.workflows.demo import _read_demo, run_classification_demo
 
 pytestmark = pytest.mark.slow
 
@@ -40,3 +41,8 @@ def test_demo_needs_no_download_and_says_what_it_goes_without(
     again, _ = run_classification_demo("run", "data", QUICK)
     assert again.arms.equals(outcome.arms)
     assert (outcome.folder / "stages/cdg-s0/result.json").stat().st_mtime_ns == stamp
+
+
+def test_the_demo_includes_the_frozen_arms() -> None:
+    experiment = _read_demo("classify_demo.yaml", ClassificationExperiment, [])
+    assert {"probe", "nearest-mean", "patch-probe"} <= set(experiment.arms)

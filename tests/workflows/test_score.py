@@ -22,6 +22,7 @@ from aoi_tl.ranking.scoring import score_matrix, score_sources
 from aoi_tl.similarity.emd import earth_movers_distance
 from aoi_tl.similarity.gini import gini
 from aoi_tl.similarity.signature import dataset_signature, image_signature
+from aoi_tl.workflows import score as score_room
 from aoi_tl.workflows.score import run_score, run_score_matrix
 from tests.drawn import draw_dataset
 
@@ -387,3 +388,33 @@ def test_a_summary_is_measured_like_its_dataset(tmp_path):
         ]
     assert found[0] == found[1]
     assert all(row.measures["box"].value is not None for row in found[0].sources)
+
+
+def test_scores_hold_measures_gain_interval_and_a_sentence_for_each_source(tmp_path, monkeypatch):
+    monkeypatch.setenv("AOI_TL_CACHE", str(tmp_path / "cache"))
+    files = [draw_dataset(tmp_path / name, {"dent": 3, "crack": 2}, size=48, seed=seed)
+             for seed, name in enumerate(("t", "a", "b"))]
+    scores = run_score(files[0], files[1:], tmp_path / "run", {"method": "auto"})
+    assert json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8")) == scores
+    for place, row in enumerate(scores["sources"], start=1):
+        assert list(row)[: len(KEYS)] == KEYS  # the fields of before, in their order
+        assert row["rank"] == place
+        for measured in row["measures"].values():
+            assert list(measured) == ["value", "direction", "interval", "undefined"]
+        low, high = row["measures"]["box"]["interval"]
+        assert low <= high
+        assert row["interval"][0] < row["estimated_gain"] < row["interval"][1]
+        assert "all of your 2 classes" in row["explanation"]
+        assert "5 boxes" in row["explanation"] or "boxes in" in row["explanation"]
+    assert [row["tied"] for row in scores["sources"]] == [False, True]  # within noise of the first
+    assert {"none: fine-tune COCO", "all together"} <= {c["name"] for c in scores["choices"]}
+
+
+@pytest.mark.parametrize(("method", "budget", "words"), [
+    ("frechet", None, "expected a COCO checkpoint for frechet"),
+    ("auto", 5.0, "expected a COCO checkpoint for --budget"),
+])
+def test_a_checkpoint_is_wanted_where_it_is_used(method, budget, words):
+    with pytest.raises(ExperimentError, match=words):
+        score_room._weights(method, budget, None)
+    assert score_room._weights("paper", None, None) is None

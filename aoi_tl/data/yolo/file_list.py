@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class FileList(Sequence[str]):
-    """Paths that are put together when asked for: folders are kept once, names in one text.
+    """Paths that are built on demand: folders are stored once, names in one text.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class FileList(Sequence[str]):
 
     @classmethod
     def joined(cls, lists: Iterable[FileList]) -> FileList:
-        """Put lists after each other; what they hold is not copied."""
+        """Concatenate lists without copying their content."""
         made = cls()
         for part in (part for each in lists for part in each._parts):
             made._add(part)
@@ -87,11 +87,11 @@ class FileList(Sequence[str]):
         )
 
     def folders(self) -> list[tuple[str, str]]:
-        """Give each folder, with what ends it, and the names in it, a slash between them."""
+        """Give each folder with its separator, and the names in it, joined by slashes."""
         return [(part.folder, part.names) for part in self._parts]
 
     def common(self, other: FileList) -> Iterator[str]:
-        """Give the paths that another list holds too; no folder of either is looked at for nothing.
+        """Give the paths that another list contains too.
 
         Examples
         --------
@@ -144,7 +144,7 @@ class FileList(Sequence[str]):
 
 
 class _Part:
-    """The files of one folder; where each name begins is found out when it matters."""
+    """The files of one folder; the offsets of their names are computed on demand."""
 
     def __init__(self, folder: str, names: str) -> None:
         self.folder, self.names = folder, names
@@ -167,5 +167,5 @@ class _Part:
 
 
 def _folder(path: str) -> str:
-    """What a path begins with, up to its last separator."""
+    """The part of a path up to its last separator."""
     return path[: max(path.rfind("/"), path.rfind(os.sep)) + 1]

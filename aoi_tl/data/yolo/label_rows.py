@@ -55,7 +55,7 @@ class LabelFile:
 
 
 def read_label_file(
-    path: str | os.PathLike[str], n_classes: int, keypoint_columns: int = 0
+    path: str | os.PathLike[str], n_classes: int, keypoint_columns: int = 0, first_id: int = 0
 ) -> LabelFile | None:
     """Read a YOLO label file.
 
@@ -64,9 +64,11 @@ def read_label_file(
     path : path-like
         A text file with rows of ``class x y width height`` or ``class x1 y1 x2 y2 x3 y3 ...``.
     n_classes : int
-        Class ids run from 0 to one less.
+        How many classes there are.
     keypoint_columns : int
         How many columns of keypoints follow each box in a pose dataset.
+    first_id : {0, 1}
+        The file's number of the first class, which is 0 in what is returned.
 
     Returns
     -------
@@ -87,11 +89,11 @@ def read_label_file(
         text = f"expected a readable label file, got {error.strerror}; correct the file"
         fault = LabelFault(path, 1, "unreadable", text)
         return LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)), (fault,))
-    return parse_labels(content, path, n_classes, keypoint_columns)
+    return parse_labels(content, path, n_classes, keypoint_columns, first_id)
 
 
 def parse_labels(
-    content: bytes, path: Path, n_classes: int, keypoint_columns: int = 0
+    content: bytes, path: Path, n_classes: int, keypoint_columns: int = 0, first_id: int = 0
 ) -> LabelFile:
     """Parse the bytes of a YOLO label file; ``path`` only names it in faults.
 
@@ -102,9 +104,11 @@ def parse_labels(
     path : Path
         The file it came from.
     n_classes : int
-        Class ids run from 0 to one less.
+        How many classes there are.
     keypoint_columns : int
         How many columns of keypoints follow each box in a pose dataset.
+    first_id : {0, 1}
+        The file's number of the first class, which is 0 in what is returned.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def parse_labels(
         words = line.split()
         if not words:
             continue
-        row = _parse_row(words, n_classes, keypoint_columns)
+        row = _parse_row(words, n_classes, keypoint_columns, first_id)
         if isinstance(row[0], str):
             faults.append(LabelFault(path, number, *row))
             if len(faults) == _MAX_FAULTS:
@@ -172,7 +176,7 @@ def format_labels(classes: NDArray[np.int64], boxes: NDArray[np.float64]) -> str
 
 
 def _parse_row(
-    words: list[bytes], n_classes: int, keypoint_columns: int
+    words: list[bytes], n_classes: int, keypoint_columns: int, first_id: int
 ) -> tuple[str, str] | tuple[int, tuple[float, float, float, float]]:
     """Return (class, box), or (kind, text) of what is wrong."""
     try:
@@ -193,11 +197,12 @@ def _parse_row(
             "expected 5 columns (class x_centre y_centre width height) or a class and at least "
             f"3 points, got {columns} columns; correct the row"
         )
-    if numbers[0] != int(numbers[0]) or not 0 <= numbers[0] < n_classes:
+    if numbers[0] != int(numbers[0]) or not 0 <= numbers[0] - first_id < n_classes:
         shown = words[0].decode(errors="replace")
         return "class id", (
-            f"expected a class id from 0 to {n_classes - 1}, got {shown}; "
-            "correct the id or add the class to names"
+            f"expected a class id from {first_id} to {first_id + n_classes - 1}, got {shown}; "
+            + ("correct the id, or number names from 0 if the labels are" if first_id else
+               "correct the id or add the class to names")
         )
     if polygon:
         xs, ys = numbers[1::2], numbers[2::2]
@@ -220,7 +225,7 @@ def _parse_row(
     if over > _ROUNDING:
         left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
         box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
-    return int(numbers[0]), box
+    return int(numbers[0]) - first_id, box
 
 
 def _shown(words: list[bytes]) -> str:

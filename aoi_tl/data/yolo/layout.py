@@ -67,7 +67,7 @@ def find_root(content: dict[Any, Any], path: Path, notes: list[str]) -> Path:
 
 
 def split_entry(content: dict[Any, Any], split: str) -> Any:
-    """Look up what a YAML says of a split.
+    """Look up the entry of a split in a YAML.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def _find_entry(
 
 
 def _forward(entry: str) -> str:
-    """Turn the backslashes of a path that was written on Windows."""
+    """Convert the backslashes of a Windows path."""
     return entry.replace("\\", "/") if os.sep == "/" else entry
 
 
@@ -184,7 +184,7 @@ def _below(root: Path, item: str) -> Path | None:
 
 
 def label_path(image: str | os.PathLike[str]) -> Path:
-    """Where Ultralytics looks for the label file of an image.
+    """The place where Ultralytics looks for the label file of an image.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _find_remote(place: Path, root: Path, notes: list[str], where: str) -> Itera
 
 
 def _kind_at(place: Path) -> str | None:
-    """What lies at a place: "file", "directory" or nothing."""
+    """The kind of a place: "file", "directory" or None."""
     if not is_remote(place):
         return "directory" if os.path.isdir(place) else "file" if os.path.isfile(place) else None
     try:

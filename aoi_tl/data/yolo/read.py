@@ -15,7 +15,8 @@ import numpy as np
 
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.dataset_names import dataset_name
-from aoi_tl.data.images import image_fault
+from aoi_tl.data.depth import Depth, check_depth, depth_of_deep, spread
+from aoi_tl.data.images import look_at_image
 from aoi_tl.data.labels import merged_names, normal_name
 from aoi_tl.data.yolo.file_list import FileList
 from aoi_tl.data.yolo.label_rows import LabelFault, LabelFile, read_label_file
@@ -27,7 +28,8 @@ from aoi_tl.files.yaml_file import read_yaml
 _REQUESTS = 32  # to object storage at once: each is mostly waiting
 _MOST_FAULTY = 0.05  # the share of label rows that may be skipped
 _TOGETHER = 1000  # files of object storage that are asked for before the first is used
-_MOST_CLASSES = 10_000  # without names
+#: More class names than this are a file of another kind.
+MOST_CLASSES = 10_000
 _NO_ROWS = LabelFile(np.zeros(0, np.int64), np.zeros((0, 4)))
 T = TypeVar("T")
 
@@ -36,6 +38,7 @@ def load_dataset(
     path: str | os.PathLike[str],
     aliases: Mapping[str, str] | None = None,
     skip_faulty: bool = False,
+    depth: int | None = None,
 ) -> Dataset:
     """Load a detection dataset from an Ultralytics ``data.yaml``, reading only.
 
@@ -54,6 +57,9 @@ def load_dataset(
     skip_faulty : bool
         Leave out label rows that cannot be used, and an image of which none else is left, unless
         they are more than 5 % of all.
+    depth : int, optional
+        How many bits the images use where their files store 16; else what ``depth`` in the YAML
+        says, else found by `depth_of_deep`.
 
     Returns
     -------
@@ -79,7 +85,7 @@ def load_dataset(
     ...     load_dataset(written).counts
     {'dent': 1}
     """
-    reader = DatasetReader(path, aliases or {}, skip_faulty)
+    reader = DatasetReader(path, aliases or {}, skip_faulty, depth)
     samples = tuple(reader.samples())
     return Dataset(reader.name, reader.path, reader.names, samples, reader.notes())
 
@@ -95,6 +101,8 @@ class DatasetReader:
         Class names and the canonical ones that replace them.
     skip_faulty : bool
         As for `load_dataset`.
+    depth : int, optional
+        As for `load_dataset`.
 
     Attributes
     ----------
@@ -108,6 +116,8 @@ class DatasetReader:
         Class names as the YAML has them.
     names : tuple of str
         Canonical names, each once.
+    depth : Depth
+        Of the images; found when the first sample is read.
 
     Raises
     ------
@@ -116,7 +126,8 @@ class DatasetReader:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], aliases: Mapping[str, str], skip_faulty: bool = False
+        self, path: str | os.PathLike[str], aliases: Mapping[str, str], skip_faulty: bool = False,
+        depth: int | None = None,
     ) -> None:
         self.path = Path(path)
         self._skip = skip_faulty
@@ -126,6 +137,9 @@ class DatasetReader:
         self.name = dataset_name(self.path)
         self.aliases = aliases
         self._content = read_yaml_map(self.path)
+        self._written_depth = read_depth(self._content, self.path)
+        self._given_depth = self._written_depth if depth is None else depth
+        self.depth = Depth(self._given_depth or 16)
         self._notes: list[str] = []
         self.given = read_names(self._content, self.path, self._notes)
         self._root = find_root(self._content, self.path, self._notes)
@@ -133,9 +147,11 @@ class DatasetReader:
         self.names, self._ids = merged_names(self.given, aliases)
         columns = keypoint_columns(self._content)
         self._read = partial(
-            read_label_file, n_classes=len(self.given), keypoint_columns=columns
+            read_label_file, n_classes=len(self.given), keypoint_columns=columns,
+            first_id=first_id(self._content),
         )
         self._images: dict[str, FileList] = {}
+        self._looked: dict[str, bytearray] = {}  # the bits of each image, 0 for a broken one
         self._left_out: set[str] = set()
         self._broken: Counter[str] = Counter()
         self._first_broken: dict[str, str] = {}
@@ -167,6 +183,9 @@ class DatasetReader:
                 self._notes.append("'val' names the images of 'train'; it is treated as absent")
                 continue
             self._images[split] = images
+            self._looked[split] = self._look_at(split, images)
+        self.depth = self._find_depth()
+        for split, images in self._images.items():
             yield from self._read_split(split, images)
         self._refuse_faults()
         self._refuse_unlabelled()
@@ -188,12 +207,12 @@ class DatasetReader:
         """
         rows = [found or _NO_ROWS for found in _each(self._read, map(label_path, images))]
         return [
-            Sample(Path(image), split, self._ids[found.classes], found.boxes)
+            Sample(Path(image), split, self._ids[found.classes], found.boxes, self.depth.bits)
             for image, found in zip(images, rows, strict=True)
         ]
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out or looked odd, a counted line each; complete behind the last sample."""
+        """Counted notes on omitted or unusual data; complete after the last sample."""
         notes = [
             f"{count} images left out: {fault}, the first {self._first_broken[fault]}"
             for fault, count in self._broken.items()
@@ -209,6 +228,11 @@ class DatasetReader:
                 notes.append(f"{count} images are in both {a} and {b}")
         if count := len(self.given) - len(set(self.given)):
             notes.append(f"{count} class names given twice were merged")
+        if self.depth.note:
+            cure = "; 'depth: 12' or the like, in the data.yaml or the experiment, sets it"
+            notes.append(self.depth.note + (cure if self._given_depth is None else ""))
+        if self.depth.mixed:
+            notes.append(f"mixed depths: {self.depth.mixed}")
         return (*self._notes, *notes)
 
     def _find(self, split: str) -> FileList | None:
@@ -221,11 +245,12 @@ class DatasetReader:
             )
         return None
 
-    def _read_split(self, split: str, images: FileList) -> Iterator[Sample]:
-        whole = bytearray()
+    def _look_at(self, split: str, images: FileList) -> bytearray:
+        """How many bits each image stores, 0 for one that cannot be read."""
+        stored = bytearray()
         missing, first_missing = 0, ""
-        for image, fault in zip(images, _each(image_fault, images), strict=True):
-            whole.append(fault is None)
+        for image, (fault, bits) in zip(images, _each(look_at_image, images), strict=True):
+            stored.append(0 if fault else bits)
             if fault is None:
                 continue
             if fault == "no such file":
@@ -238,20 +263,33 @@ class DatasetReader:
                 f"{self.path}: expected the images of {split}, got {missing} missing of "
                 f"{len(images)}, the first {first_missing}; correct 'path' or the list"
             )
-        if images and not any(whole):
+        if images and not any(stored):
             fault, first = next(iter(self._first_broken.items()))
             raise DataError(
                 f"{self.path}: expected images for {split}, got none that can be read, the first "
                 f"{first}: {fault}; replace the files"
             )
-        labels = map(label_path, compress(images, whole))
+        return stored
+
+    def _find_depth(self) -> Depth:
+        stored = b"".join(self._looked[split] for split in self._images)
+        if max(stored, default=0) <= 8:  # of such images, a depth is remembered at most
+            return Depth(self._written_depth or 16)
+        deep = np.flatnonzero(np.frombuffer(stored, np.uint8) > 8)
+        every = FileList.joined(self._images.values())
+        looked_at = [every[place] for place in spread(deep.tolist())]
+        return depth_of_deep(looked_at, len(deep), stored.count(8), self._given_depth)
+
+    def _read_split(self, split: str, images: FileList) -> Iterator[Sample]:
+        stored = self._looked[split]
+        labels = map(label_path, compress(images, stored))
         for image, rows in zip(
-            compress(images, whole), _each(self._read, labels), strict=True
+            compress(images, stored), _each(self._read, labels), strict=True
         ):
             labels_of = self._rows(image, split, rows)
             if self._skip and rows is not None and rows.faults and not len(rows.classes):
                 continue  # what is left is no image without defects
-            yield Sample(Path(image), split, *labels_of)
+            yield Sample(Path(image), split, *labels_of, self.depth.bits)
 
     def _rows(self, image: str, split: str, rows: LabelFile | None) -> tuple[Any, Any]:
         if rows is None:
@@ -327,7 +365,7 @@ def read_yaml_map(path: Path) -> dict[Any, Any]:
 
 
 def _keep_names_as_written(root: Any) -> None:
-    """Make text of class names that YAML 1.1 takes for something else: ``on``, ``no``, ``1e3``."""
+    """Keep class names as text that YAML 1.1 converts: ``on``, ``no``, ``1e3``."""
     import yaml
 
     if not isinstance(root, yaml.MappingNode):
@@ -353,12 +391,13 @@ def read_names(
     path : Path
         Its file, for the message.
     notes : list of str, optional
-        Gets a line where the YAML has no names but ``nc``.
+        Gets a line where the YAML has no names but ``nc``, or numbers them from 1.
 
     Returns
     -------
     tuple of str
-        In the order of their ids; ``class_0``, ``class_1``, ... where there is ``nc`` alone.
+        In the order of their ids, which begin with `first_id`; ``class_0``, ``class_1``, ... where
+        there is ``nc`` alone.
 
     Raises
     ------
@@ -368,7 +407,7 @@ def read_names(
     names = content.get("names")
     cure = "write names as a list, or as a map from 0, 1, 2, ... to the names"
     count = content.get("nc")
-    if names is None and type(count) is int and 0 < count <= _MOST_CLASSES:
+    if names is None and type(count) is int and 0 < count <= MOST_CLASSES:
         if notes is not None:
             notes.append(f"no 'names': the {count} classes of 'nc' are class_0, class_1, ...")
         return tuple(f"class_{number}" for number in range(count))
@@ -381,12 +420,15 @@ def read_names(
             raise DataError(
                 f"{path}: expected class ids as keys of names, got {list(names)[:3]}; {cure}"
             ) from None
-        if sorted(numbered) != list(range(len(names))):
+        first = first_id(content)
+        if sorted(numbered) != list(range(first, first + len(names))):
             raise DataError(
                 f"{path}: expected class ids 0 to {len(names) - 1} in names, got "
                 f"{sorted(numbered)[:20]}; {cure}"
             )
-        names = [numbered[i] for i in range(len(numbered))]
+        if first and notes is not None:
+            notes.append(f"'names' are numbered from 1: class id 1 is {numbered[1]}")
+        names = [numbered[number] for number in sorted(numbered)]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: expected class names, got {_kind(names)}; {cure}")
     if any(isinstance(name, list | dict) or not normal_name(name) for name in names):
@@ -396,6 +438,52 @@ def read_names(
             f"{path}: expected as many names as 'nc: {count}', got {len(names)}; correct one"
         )
     return tuple(normal_name(name) for name in names)
+
+
+def read_depth(content: dict[Any, Any], path: Path) -> int | None:
+    """Read how many of 16 stored bits the images of a dataset use, where its YAML says so.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+    path : Path
+        Its file, for the message.
+
+    Returns
+    -------
+    int or None
+
+    Raises
+    ------
+    DataError
+        No camera has such a depth.
+    """
+    given = content.get("depth")
+    return None if given is None else check_depth(given, f"{path}: depth")
+
+
+def first_id(content: dict[Any, Any]) -> int:
+    """Say which number the first class has in the label files.
+
+    Parameters
+    ----------
+    content : dict
+        The YAML.
+
+    Returns
+    -------
+    int
+        1 where names are a map from 1, 2, ..., else 0.
+
+    Examples
+    --------
+    >>> first_id({"names": {1: "dent", 2: "hole"}}), first_id({"names": ["dent", "hole"]})
+    (1, 0)
+    """
+    names = content.get("names")
+    keys = {str(key) for key in names} if isinstance(names, dict) else set()
+    return int("1" in keys and "0" not in keys)
 
 
 def keypoint_columns(content: dict[Any, Any]) -> int:

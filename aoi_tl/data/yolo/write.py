@@ -11,8 +11,10 @@ from pathlib import Path
 
 from aoi_tl.data.dataset import SPLITS, Dataset, Sample
 from aoi_tl.data.images import (
+    DEEP_SUFFIXES,
     MAX_IMAGE_BYTES,
     ULTRALYTICS_SUFFIXES,
+    bits_of,
     has_jpeg_end,
     read_stored,
     unwritable_error,
@@ -38,8 +40,9 @@ def write_dataset(
     Ultralytics may write what it likes into the folder without reaching the originals: a JPEG
     without its end marker, which Ultralytics would save again through the link, is copied and
     completed; an image on object storage is copied in; one in a format that only OpenCV reads
-    becomes a PNG. Without a ``val`` split
-    the YAML names ``train`` in its place, without a ``train`` split an empty folder.
+    becomes a PNG, and one that uses fewer than its 16 bits, by its sample's depth, a PNG of 8 bits.
+    Without a ``val`` split the YAML names ``train`` in its place, without a ``train`` split an
+    empty folder.
 
     Parameters
     ----------
@@ -102,12 +105,12 @@ def write_dataset(
 
 
 def building_folder(folder: Path) -> Path:
-    """Make a hidden folder beside one that shall appear at once, complete.
+    """Make a hidden folder that then replaces another one atomically.
 
     Parameters
     ----------
     folder : Path
-        The folder that shall appear.
+        The final folder.
 
     Returns
     -------
@@ -129,7 +132,7 @@ def building_folder(folder: Path) -> Path:
 def place_images(
     samples: Sequence[Sample], folder: Path, copy: bool, taken: set[str]
 ) -> list[Path]:
-    """Put the images of samples into a folder, each under a stem of its own.
+    """Place the images of samples in a folder, each under a unique stem.
 
     Parameters
     ----------
@@ -149,19 +152,20 @@ def place_images(
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        _place_image(sample.image, folder, _unique_stem(sample.image, taken), copy)
+        _place_image(sample, folder, _unique_stem(sample.image, taken), copy)
         for sample in samples
     ]
 
 
-def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
-    """Put an image into a folder; return where."""
+def _place_image(sample: Sample, folder: Path, stem: str, copy: bool) -> Path:
+    """Place an image in a folder; return its path."""
+    image = sample.image
     original = Path(real_path(image))
     suffix = image.suffix.lower()
     try:
-        if suffix not in ULTRALYTICS_SUFFIXES:
+        if suffix not in ULTRALYTICS_SUFFIXES or _is_rewritten(original, suffix, sample.depth):
             place = folder / f"{stem}.png"
-            write_image(place, read_stored(original))
+            write_image(place, read_stored(original, sample.depth))
             return place
         place = folder / f"{stem}{image.suffix}"
         if not has_jpeg_end(original):
@@ -185,8 +189,15 @@ def _place_image(image: Path, folder: Path, stem: str, copy: bool) -> Path:
         ) from error
 
 
+def _is_rewritten(original: Path, suffix: str, depth: int) -> bool:
+    """Whether Ultralytics would see an image darker than it is, or not at all."""
+    bits = bits_of(original) if suffix in DEEP_SUFFIXES else 8
+    packed = suffix.startswith(".tif") and 8 < bits < 16
+    return packed or (bits > 8 and depth < 16)
+
+
 def _unique_stem(image: Path, taken: set[str]) -> str:
-    """Name label files apart, also on file systems that do not tell A from a."""
+    """Give label files distinct names, also on case-insensitive file systems."""
     # A name that is no Unicode cannot go into Ultralytics' cache, a hidden one is not found.
     stem = image.stem.encode("utf-8", "replace").decode().lstrip(".") or "image"
     unique, number = stem, 2
@@ -213,7 +224,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _swap_in(building: Path, folder: Path) -> None:
-    """Put a built folder in its place: whoever looks finds the old one or the new one there."""
+    """Move a built folder to its place, so that a reader sees the old or the new one."""
     if not folder.exists():
         os.replace(building, folder)
     elif _exchange(building, folder):
@@ -226,7 +237,7 @@ def _swap_in(building: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change names in one step, where the system can: Linux, since 2014."""
+    """Exchange the names of two folders in one step, where supported (Linux since 2014)."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return rename is not None and not rename(
@@ -249,4 +260,7 @@ def _yaml_text(dataset: Dataset, linked: int, copied: int) -> str:
         comment += "# There is no val split: Ultralytics asks for an entry, train stands in.\n"
     ordered = {split: lines[split] for split in SPLITS if split in lines}
     ordered["names"] = dict(enumerate(dataset.names))
+    if dataset.depth < 16:
+        comment += f"# Images that stored {dataset.depth} bits in 16 are copied as 8 bits.\n"
+        ordered["depth"] = dataset.depth
     return comment + yaml.safe_dump(ordered, allow_unicode=True, sort_keys=False)

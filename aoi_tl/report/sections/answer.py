@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import METRIC_NAMES, baselines_of, verdict
-from aoi_tl.report.wording import counted, duration, gain, picked_names, sentence
+from aoi_tl.report.wording import counted, duration, gain, listed, picked_names
 
 if TYPE_CHECKING:
     import pandas
 
 #: Boxes in a test split below which one box more or less moves mAP50 by points.
 _FEW_BOXES = 100
+#: Targets below which an interval over them says little.
+_FEW_TARGETS = 6
 #: Arms that are compared with the baseline here, the best first; the table has all of them.
 _VERDICTS = 3
 
@@ -44,6 +46,11 @@ def title(tables: RunTables) -> tuple[str, str]:
     if tables.kind == "classify":
         return ("Does the source help the target's classifier?",
                 f"{counted(len(arms), 'arm')}, {counted(len(tables.seeds), 'seed')}.")
+    if tables.kind == "benchmark":
+        pairs = tables.required("pairs.csv")
+        return ("Does the order of the sources pay on this shelf?",
+                f"{counted(pairs['target'].nunique(), 'target')}, "
+                f"{counted(len(pairs), 'pair')} of a target and what it learned from.")
     raise AssertionError(tables.kind)
 
 
@@ -64,6 +71,8 @@ def build(tables: RunTables) -> Section | None:
         said["lines"] = _matrix_lines(tables.json("scores.json"))
     elif tables.kind == "classify":
         _say_classification(tables, said)
+    elif tables.kind == "benchmark":
+        _say_benchmark(tables, said)
     else:
         _say_pick(tables, said)
         if tables.kind == "run":
@@ -85,16 +94,19 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
             f" ({'; '.join(reasons)})" if reasons else "")
         said["lines"].append(f"Fine-tune the COCO checkpoint on {scores['target']}: {why}.")
     else:
-        together = " and ".join(picked) + (" together" if len(picked) > 1 else "")
+        together = listed(picked) + (" together" if len(picked) > 1 else "")
         said["lines"].append(f"The ranking says: learn from {together} first.")
         if scores.get("method", "paper") == "paper":
             said["lines"].append(
                 "Of the three sources with the lowest discrepancy it has the most boxes."
             )
         if choice:
-            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}.")
+            ends = choice.get("interval")
+            said["lines"].append(f"Expected gain over plain fine-tuning: {gain(choice)}." + (
+                " The interval includes 0: a loss is possible."
+                if ends and ends[0] < 0 < ends[1] else ""))
         said["lines"] += [
-            sentence(rows[name]["explanation"]) for name in picked
+            f"{name}: {rows[name]['explanation'].rstrip('.')}." for name in picked
             if name in rows and rows[name].get("explanation")
         ]
     if tables.kind == "score":
@@ -114,11 +126,13 @@ def _say_pick(tables: RunTables, said: dict[str, Any]) -> None:
 
 def _say_gain(tables: RunTables, said: dict[str, Any]) -> None:
     arms, summary = tables.required("arms.csv"), tables.required("summary.csv")
-    learned = [str(name) for name in dict.fromkeys(arms["source"].dropna())] \
-        if "source" in arms else []
+    learned = [
+        "several sources together" if name == "union" else str(name)
+        for name in dict.fromkeys(arms["source"].dropna())
+    ] if "source" in arms else []
     picked = picked_names(tables.scores or {})
     if learned and learned != picked:
-        said["lines"].append(f"The arms of this run learned from {', '.join(learned)}.")
+        said["lines"].append(f"The arms of this run learned from {listed(learned)}.")
     baselines = baselines_of(summary)
     held_against = next((b for b in ("stock-long", "stock", "coco") if b in baselines), None)
     if held_against:
@@ -234,3 +248,75 @@ def _say_classification(tables: RunTables, said: dict[str, Any]) -> None:
     said["not_shown"].append(
         "The intervals cover the spread over seeds, not the choice of test images."
     )
+
+
+def _say_benchmark(tables: RunTables, said: dict[str, Any]) -> None:
+    pairs, found = tables.required("pairs.csv"), tables.required("ranking.csv")
+    best = pairs.groupby("target", sort=False)["gain"].max()
+    paid = int((best > 0).sum())
+    order = found.sort_values("top1_regret", kind="stable")
+    first = order.iloc[0]
+    if not paid:
+        said["lines"].append(
+            "Fine-tune the COCO checkpoint: no source gained anything on any target."
+        )
+    else:
+        said["lines"].append(
+            f"Learning from a source can pay on {paid} of {counted(len(best), 'target')}: the best "
+            f"that was trained gained {best.min():+.1f} to {best.max():+.1f} points of mAP50 over "
+            "plain fine-tuning."
+        )
+        said["lines"].append(
+            f"Rank by {first['measure']}: its first choice lost {_points(first, 'top1_regret')} "
+            "against the best, the least of all measures" + _near(order) + "."
+        )
+    auto = found[found["measure"] == "auto"]
+    if len(auto) and paid and first["measure"] != "auto":
+        said["lines"].append(
+            f"auto, the default, lost {_points(auto.iloc[0], 'top1_regret')}."
+        )
+    evidence = tables.table("evidence.csv")
+    said["facts"] += [
+        ("Targets", str(len(best)), f"{counted(int(pairs['sources'].nunique()), 'source')}"
+         " and sets of sources"),
+        ("Pairs that gained", f"{int((pairs['gain'] > 0).sum())} of {len(pairs)}", ""),
+        ("Least regret", f"{first['top1_regret']:.1f} points", str(first["measure"])),
+    ]
+    if evidence is not None:
+        tested = evidence.drop_duplicates("target")
+        said["facts"] += [
+            ("Tested on", f"{int(tested['test_boxes'].sum())} boxes",
+             f"{int(tested['test_images'].sum())} images of all targets"),
+            ("Trainings", str(len(evidence)),
+             f"{duration(float(evidence['seconds'].sum()))} of training on the targets"),
+        ]
+        if evidence["seed"].nunique() == 1:
+            said["not_shown"].append(
+                "One seed was trained: each gain holds the chance of two trainings."
+            )
+        if (tested["test_boxes"] < _FEW_BOXES).any():
+            said["not_shown"].append(
+                f"The smallest test split holds {int(tested['test_boxes'].min())} boxes: there a "
+                "few boxes are points of mAP50."
+            )
+    said["not_shown"].append(
+        "The intervals are over targets" + (
+            f", and {counted(len(best), 'target')} are few: another shelf may rank the measures "
+            "otherwise." if len(best) < _FEW_TARGETS else "."
+        )
+    )
+
+
+def _points(row: pandas.Series, name: str) -> str:
+    return (f"{row[name]:.1f} points of mAP50 [{row[f'{name}_low']:.1f}, "
+            f"{row[f'{name}_high']:.1f}]")
+
+
+def _near(order: pandas.DataFrame) -> str:
+    """Name the measures whose intervals do not separate them from the first."""
+    first, others = order.iloc[0], order.iloc[1:]
+    near = others[others["top1_regret_low"] <= first["top1_regret_high"]]["measure"]
+    if near.empty:
+        return ""
+    more = f" and {len(near) - 4} more" if len(near) > 4 else ""
+    return "; within noise of it: " + ", ".join(map(str, near.head(4))) + more

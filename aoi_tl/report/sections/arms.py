@@ -16,6 +16,7 @@ from aoi_tl.report.charts import (
     draw_curves,
     legend,
 )
+from aoi_tl.report.class_curves import class_curves
 from aoi_tl.report.run_tables import RunTables, label_arms
 from aoi_tl.report.section import Section
 from aoi_tl.report.tables import (
@@ -30,6 +31,8 @@ from aoi_tl.report.tables import (
 if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
+
+    from aoi_tl.evaluation.predictions import Predictions
 
 
 def build(tables: RunTables) -> Section | None:
@@ -58,6 +61,7 @@ def build(tables: RunTables) -> Section | None:
         "seeds": len(tables.seeds), "charts": charts, "learning": learning,
         "tables": [arms_table(summary, metric, baselines) for metric in metrics],
         "classes": _classes(per_class) if per_class is not None else None,
+        "class_charts": _class_curves(tables),
         "class_words": METRIC_NAMES.get(main, main),
         "rows": plain_table("Every arm and seed", arms),
     })
@@ -92,6 +96,14 @@ def _curves(tables: RunTables) -> list[Chart]:
                     {arm: [(c["confidence"], c["f1_mean"]) for c in curves]
                      for arm, curves in found.items()}, "confidence", "F1"),
     ]
+
+
+def _class_curves(tables: RunTables) -> list[Chart]:
+    found: dict[str, list[Predictions]] = {}
+    for trained in tables.trained:
+        if (p := tables.predictions(trained.stage)) is not None:
+            found.setdefault(trained.label, []).append(p)
+    return class_curves(found) if found else []
 
 
 def _losses(tables: RunTables) -> list[Chart]:

@@ -81,7 +81,7 @@ def _reliability(tables: RunTables) -> Chart | None:
 
     colours, dashes = arm_colours(tables.arms), arm_dashes(tables.arms)
     rows = []
-    with canvas(3.8, 3.4) as (figure, axes):
+    with canvas(4.5, 3.8) as (figure, axes):
         axes.plot([0, 1], [0, 1], color=PALETTE[-1], linewidth=1)
         for arm in tables.arms:
             found = [t for trained in tables.trained if trained.label == arm
@@ -122,7 +122,7 @@ def _confusion(table: pandas.DataFrame, arm: str) -> dict[str, Any]:
 def _samples(tables: RunTables, stage: str) -> list[dict[str, Any]]:
     found = []
     for row in chosen_samples(tables, stage).to_dict("records"):
-        picture = embed(Path(row["image"]), 200)
+        picture = embed(Path(row["image"]), 200, depth=int(row.get("depth", 16)))
         if picture is not None:
             found.append({
                 "picture": picture, "label": row["class"], "given": row["predicted"],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aoi_tl.report.charts import Chart, arm_colours, arm_dashes, canvas, chart, legend
 from aoi_tl.report.pictures import embed
 from aoi_tl.report.run_tables import RunTables
 from aoi_tl.report.section import Section
@@ -23,7 +22,6 @@ IMAGES = 60
 _SIDE = 300
 #: Boxes found that are drawn on one picture, the most confident first.
 _MOST_BOXES = 60
-_CLASS_CURVES = 6
 _MATRIX = 25
 
 
@@ -44,6 +42,8 @@ class Case:
         Of the box found; 0 for a miss.
     size : float
         Root of the box's share of the image.
+    true, given : int or None
+        Positions of the true and of the given box among all predictions, where it has one.
     """
 
     kind: str
@@ -52,6 +52,8 @@ class Case:
     taken_for: str
     confidence: float
     size: float
+    true: int | None = None
+    given: int | None = None
 
 
 def build(tables: RunTables) -> Section | None:
@@ -67,24 +69,19 @@ def build(tables: RunTables) -> Section | None:
         None where the run kept no predictions, as one made by an earlier version.
     """
     found = {label: p for label, trained in tables.first_seed.items()
-             if (p := _predictions(tables, trained.stage)) is not None}
+             if (p := tables.predictions(trained.stage)) is not None}
     if not found:
         return None
     seed = tables.seeds[0]
     thresholds = _thresholds(tables)
     cases = {arm: mistakes(p, thresholds.get(arm, 0.25)) for arm, p in found.items()}
     return Section("failures", "Where does it fail?", {
-        "seed": seed, "arms": list(found), "counts": _counts(cases, found, thresholds),
+        "seed": seed, "arms": list(found),
+        "first": next((arm for arm in reversed(found) if cases[arm]), next(iter(found))),
+        "counts": _counts(cases, found, thresholds),
         "gallery": _gallery(tables, found, cases, thresholds),
-        "charts": _class_charts(found), "confusion": _confusion(found, cases),
+        "confusion": _confusion(found, cases),
     })
-
-
-def _predictions(tables: RunTables, stage: str) -> Predictions | None:
-    from aoi_tl.evaluation.predictions import read_predictions
-
-    file = tables.path / "stages" / f"{stage}-target" / "predictions.npz"
-    return read_predictions(file.read_bytes()) if file.is_file() else None
 
 
 def _thresholds(tables: RunTables) -> dict[str, float]:
@@ -173,12 +170,12 @@ def mistakes(predictions: Predictions, threshold: float) -> list[Case]:
         alarms = set(matched.given) - {j for _, j in used}
         cases += [
             Case("confusion", image, names[p.truth_class[i]], names[p.class_id[j]],
-                 float(p.confidence[j]), _size(p.truth_box[i])) for i, j in matched.confused
+                 float(p.confidence[j]), _size(p.truth_box[i]), i, j) for i, j in matched.confused
         ]
-        cases += [Case("miss", image, names[p.truth_class[i]], "", 0.0, _size(p.truth_box[i]))
+        cases += [Case("miss", image, names[p.truth_class[i]], "", 0.0, _size(p.truth_box[i]), i)
                   for i in sorted(missed)]
         cases += [Case("false alarm", image, names[p.class_id[j]], "", float(p.confidence[j]),
-                       _size(p.box[j])) for j in sorted(alarms)]
+                       _size(p.box[j]), None, j) for j in sorted(alarms)]
     return cases
 
 
@@ -232,12 +229,31 @@ def _gallery(
         "names": list(first.names), "pictures": pictures, "failing": len(failing),
         "tested": len(first.images),
         "cases": {
-            arm: [{"kind": c.kind, "at": place[c.image], "label": c.label, "as": c.taken_for,
-                   "confidence": round(c.confidence, 3), "size": round(c.size, 4)}
-                  for c in mine if c.image in place]
+            arm: [_case(c, found[arm], place[c.image]) for c in mine if c.image in place]
             for arm, mine in cases.items()
         },
     }
+
+
+def _case(case: Case, predictions: Predictions, place: int) -> dict[str, Any]:
+    """Give a mistake as the page's script takes it, with the boxes that it is about.
+
+    ``true`` is a place in the picture's true boxes, ``box`` the box found.
+    """
+    p = predictions
+    true = None if case.true is None else \
+        int(np.searchsorted(np.flatnonzero(p.truth_image == case.image), case.true))
+    return {
+        "kind": case.kind, "at": place, "label": case.label, "as": case.taken_for,
+        "confidence": round(case.confidence, 3), "size": round(case.size, 4), "true": true,
+        "box": None if case.given is None else _given(p, case.given),
+    }
+
+
+def _given(predictions: Predictions, row: int) -> list[float]:
+    """Give a box found as left, top, width and height in percent, class and confidence."""
+    return [*_percent(predictions.box[row]), int(predictions.class_id[row]),
+            round(float(predictions.confidence[row]), 2)]
 
 
 def _truth(predictions: Predictions, image: int) -> list[list[float]]:
@@ -253,9 +269,7 @@ def _found(predictions: Predictions, matched: Matched) -> dict[str, Any]:
     hit = {i for i, _ in matched.hits}
     return {
         "boxes": [
-            [*_percent(predictions.box[j]), int(predictions.class_id[j]),
-             round(float(predictions.confidence[j]), 2), int(j in right)]
-            for j in matched.given[:_MOST_BOXES]
+            [*_given(predictions, j), int(j in right)] for j in matched.given[:_MOST_BOXES]
         ],
         "met": [int(i in hit) for i in matched.true],
     }
@@ -264,61 +278,6 @@ def _found(predictions: Predictions, matched: Matched) -> dict[str, Any]:
 def _percent(box: np.ndarray) -> list[float]:
     left, top, right, bottom = (100 * box).tolist()
     return [round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)]
-
-
-def _class_charts(found: dict[str, Predictions]) -> list[Chart]:
-    """Draw precision over recall of each class with the most boxes, a line an arm."""
-    import pandas as pd
-
-    first = next(iter(found.values()))
-    commonest = [label for label, _ in Counter(first.truth_class.tolist()).most_common()]
-    colours, dashes = arm_colours(list(found)), arm_dashes(list(found))
-    charts = []
-    for label in commonest[:_CLASS_CURVES]:
-        rows = []
-        with canvas(3.6, 2.9) as (figure, axes):
-            for arm, p in found.items():
-                recall, precision = precision_recall(p, label)
-                axes.plot(recall, precision, dashes[arm], color=colours[arm], linewidth=1.6,
-                          label=arm)
-                rows += [(arm, round(r, 4), round(q, 4))
-                         for r, q in zip(recall.tolist(), precision.tolist(), strict=True)]
-            axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-            legend(axes, len(found))
-            boxes = int((first.truth_class == label).sum())
-            charts.append(chart(
-                figure, f"class-{label}", f"{first.names[label]}: precision over recall, {boxes} "
-                "true boxes, IoU 0.5", pd.DataFrame(rows, columns=["arm", "recall", "precision"]),
-            ))
-    return charts
-
-
-def precision_recall(predictions: Predictions, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the precision envelope over recall of one class at IoU 0.5.
-
-    Parameters
-    ----------
-    predictions : Predictions
-    label : int
-        A class id.
-
-    Returns
-    -------
-    recall, precision : float64 arrays of shape (n,)
-        At most 150 points; precision at a recall is the highest at that recall or beyond.
-    """
-    rows = np.flatnonzero(predictions.class_id == label)
-    rows = rows[np.argsort(-predictions.confidence[rows], kind="stable")]
-    true = max(1, int((predictions.truth_class == label).sum()))
-    if not len(rows):
-        return np.array([0.0, 0.0]), np.array([1.0, 0.0])
-    hits = predictions.correct[rows, 0].cumsum()
-    recall, precision = hits / true, hits / np.arange(1, len(rows) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 147)).astype(int))
-    recall, precision = recall[kept], precision[kept]
-    return (np.concatenate([[0.0], recall, recall[-1:]]),
-            np.concatenate([precision[:1], precision, [0.0]]))
 
 
 def _confusion(

@@ -112,8 +112,8 @@ def _boxes(tables: RunTables, groups: list[str]) -> Chart | None:
     with canvas(4.8, 3.6) as (figure, axes):
         for place, name in enumerate(groups):
             rows = boxes[boxes["dataset"].astype(str) == name].head(250)
-            axes.plot(100 * rows["size"], rows["aspect"], "os^D"[place], markersize=3.4,
-                      alpha=0.55, color=PALETTE[place], markeredgewidth=0, label=name)
+            axes.plot(100 * rows["size"], rows["aspect"], "os^D"[place], markersize=4.6,
+                      alpha=0.6, color=PALETTE[place], markeredgewidth=0, label=name)
         axes.set(xlabel="size: square root of the box's area, % of the image", xscale="log",
                  yscale="log", ylabel="aspect ratio: width ÷ height")
         for axis in (axes.xaxis, axes.yaxis):

@@ -39,9 +39,11 @@ def build(tables: RunTables) -> Section | None:
     rows = label_arms(found)
     images = rows[rows["scope"] == "image"]
     classes = rows[(rows["scope"] == "class") & (rows["seed"] == tables.seeds[0])]
+    aim = json.loads(str(images["aim"].iloc[0]))
     kept = images["chosen_is_met"].astype(str) == "True"
     return Section("operating", "What threshold do I run?", {
-        "aim": aim_words(json.loads(str(images["aim"].iloc[0]))),
+        "aim": aim_words(aim), "outcomes": [
+            outcome(row, aim) for row in images.drop_duplicates("arm").to_dict("records")],
         "unmet": [f"{row['arm']}, seed {row['seed']}" for row in
                   images[~kept].to_dict("records")],
         "trained": len(images), "seed": tables.seeds[0],
@@ -74,6 +76,44 @@ def aim_words(aim: dict[str, Any]) -> str:
             "ones passed as can be")
 
 
+def outcome(row: Mapping[Any, Any], aim: Mapping[str, Any]) -> str:
+    """Say what a detector's thresholds did on the test images, beside the limit.
+
+    Parameters
+    ----------
+    row : mapping
+        A line of ``operating.csv`` of the scope ``image``.
+    aim : mapping
+        As ``operate`` has it in the experiment.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> row = {"arm": "stock", "defective": 50, "good": 0, "escape": 0.1, "escape_low": 0.03,
+    ...        "escape_high": 0.2, "overkill": float("nan"), "overkill_low": float("nan"),
+    ...        "overkill_high": float("nan")}
+    >>> outcome(row, {"escape": 0.01})
+    'stock passed 5 of 50 defective images (10 % [3.0, 20.0]), more than the limit of 1 %.'
+    """
+    said = []
+    for rate, kind, done in (("escape", "defective", "passed"), ("overkill", "good", "rejected")):
+        total = int(row[kind])
+        if not total:
+            continue
+        comparison = ""
+        if rate in aim:
+            limit, low, high = float(aim[rate]), row[f"{rate}_low"], row[f"{rate}_high"]
+            comparison = f", within the limit of {percent(limit)}" if high <= limit else \
+                f", more than the limit of {percent(limit)}" if low > limit else \
+                f"; the interval includes the limit of {percent(limit)}"
+        said.append(f"{done} {round(row[rate] * total)} of {total} {kind} images "
+                    f"({_rate(row, rate)}){comparison}")
+    return f"{row['arm']} {' and '.join(said)}."
+
+
 def _chart(images: pandas.DataFrame, rate: str) -> Chart | None:
     """Draw a rate of every arm and seed on the test images, with its interval."""
     shown = images[images[rate].notna()]
@@ -100,7 +140,7 @@ def _image_table(images: pandas.DataFrame) -> Table:
         "Whole images: rejected when a box of any class reaches its threshold; 95 % interval over "
         "test images",
         ("arm", "seed", "escape", "defective tested", "overkill", "good tested",
-         "escape on held-out labelled images", "overkill on them", "aim kept on them"),
+         "escape on held-out labelled images", "overkill on them", "limit met on them"),
         tuple(
             (str(row["arm"]), str(row["seed"]), _rate(row, "escape"), f"{row['defective']:.0f}",
              _rate(row, "overkill"), f"{row['good']:.0f}",

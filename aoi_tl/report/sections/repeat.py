@@ -11,7 +11,8 @@ from aoi_tl.report.section import Section
 #: Tables of a run that the page embeds in full if they are small enough.
 _TABLES = (
     "scores.csv", "arms.csv", "summary.csv", "learning_curve.csv", "per_class.csv",
-    "operating.csv", "counts.csv", "confusion.csv", "robustness.csv", "timings.csv",
+    "operating.csv", "counts.csv", "confusion.csv", "robustness.csv", "timings.csv", "pairs.csv",
+    "ranking.csv", "calibration.csv", "measures.csv", "evidence.csv",
 )
 _MOST_BYTES = 200_000
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aoi_tl.data.dataset import Dataset, Sample
+from aoi_tl.data.faults import inspect_dataset
 from aoi_tl.data.images import write_image
 from aoi_tl.data.yolo.layout import label_path
 from aoi_tl.data.yolo.read import load_dataset
@@ -245,7 +246,10 @@ def test_one_image_and_no_boxes_load(tmp_path):
         ("train: images/train\nnames: []", "expected class names, got nothing"),
         ("train: images/train\nnames: 3", "expected class names, got a int"),
         ("train: images/train\nnames: {a: 0}", "expected class ids as keys of names, got ['a']"),
-        ("train: images/train\nnames: {1: a, 2: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {2: a, 3: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {1: a, 3: b}", "expected class ids 0 to 1 in names"),
+        ("train: images/train\nnames: {1: a, 2: b}",
+         "expected a class id from 1 to 2, got 0; correct the id, or number names from 0"),
         ("train: images/train\nnames: [a, [b]]", "expected every class name to be text"),
         ("train: images/train\nnames: [a, '']", "expected every class name to be text"),
         ("train: images/train\nnc: 3\nnames: [a]", "as many names as 'nc: 3', got 1"),
@@ -554,6 +558,22 @@ def test_nc_without_names_numbers_the_classes(tmp_path):
     assert dataset.notes == ("no 'names': the 2 classes of 'nc' are class_0, class_1, ...",)
     file.write_text("train: images/train\nval: images/val\nnc: 0\n")
     assert "got no 'names'" in refused(file)
+
+
+@pytest.mark.parametrize("form", [
+    "{1: dent, 2: hole}", "{'1': dent, '2': hole}", "\n  2: hole\n  1: dent",
+])
+def test_names_from_1_are_read_with_labels_from_1(tmp_path, form):
+    file = dataset_folder(tmp_path)
+    for number, path in enumerate(sorted((tmp_path / "labels").rglob("*.txt"))):
+        label(path, ROW.replace("0", "1" if number else "2", 1))
+    file.write_text(f"train: images/train\nval: images/val\nnames: {form}\nnc: 2\n")
+    dataset = load_dataset(file)
+    assert dataset.names == ("dent", "hole")
+    assert dataset.counts == {"dent": 2, "hole": 1}
+    assert dataset.notes == ("'names' are numbered from 1: class id 1 is dent",)
+    [finding] = inspect_dataset(file).findings
+    assert (finding.kind, finding.severity) == ("data.yaml", "warning")
 
 
 def test_a_yaml_and_a_list_in_utf_16(tmp_path):
