@@ -236,10 +236,9 @@ def _kind(rows: pd.DataFrame) -> pd.Series:
 def table(file: Path, tiles: ImageSet, exposures: np.ndarray) -> None:
     """Write the summary beside the lines."""
     rows = pd.read_csv(file, keep_default_na=False)
-    whole = (rows["rate"] + rows["treatment"]).groupby(
-        [rows["encoder"], rows["draw"]]).transform("nunique")
     # A draw that is not done shows nothing yet.
-    rows = rows[whole == len(RATES) * (len(TREATMENTS) + 1)]
+    whole = rows.groupby(["encoder", "rate", "draw"])["treatment"].transform("nunique")
+    rows = rows[whole == len(TREATMENTS) + 1]
     source, target, test = draw_domains(tiles, exposures, 0)
     lines = [
         "# Two-stage transfer over the exposures of magnetic tiles", "",
@@ -255,7 +254,7 @@ def table(file: Path, tiles: ImageSet, exposures: np.ndarray) -> None:
         "measured again on the training images of the last stage; *slow*: at a tenth of the rate, "
         "statistics kept. 95 % intervals by bootstrap over test tiles and draws.", "",
         "    python benchmarks/classification_exposure.py ../shared --draws "
-        f"{rows['draw'].max() + 1}", "",
+        f"{rows['draw'].max() + 1} --encoders {' '.join(rows['encoder'].unique())}", "",
         "| encoder | arm | rare classes | trained | draws | accuracy | above | "
         "balanced accuracy | macro F1 | ECE |", "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -270,7 +269,8 @@ def table(file: Path, tiles: ImageSet, exposures: np.ndarray) -> None:
             found = bootstrap_classes(test.labels, told.to_numpy(), CLASSES, test.groups)
             given[arm, treatment, statistics] = told
             lines.append(
-                f"| {encoder} | {arm} | {treatment} | {statistics} | {len(part)} | "
+                f"| {encoder} | {arm} | {treatment} | "
+                f"{'frozen' if arm == 'probe' else statistics} | {len(part)} | "
                 + " | ".join(interval(score.value, score.low, score.high, sign) for score, sign in (
                     (found.accuracy, ""), (found.above_majority, "+"),
                     (found.balanced_accuracy, "")))

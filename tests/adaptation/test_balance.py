@@ -71,6 +71,18 @@ def test_a_count_is_a_goal_and_use_goes_round(tmp_path):
     assert "1 classes without a training instance cannot be raised: crack" in done.dataset.notes
 
 
+def test_two_is_a_count_and_no_share(tmp_path):
+    done = balance(dataset_of(tmp_path, [[0]] * 4 + [[1]]), tmp_path / "new", minority_to=2)
+    assert train_counts(done.dataset) == [4, 2, 0]
+
+
+def test_an_image_of_the_rare_class_alone_is_used_first(tmp_path):
+    # One stain is missing: the image that holds one alone brings no dent along.
+    tiles = dataset_of(tmp_path, [[0]] * 4 + [[0, 0, 1], [1]])
+    done = balance(tiles, tmp_path / "new", minority_to=3)
+    assert train_counts(done.dataset) == [6, 3, 0]
+
+
 def test_images_full_of_common_classes_are_used_less(tmp_path):
     tiles = dataset_of(tmp_path, [[0]] * 30 + [[1], [0, 0, 0, 1]])
     done = balance(tiles, tmp_path / "new", minority_to=0.5)
