@@ -42,6 +42,7 @@ def benchmark(shelf: Path, **settings: object) -> Benchmark:
     })
 
 
+@pytest.mark.slow
 def test_a_shelf_is_trained_measured_and_compared(shelf: Path, tmp_path: Path) -> None:
     found = run_benchmark(benchmark(shelf), tmp_path / "b")
     evidence = pd.read_csv(tmp_path / "b" / "evidence.csv", keep_default_na=False)
